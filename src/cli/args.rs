@@ -1,0 +1,246 @@
+//! Arguments as typed. Nothing is opened or looked up here; [`resolve`](super::resolve) settles what was left out.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use super::size::{parse_range, parse_size};
+use crate::pipeline::plan::ContentRange;
+
+/// Compresses files on all cores into standard zstd files that can be read from the middle, and brings them back.
+#[derive(Debug, Parser)]
+#[command(name = "pipeline", version, max_term_width = 100, disable_help_subcommand = true, subcommand_required = true)]
+#[command(arg_required_else_help = true)]
+#[command(
+    after_help = "`-` as IN or OUT is standard input or output. Exit codes: 0 done and durable, 1 failed, 2 wrong usage, \
+                        4 data damaged, 130 and 143 stopped, 141 reader of stdout gone."
+)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compress IN on all cores into a seekable zstd file
+    #[command(visible_alias = "compress")]
+    Process(ProcessArgs),
+    /// Bring back what a zstd file holds, whoever wrote it
+    #[command(visible_alias = "decompress")]
+    Restore(RestoreArgs),
+    /// Decode everything and write nothing
+    Verify(VerifyArgs),
+    /// Write a range of the content to stdout, decoding only the frames it needs
+    Cat(CatArgs),
+    /// Tell what a file holds: layers, frames, sizes, ratio
+    Inspect(InspectArgs),
+}
+
+/// `pipeline process`.
+#[derive(Debug, clap::Args)]
+pub struct ProcessArgs {
+    /// IN and OUT.
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// zstd level, 1 to 22, or negative for speed [default: 3]
+    #[arg(short = 'L', long, value_name = "N", allow_negative_numbers = true)]
+    pub level: Option<i32>,
+    /// Bytes of input in a frame: a multiple of 64K, 64K to 64M [default: 4M, from level 9 on 8M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub chunk_size: Option<u64>,
+    /// How the work is spread.
+    #[command(flatten)]
+    pub width: WidthArgs,
+    /// Who moves the items: the pipeline, or the legacy mutex mode
+    #[arg(long, value_enum, value_name = "ENGINE", default_value_t = EngineArg::Channels)]
+    pub engine: EngineArg,
+    /// What is said.
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// `pipeline restore`.
+#[derive(Debug, clap::Args)]
+pub struct RestoreArgs {
+    /// IN and OUT.
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// Refuse a file without a valid seek table: a cut at a frame edge would not be seen
+    #[arg(long)]
+    pub require_table: bool,
+    /// Limits of decoding.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// How the work is spread.
+    #[command(flatten)]
+    pub width: WidthArgs,
+    /// Who moves the items: the pipeline, or the legacy mutex mode
+    #[arg(long, value_enum, value_name = "ENGINE", default_value_t = EngineArg::Channels)]
+    pub engine: EngineArg,
+    /// What is said.
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// `pipeline verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// The compressed file, or - for stdin
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// Compare the content with this file too
+    #[arg(long, value_name = "ORIGINAL")]
+    pub against: Option<PathBuf>,
+    /// Accept a file without a valid seek table
+    #[arg(long)]
+    pub foreign: bool,
+    /// Limits of decoding.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// How the work is spread.
+    #[command(flatten)]
+    pub width: WidthArgs,
+    /// What is said.
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// `pipeline cat`.
+#[derive(Debug, clap::Args)]
+pub struct CatArgs {
+    /// The compressed file, or - for stdin
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// Bytes of the content: A..B, A.., ..B or A..+LEN, with K, M, G
+    #[arg(long, value_name = "RANGE", value_parser = parse_range, default_value = "..")]
+    pub range: ContentRange,
+    /// Write binary to a terminal
+    #[arg(short, long)]
+    pub force: bool,
+    /// Limits of decoding.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// How the work is spread.
+    #[command(flatten)]
+    pub width: WidthArgs,
+    /// What is said.
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// `pipeline inspect`.
+#[derive(Debug, clap::Args)]
+pub struct InspectArgs {
+    /// The file to look at, or - for stdin
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// IN and OUT.
+#[derive(Debug, clap::Args)]
+pub struct FileArgs {
+    /// The file to read, or - for stdin
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The file to write, or - for stdout [default: IN with .zst added or taken off; stdout if IN is -]
+    #[arg(value_name = "OUT")]
+    pub out: Option<PathBuf>,
+    /// OUT, as a flag
+    #[arg(short = 'o', long = "output", value_name = "OUT", conflicts_with = "out")]
+    pub output: Option<PathBuf>,
+    /// Overwrite OUT; write binary to a terminal
+    #[arg(short, long)]
+    pub force: bool,
+    /// Delete IN once OUT is durable
+    #[arg(long)]
+    pub rm: bool,
+    /// Do not wait until OUT is on the disk
+    #[arg(long)]
+    pub no_sync: bool,
+}
+
+/// How the work is spread.
+#[derive(Debug, clap::Args)]
+pub struct WidthArgs {
+    /// Workers in each parallel stage, 0 for all [default: CPUs this process may use]
+    #[arg(short, long, visible_short_alias = 'T', visible_alias = "threads", value_name = "N")]
+    pub workers: Option<u32>,
+    /// Items that each bounded channel holds, at least 1 [default: 4]
+    #[arg(long, value_name = "N")]
+    pub channel_depth: Option<u32>,
+}
+
+/// Limits of decoding.
+#[derive(Debug, clap::Args)]
+pub struct LimitArgs {
+    /// Largest window accepted, a power of two
+    #[arg(short = 'M', long, value_name = "SIZE", value_parser = parse_size, default_value = "128M")]
+    pub window_max: u64,
+}
+
+/// What is said.
+#[derive(Debug, clap::Args)]
+pub struct TalkArgs {
+    /// The report on exit, on stderr [default: text; cat: none]
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub stats: Option<StatsForm>,
+    /// Write the report to this file instead
+    #[arg(long, value_name = "FILE")]
+    pub stats_file: Option<PathBuf>,
+    /// The progress bar
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ProgressWhen::Auto)]
+    pub progress: ProgressWhen,
+    /// Errors only
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// Who moves the items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineArg {
+    /// The pipeline
+    Channels,
+    /// The legacy mutex mode, for comparison
+    Mutex,
+}
+
+/// The form of the report on exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatsForm {
+    /// A table
+    Text,
+    /// One JSON object
+    Json,
+    /// No report
+    None,
+}
+
+/// When there is a progress bar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressWhen {
+    /// When stderr is a terminal
+    Auto,
+    /// Always; one line a second where stderr is no terminal
+    Always,
+    /// Never
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Args::command().debug_assert();
+    }
+}

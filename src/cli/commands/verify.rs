@@ -1,0 +1,114 @@
+//! `pipeline verify`: decodes everything, writes nothing, and holds it against the original if asked.
+
+use std::io::{self, Cursor, Read, Write};
+
+use anyhow::Context;
+
+use super::restore::everything;
+use super::{environment, require_zstd};
+use crate::cli::args::{StatsForm, VerifyArgs};
+use crate::cli::input::Input;
+use crate::cli::problem::Problem;
+use crate::cli::session::Session;
+use crate::cli::sys::WakeUp;
+use crate::cli::{report, resolve};
+use crate::format::detect::DETECT_LEN;
+use crate::format::zstd::seek_table::TableStatus;
+use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::plan::{Engine, Plan, Work};
+
+/// Runs the command.
+pub fn run(args: VerifyArgs) -> anyhow::Result<()> {
+    let width = resolve::width(&args.width, &environment())?;
+    let work = everything(resolve::window_log_max(&args.limits)?);
+    let plan = Plan { width, engine: Engine::Channels, work: Work::Decompress(work) };
+
+    let mut session = Session::start(&args.talk)?;
+    let input = Input::open(&args.input)?;
+    let what = || format!("verify {}", input.name);
+    let head = session.head(&input, DETECT_LEN).with_context(what)?;
+    require_zstd(&input, &head)?;
+    let wake = WakeUp::new().context("cannot start")?;
+    let original = args.against.as_deref().map(Input::open).transpose()?;
+    let writer: Box<dyn Write + Send> = match &original {
+        Some(original) => Box::new(Comparer { original: original.reader(&wake)?, position: 0, bytes: Vec::new() }),
+        None => Box::new(io::sink()),
+    };
+    let reader = Box::new(Cursor::new(head).chain(input.reader(&wake)?));
+    let plan = plan.narrowed_to(input.bytes());
+    let report = session
+        .run(&plan, reader, input.bytes(), writer, &wake)
+        .map_err(|failure| name_the_original(failure, original.as_ref()))
+        .with_context(what)?;
+    if let (Some(TableStatus::Unusable(error)), false) = (&report.summary.table, args.foreign) {
+        let message = format!("verify {}: {error}, so frames that are missing would not be noticed", input.name);
+        return Err(Problem::damaged(message).hint("--foreign accepts a file without a valid seek table").into());
+    }
+    report::show(&report, report::Verb::Verified, &args.talk, StatsForm::Text)
+}
+
+/// What is "written" is compared instead.
+struct Comparer {
+    original: Box<dyn Read + Send>,
+    position: u64,
+    bytes: Vec<u8>,
+}
+
+/// Why a comparison ended.
+#[derive(Debug, thiserror::Error)]
+enum Mismatch {
+    #[error("differs from the content at byte {0}")]
+    Differs(u64),
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+}
+
+impl Comparer {
+    /// Fills `bytes` from the original as far as that goes.
+    fn read_original(&mut self, len: usize) -> io::Result<()> {
+        self.bytes.resize(len.max(self.bytes.len()), 0);
+        let mut filled_len = 0;
+        while filled_len < len {
+            match self.original.read(&mut self.bytes[filled_len..len]) {
+                Ok(0) => break,
+                Ok(read_len) => filled_len += read_len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(io::Error::other(Mismatch::Unreadable(error))),
+            }
+        }
+        self.bytes.truncate(filled_len);
+        Ok(())
+    }
+}
+
+impl Write for Comparer {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        self.read_original(content.len())?;
+        if self.bytes != content {
+            let same_len = self.bytes.iter().zip(content).take_while(|(a, b)| a == b).count();
+            return Err(io::Error::other(Mismatch::Differs(self.position + same_len as u64)));
+        }
+        self.position += content.len() as u64;
+        Ok(content.len())
+    }
+
+    /// The end of the content has to be the original's.
+    fn flush(&mut self) -> io::Result<()> {
+        self.read_original(1)?;
+        match self.bytes.len() {
+            0 => Ok(()),
+            _ => Err(io::Error::other(Mismatch::Differs(self.position))),
+        }
+    }
+}
+
+fn name_the_original(failure: Failure, original: Option<&Input>) -> anyhow::Error {
+    let mismatch = match &failure.cause {
+        Cause::Write(error) => error.get_ref().and_then(|inner| inner.downcast_ref::<Mismatch>()),
+        _ => None,
+    };
+    match (mismatch, original) {
+        (Some(mismatch), Some(original)) => Problem::failed(format!("{} {mismatch}", original.name)).into(),
+        _ => failure.into(),
+    }
+}

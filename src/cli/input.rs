@@ -1,0 +1,65 @@
+//! The input: opened without waiting, told apart by what it is, its first bytes seen before it is read.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::problem::{Problem, quoted};
+use super::sys::{self, PatientReader, WakeUp};
+
+/// An open input.
+pub struct Input {
+    /// As it is shown.
+    pub name: String,
+    /// Open for reading.
+    pub file: File,
+    /// What it was when it was opened.
+    pub metadata: Metadata,
+    is_stdin: bool,
+}
+
+impl Input {
+    /// Opens `path`, or takes standard input for `-`. A directory is refused.
+    pub fn open(path: &Path) -> anyhow::Result<Input> {
+        let is_stdin = path == Path::new("-");
+        let name = if is_stdin { "standard input".to_owned() } else { quoted(path) };
+        let opened = if is_stdin { sys::stdin() } else { sys::open_to_read(path) };
+        let file = opened.with_context(|| format!("cannot open {name}"))?;
+        let metadata = file.metadata().with_context(|| format!("cannot look at {name}"))?;
+        if metadata.is_dir() {
+            let hint = "pack it first: tar -c DIR | pipeline process - OUT.tar.zst";
+            return Err(Problem::failed(format!("{name} is a directory")).hint(hint).into());
+        }
+        if metadata.is_file() {
+            sys::advise_sequential(&file);
+        }
+        Ok(Input { name, file, metadata, is_stdin })
+    }
+
+    /// Whether this is standard input.
+    pub fn is_stdin(&self) -> bool {
+        self.is_stdin
+    }
+
+    /// Whether it can be read from any place: a regular file or a block device.
+    pub fn is_seekable(&self) -> bool {
+        !sys::may_wait(&self.metadata)
+    }
+
+    /// How many bytes there are to read, where that is known: files in /proc, for instance, say 0.
+    pub fn bytes(&self) -> Option<u64> {
+        let read_already = if self.is_stdin { io::Seek::stream_position(&mut &self.file).unwrap_or(0) } else { 0 };
+        (self.metadata.is_file() && self.metadata.len() > 0).then(|| self.metadata.len().saturating_sub(read_already))
+    }
+
+    /// A reader from where the file stands. A read that waits fails when `wake` wakes it.
+    pub fn reader(&self, wake: &WakeUp) -> anyhow::Result<Box<dyn Read + Send>> {
+        let file = self.file.try_clone().with_context(|| format!("cannot read {}", self.name))?;
+        Ok(match self.is_seekable() {
+            true => Box::new(file),
+            false => Box::new(PatientReader::new(file, wake.clone())),
+        })
+    }
+}

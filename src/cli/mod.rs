@@ -1,0 +1,64 @@
+//! Words, paths and exit codes: the contract with users and their shell scripts.
+//!
+//! Arguments are taken as typed ([`args`], no I/O), then resolved and checked ([`resolve`]); a command in [`commands`] opens
+//! its files ([`input`], [`output`]), lets the pipeline run ([`session`]) and says what happened ([`report`], [`problem`]). System
+//! calls that std lacks are in [`sys`] and nowhere else.
+
+pub mod args;
+
+pub mod resolve;
+
+pub mod size;
+
+pub mod commands;
+
+pub mod session;
+
+pub mod input;
+
+pub mod output;
+
+pub mod problem;
+
+pub mod report;
+
+pub mod progress;
+
+pub mod sys;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use problem::{Exit, Said};
+
+/// Runs the program with `args`, the first of which is its own name, and gives its exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // The supervisor reports a stage that panics, in one line; the default hook would print a second one.
+    std::panic::set_hook(Box::new(|panic| {
+        if std::thread::current().name() == Some("main") {
+            eprintln!("pipeline: internal error: {panic}");
+        }
+    }));
+    let said = match Args::try_parse_from(args) {
+        Ok(args) => run_command(args.command),
+        Err(error) => problem::say_usage(&error),
+    };
+    said.exit_code()
+}
+
+fn run_command(command: Command) -> Said {
+    let result = match command {
+        Command::Process(args) => commands::process::run(args),
+        Command::Restore(args) => commands::restore::run(args),
+        Command::Verify(args) => commands::verify::run(args),
+        Command::Cat(args) => commands::cat::run(args),
+        Command::Inspect(args) => commands::inspect::run(args),
+    };
+    match result {
+        Ok(()) => Said::nothing(Exit::Done),
+        Err(error) => problem::say(&error),
+    }
+}

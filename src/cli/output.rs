@@ -1,0 +1,301 @@
+//! The output, and how it gets its name: the destination is absent or old, or complete, at every instant.
+//!
+//! A regular file is written under a temporary name in the same directory (mode 0600, created exclusively, locked while
+//! alive) and renamed when it is whole and on the disk:
+//!
+//! ```text
+//! create temporary -> write -> mode, times -> fsync(file) -> rename -> fsync(directory)
+//! ```
+//!
+//! Without `--force` the rename never replaces a file, even one that came into being meanwhile. A failed fsync is final. Devices and
+//! FIFOs are opened and written, never renamed over; a symlink is resolved first.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::input::Input;
+use super::problem::{Problem, quoted};
+use super::sys::{self, Directory, FifoWriter, PatientWriter, WakeUp};
+
+/// Links that are followed before a name is taken to go round in circles; the kernel's limit.
+const LINKS_MAX: usize = 40;
+
+/// How the output is to be treated.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Replace a file that exists; write binary to a terminal.
+    pub force: bool,
+    /// Wait until it is on the disk.
+    pub sync: bool,
+    /// Permission bits that new files do not get.
+    pub umask: u32,
+}
+
+/// Where the output goes.
+pub enum Output {
+    /// A file that gets its name at the end.
+    Temporary(Temporary),
+    /// Something that is written as it is.
+    Stream(Stream),
+}
+
+/// A device, a FIFO, or standard output.
+pub struct Stream {
+    name: String,
+    is_stdout: bool,
+    file: Option<File>,
+    fifo: Option<PathBuf>,
+    manner: Manner,
+}
+
+/// A file under a temporary name, removed when dropped before it was committed.
+pub struct Temporary {
+    name: String,
+    directory: Directory,
+    file: File,
+    temporary_name: OsString,
+    final_name: OsString,
+    manner: Manner,
+    is_committed: bool,
+}
+
+impl Output {
+    /// Makes ready to write to `path`, or to standard output for `-`. Refuses before a byte is written: an output that is
+    /// one of `inputs`, a file that exists unless forced, binary to a terminal unless forced.
+    pub fn prepare(path: &Path, inputs: &[&Input], manner: Manner) -> anyhow::Result<Output> {
+        if path == Path::new("-") {
+            return Ok(Output::Stream(Stream::stdout(inputs, manner)?));
+        }
+        let name = quoted(path);
+        let path = resolve_links(path).with_context(|| format!("cannot write {name}"))?;
+        match std::fs::metadata(&path) {
+            Ok(metadata) => {
+                refuse_input(&name, &metadata, inputs)?;
+                if metadata.is_dir() {
+                    return Err(Problem::failed(format!("cannot write {name}: it is a directory")).into());
+                }
+                if !metadata.is_file() {
+                    return Ok(Output::Stream(Stream::special(name, path, &metadata, manner)?));
+                }
+                if !manner.force {
+                    return Err(exists_already(&name).into());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot write {name}")),
+        }
+        Ok(Output::Temporary(Temporary::create(name, &path, manner)?))
+    }
+
+    /// As it is shown.
+    pub fn name(&self) -> &str {
+        match self {
+            Output::Temporary(temporary) => &temporary.name,
+            Output::Stream(stream) => &stream.name,
+        }
+    }
+
+    /// Whether this is standard output.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self, Output::Stream(stream) if stream.is_stdout)
+    }
+
+    /// Whether this is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Output::Stream(Stream { file: Some(file), .. }) if file.is_terminal())
+    }
+
+    /// Whether what was written has a name of its own that stays.
+    pub fn is_regular_file(&self) -> bool {
+        matches!(self, Output::Temporary(_))
+    }
+
+    /// A writer. A write that waits fails when `wake` wakes it. A terminal gets text alone, unless forced.
+    pub fn writer(&self, wake: &WakeUp) -> anyhow::Result<Box<dyn Write + Send>> {
+        let file = match self {
+            Output::Temporary(temporary) => &temporary.file,
+            Output::Stream(Stream { fifo: Some(path), .. }) => {
+                return Ok(Box::new(FifoWriter::new(path.clone(), wake.clone())));
+            }
+            Output::Stream(Stream { file, .. }) => file.as_ref().expect("a stream is a file or a FIFO"),
+        };
+        let cannot_write = || format!("cannot write {}", self.name());
+        let file = file.try_clone().with_context(cannot_write)?;
+        Ok(match sys::may_wait(&file.metadata().with_context(cannot_write)?) {
+            true if self.is_terminal() && !self.is_forced() => {
+                Box::new(TextOnly(PatientWriter::new(file, wake.clone())))
+            }
+            true => Box::new(PatientWriter::new(file, wake.clone())),
+            false => Box::new(file),
+        })
+    }
+
+    fn is_forced(&self) -> bool {
+        match self {
+            Output::Temporary(temporary) => temporary.manner.force,
+            Output::Stream(stream) => stream.manner.force,
+        }
+    }
+
+    /// Makes what was written durable and gives it its name. `source` lends mode and times. `is_cancelled` is asked
+    /// just before the name is given.
+    pub fn commit(self, source: &Metadata, is_cancelled: impl Fn() -> bool) -> Result<(), Problem> {
+        match self {
+            Output::Temporary(temporary) => temporary.commit(source, is_cancelled),
+            Output::Stream(stream) => stream.finish(),
+        }
+    }
+}
+
+impl Stream {
+    fn stdout(inputs: &[&Input], manner: Manner) -> anyhow::Result<Stream> {
+        let name = "standard output".to_owned();
+        let file = sys::stdout().context("cannot write standard output")?;
+        let metadata = file.metadata().context("cannot look at standard output")?;
+        refuse_input(&name, &metadata, inputs)?;
+        let manner = Manner { sync: manner.sync && metadata.is_file(), ..manner };
+        Ok(Stream { name, is_stdout: true, file: Some(file), fifo: None, manner })
+    }
+
+    fn special(name: String, path: PathBuf, metadata: &Metadata, manner: Manner) -> anyhow::Result<Stream> {
+        let kind = metadata.file_type();
+        if kind.is_fifo() {
+            return Ok(Stream { name, is_stdout: false, file: None, fifo: Some(path), manner });
+        }
+        if kind.is_block_device() && !manner.force {
+            let hint = "--force writes to it, and what is on it is lost";
+            return Err(Problem::failed(format!("{name} is a block device")).hint(hint).into());
+        }
+        let file = OpenOptions::new().write(true).open(path).with_context(|| format!("cannot write {name}"))?;
+        let manner = Manner { sync: manner.sync && kind.is_block_device(), ..manner };
+        Ok(Stream { name, is_stdout: false, file: Some(file), fifo: None, manner })
+    }
+
+    fn finish(self) -> Result<(), Problem> {
+        match self.file {
+            Some(file) if self.manner.sync => file.sync_all().map_err(|error| cannot("sync", &self.name, &error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Temporary {
+    fn create(name: String, path: &Path, manner: Manner) -> anyhow::Result<Temporary> {
+        let final_name =
+            path.file_name().ok_or_else(|| Problem::failed(format!("cannot write {name}: not a file name")))?;
+        let directory_path = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let cannot_create = || format!("cannot create {name}");
+        let directory = Directory::open(directory_path).with_context(cannot_create)?;
+        let temporary_name = temporary_name(final_name, sys::random_u64().with_context(cannot_create)?);
+        let file = directory.create_locked(&temporary_name).with_context(cannot_create)?;
+        let final_name = final_name.to_owned();
+        Ok(Temporary { name, directory, file, temporary_name, final_name, manner, is_committed: false })
+    }
+
+    fn commit(mut self, source: &Metadata, is_cancelled: impl Fn() -> bool) -> Result<(), Problem> {
+        let Manner { force, sync, umask } = self.manner;
+        let is_file = source.is_file();
+        let source_mode = if is_file { source.mode() } else { 0o666 };
+        let mode = source_mode & 0o777 & !umask;
+        sys::copy_mode_and_times(&self.file, mode, is_file.then_some(source))
+            .map_err(|error| cannot("set mode and times of", &self.name, &error))?;
+        if sync {
+            self.file.sync_all().map_err(|error| cannot("sync", &self.name, &error))?;
+        }
+        if is_cancelled() {
+            return Err(Problem::failed("stopped"));
+        }
+        self.directory.rename(&self.temporary_name, &self.final_name, force).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists_already(&self.name),
+            _ => cannot("name", &self.name, &error),
+        })?;
+        self.is_committed = true;
+        if sync {
+            self.directory.sync().map_err(|error| cannot("sync the directory of", &self.name, &error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.is_committed {
+            // Nothing can be done about a failure here, and the file is harmless: it has a name of its own.
+            let _ = self.directory.unlink(&self.temporary_name);
+        }
+    }
+}
+
+/// Writes text to a terminal; bytes that could make it misbehave are refused.
+struct TextOnly<W>(W);
+
+impl<W: Write> Write for TextOnly<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let is_text = |byte: &u8| !byte.is_ascii_control() || matches!(byte, b'\n' | b'\r' | b'\t' | 0x08 | 0x0C);
+        if bytes.iter().all(is_text) {
+            return self.0.write(bytes);
+        }
+        Err(io::Error::other("binary data is not written to a terminal, unless with --force"))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// A name that tells which destination it is for, however long that name is, and that nobody can guess.
+fn temporary_name(final_name: &OsStr, random: u64) -> OsString {
+    let destination = twox_hash::XxHash64::oneshot(0, final_name.as_bytes());
+    format!(".pipeline-{destination:016x}-{random:016x}.tmp").into()
+}
+
+fn exists_already(name: &str) -> Problem {
+    Problem::failed(format!("{name} exists already")).hint("--force overwrites it")
+}
+
+fn cannot(verb: &str, name: &str, error: &io::Error) -> Problem {
+    Problem::failed(format!("cannot {verb} {name}: {error}"))
+}
+
+fn refuse_input(name: &str, metadata: &Metadata, inputs: &[&Input]) -> Result<(), Problem> {
+    let is_same =
+        |input: &&&Input| input.metadata.is_file() && sys::identity(&input.metadata) == sys::identity(metadata);
+    match inputs.iter().find(is_same) {
+        Some(input) => Err(Problem::failed(format!("{} and {name} are the same file", input.name))),
+        None => Ok(()),
+    }
+}
+
+/// The name that `path` leads to when links are followed, also where there is nothing at the end.
+fn resolve_links(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        match std::fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
+            // Not a link, or nothing there.
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many symbolic links"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_name_fits_beside_the_longest_name() {
+        let longest = OsString::from("x".repeat(255));
+        assert!(temporary_name(&longest, u64::MAX).len() < 64);
+        assert_ne!(temporary_name(&longest, 1), temporary_name(&longest, 2));
+    }
+}

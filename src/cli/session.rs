@@ -1,0 +1,118 @@
+//! One command's run of the pipeline: signals, progress and the supervisor around it.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::args::TalkArgs;
+use super::input::Input;
+use super::output::Output;
+use super::problem::{Problem, ToStdout};
+use super::progress::Display;
+use super::sys::{self, WakeUp};
+use crate::pipeline::ends::Ends;
+use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::metrics::Progress;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::report::Report;
+use crate::pipeline::shutdown::Cancel;
+use crate::pipeline::supervisor::{Supervisor, Watch};
+
+/// Often enough for a bar to move smoothly, seldom enough to cost nothing.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What a command keeps while it runs.
+pub struct Session {
+    supervisor: Supervisor,
+    display: Display,
+    /// Permission bits that new files do not get.
+    pub umask: u32,
+}
+
+impl Session {
+    /// Takes over the signals. Call it before anything else starts threads.
+    pub fn start(talk: &TalkArgs) -> anyhow::Result<Session> {
+        let umask = sys::umask();
+        let supervisor = Supervisor::new().context("cannot start")?;
+        Ok(Session { supervisor, display: Display::new(talk), umask })
+    }
+
+    /// Runs `plan` from `input` to `output`.
+    pub fn run(
+        &mut self,
+        plan: &Plan,
+        input: Box<dyn Read + Send>,
+        input_bytes: Option<u64>,
+        output: Box<dyn Write + Send>,
+        wake: &WakeUp,
+    ) -> Result<Report, Failure> {
+        let progress = Arc::new(Progress::default());
+        let ends = Ends { input, input_bytes, output, cancel: wake.cancel(), progress: Arc::clone(&progress) };
+        self.display.start(input_bytes);
+        let mut on_tick = || self.display.tick(&progress);
+        let report = crate::pipeline::run(
+            plan,
+            ends,
+            &mut self.supervisor,
+            &mut Watch { tick_every: TICK, on_tick: &mut on_tick },
+        );
+        self.display.finish();
+        report
+    }
+
+    /// Runs `task` on a thread of its own, so that signals end it.
+    pub fn task<T: Send + Sync + 'static>(
+        &mut self,
+        name: &'static str,
+        cancel: Cancel,
+        task: impl FnOnce(&Cancel) -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let watch = &mut Watch { tick_every: TICK, on_tick: &mut || () };
+        self.supervisor.run_task(name, cancel, watch, task)
+    }
+
+    /// The first bytes of `input`, at most `len`. A pipe is read from, so they have to be put in front of the rest.
+    pub fn head(&mut self, input: &Input, len: usize) -> anyhow::Result<Vec<u8>> {
+        if input.is_seekable() {
+            let mut head = Vec::with_capacity(len);
+            (&input.file).take(len as u64).read_to_end(&mut head).context("cannot read")?;
+            return Ok(head);
+        }
+        let wake = WakeUp::new().context("cannot start")?;
+        let reader = input.reader(&wake)?;
+        let head = self.task("detect", wake.cancel(), move |_| {
+            let mut head = Vec::with_capacity(len);
+            reader.take(len as u64).read_to_end(&mut head).map_err(|error| format!("cannot read: {error}"))?;
+            Ok(head)
+        });
+        head.map_err(anyhow::Error::new)
+    }
+
+    /// Makes `output` durable and gives it its name, with the mode and times of `input`.
+    pub fn commit(&mut self, output: Output, input: &Input) -> Result<(), Failure> {
+        let source = input.metadata.clone();
+        self.task("commit", Cancel::default(), move |cancel| Ok(output.commit(&source, || cancel.is_set())?))
+    }
+}
+
+/// Names the end at which a run failed.
+pub fn name_the_output(failure: Failure, output: &Output) -> anyhow::Error {
+    let is_writing = matches!(failure.cause, Cause::Write(_));
+    let error = anyhow::Error::new(failure);
+    match is_writing {
+        true if output.is_stdout() => error.context(ToStdout),
+        true => error.context(output.name().to_owned()),
+        false => error,
+    }
+}
+
+/// Refuses binary on a terminal.
+pub fn refuse_terminal(output: &Output, force: bool) -> Result<(), Problem> {
+    if output.is_terminal() && !force {
+        let hint = "give OUT, or --force to write it all the same";
+        return Err(Problem::failed("compressed data is not written to a terminal").hint(hint));
+    }
+    Ok(())
+}

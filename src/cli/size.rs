@@ -1,0 +1,72 @@
+//! Sizes and byte ranges as typed: `4M`, `100K..`, `0..+1G`.
+
+use crate::pipeline::plan::ContentRange;
+
+/// Reads a number of bytes with an optional suffix K, M, G or T (1024 and its powers), `KiB` and the like included.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let digits_len = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, suffix) = text.split_at(digits_len);
+    let number: u64 = match digits {
+        "" => return Err("a size is a number of bytes, or one with K, M, G or T behind it".to_owned()),
+        digits => digits.parse().map_err(|_| "the number is too large".to_owned())?,
+    };
+    let power = match suffix.to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KB" | "KIB" => 1,
+        "M" | "MB" | "MIB" => 2,
+        "G" | "GB" | "GIB" => 3,
+        "T" | "TB" | "TIB" => 4,
+        _ => return Err(format!("unknown suffix {suffix:?}: K, M, G and T are known, powers of 1024")),
+    };
+    number.checked_mul(1 << (10 * power)).ok_or_else(|| "the number is too large".to_owned())
+}
+
+/// Reads `A..B`, `A..`, `..B` or `A..+LEN`: half-open, in bytes of the content.
+pub fn parse_range(text: &str) -> Result<ContentRange, String> {
+    let (start, end) = text.split_once("..").ok_or("a range is A..B, A.., ..B or A..+LEN")?;
+    let start = if start.is_empty() { 0 } else { parse_size(start)? };
+    let end = match end.strip_prefix('+') {
+        _ if end.is_empty() => return Ok(if start == 0 { ContentRange::All } else { ContentRange::From(start) }),
+        Some(len) => start.checked_add(parse_size(len)?).ok_or("the range ends beyond any file")?,
+        None => parse_size(end)?,
+    };
+    if end < start {
+        return Err(format!("the range ends at {end}, before it starts at {start}"));
+    }
+    Ok(ContentRange::Within(start..end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suffixes_are_powers_of_1024() {
+        for (text, bytes) in
+            [("0", 0), ("17", 17), ("64k", 65536), ("4M", 4 << 20), ("1GiB", 1 << 30), ("2TB", 2 << 40)]
+        {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "M", "-1", "1.5M", "4X", "99999999999999999999", "99999999999T"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_half_open() {
+        use ContentRange::{All, From, Within};
+        for (text, range) in [
+            ("1..5", Within(1..5)),
+            ("..1K", Within(0..1024)),
+            ("1K..+1K", Within(1024..2048)),
+            ("7..7", Within(7..7)),
+            ("9..", From(9)),
+            ("..", All),
+        ] {
+            assert_eq!(parse_range(text), Ok(range), "{text}");
+        }
+        for text in ["", "5", "5..1", "1..x", "18446744073709551615..+1"] {
+            assert!(parse_range(text).is_err(), "{text}");
+        }
+    }
+}

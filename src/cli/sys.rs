@@ -1,0 +1,302 @@
+//! System calls that std lacks, all of them, through rustix. They reach the pipeline as readers, writers and a wake-up.
+
+use std::ffi::OsStr;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Timestamps};
+use rustix::io::Errno;
+
+use crate::pipeline::shutdown::Cancel;
+
+/// A pipe is asked to hold this much, the most that Linux grants an unprivileged process by default.
+const PIPE_LEN: usize = 1024 * 1024;
+
+/// What can always be written to a pipe that is writable at all (pipe(7), "PIPE_BUF").
+const PIPE_WRITE_LEN_SURE: usize = 4096;
+
+/// How often a FIFO is tried that nobody reads from yet: nothing tells when somebody does.
+const FIFO_RETRY: Duration = Duration::from_millis(20);
+
+/// Wakes reads and writes that wait: a descriptor that becomes readable once and for all.
+#[derive(Clone, Debug)]
+pub struct WakeUp(Arc<OwnedFd>);
+
+impl WakeUp {
+    /// Fails where the process has no descriptor left.
+    pub fn new() -> io::Result<WakeUp> {
+        Ok(WakeUp(Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+
+    /// A way to stop a run that also wakes whoever waits with this.
+    pub fn cancel(&self) -> Cancel {
+        let wake = self.clone();
+        Cancel::new(move || {
+            // An eventfd that was never read has room for a one.
+            let _ = rustix::io::write(&wake.0, &1u64.to_ne_bytes());
+        })
+    }
+
+    /// Waits until `fd` is ready for `flags`, or the wake-up, or the time is over. Gives whether `fd` is ready.
+    fn wait(&self, fd: Option<(&File, PollFlags)>, timeout: Option<Duration>) -> io::Result<bool> {
+        let timeout = timeout.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+        let mut fds = vec![PollFd::new(&self.0, PollFlags::IN)];
+        fds.extend(fd.map(|(file, flags)| PollFd::new(file, flags)));
+        loop {
+            match rustix::event::poll(&mut fds, timeout.as_ref()) {
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+                Ok(_) if !fds[0].revents().is_empty() => return Err(io::Error::other("woken up to stop")),
+                Ok(_) => return Ok(fds.get(1).is_some_and(|fd| !fd.revents().is_empty())),
+            }
+        }
+    }
+}
+
+/// Reads from something that may keep its reader waiting: a pipe, a terminal, a socket.
+pub struct PatientReader {
+    file: File,
+    wake: WakeUp,
+}
+
+impl PatientReader {
+    /// A reader of `file`, whose flags are left as they are: other processes may share them.
+    pub fn new(file: File, wake: WakeUp) -> PatientReader {
+        // A larger pipe saves wake-ups; anything else refuses, which is no loss.
+        let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_LEN);
+        PatientReader { file, wake }
+    }
+}
+
+impl Read for PatientReader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.wake.wait(Some((&self.file, PollFlags::IN)), None)?;
+            match self.file.read(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Writes to something that may keep its writer waiting.
+pub struct PatientWriter {
+    file: File,
+    wake: WakeUp,
+    write_len_max: usize,
+}
+
+impl PatientWriter {
+    /// A writer to `file`. A pipe is opened anew, so that it can be told not to block without other processes that share the
+    /// old descriptor noticing; where that fails, small writes are made, which do not block a writable pipe.
+    pub fn new(file: File, wake: WakeUp) -> PatientWriter {
+        let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_LEN);
+        let is_fifo = file.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo());
+        let reopened = is_fifo.then(|| {
+            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+            rustix::fs::open(path, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+        });
+        match reopened {
+            Some(Ok(own)) => PatientWriter { file: own.into(), wake, write_len_max: PIPE_LEN },
+            _ => PatientWriter { file, wake, write_len_max: PIPE_WRITE_LEN_SURE },
+        }
+    }
+}
+
+impl Write for PatientWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = &bytes[..bytes.len().min(self.write_len_max)];
+        loop {
+            self.wake.wait(Some((&self.file, PollFlags::OUT)), None)?;
+            match self.file.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A FIFO to write to, opened with the first write, since that waits until somebody reads.
+pub struct FifoWriter {
+    path: PathBuf,
+    wake: WakeUp,
+    opened: Option<PatientWriter>,
+}
+
+impl FifoWriter {
+    /// Opens nothing yet.
+    pub fn new(path: PathBuf, wake: WakeUp) -> FifoWriter {
+        FifoWriter { path, wake, opened: None }
+    }
+
+    fn open(&mut self) -> io::Result<&mut PatientWriter> {
+        while self.opened.is_none() {
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            match rustix::fs::open(&self.path, flags, Mode::empty()) {
+                Ok(fd) => self.opened = Some(PatientWriter::new(fd.into(), self.wake.clone())),
+                Err(Errno::NXIO) => drop(self.wake.wait(None, Some(FIFO_RETRY))?),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        self.opened.as_mut().ok_or_else(|| ErrorKind::NotFound.into())
+    }
+}
+
+impl Write for FifoWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.open()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Output of no bytes has never been opened, and its reader waits for the end.
+        self.open()?.flush()
+    }
+}
+
+/// Opens a file for reading without waiting, whatever it is: a FIFO without a writer, for instance.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)
+}
+
+/// What makes two names the same file.
+pub fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether a read or write may wait for somebody else.
+pub fn may_wait(metadata: &Metadata) -> bool {
+    let kind = metadata.file_type();
+    kind.is_fifo() || kind.is_socket() || kind.is_char_device()
+}
+
+/// Tells the kernel that `file` will be read from front to back.
+pub fn advise_sequential(file: &File) {
+    // Advice: where it is not taken, nothing is lost.
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
+}
+
+/// Standard input as a file of its own.
+pub fn stdin() -> io::Result<File> {
+    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+}
+
+/// Standard output as a file of its own.
+pub fn stdout() -> io::Result<File> {
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+/// The permission bits that new files of this process do not get. Call it before threads are started: the mask can only
+/// be read by setting it.
+pub fn umask() -> u32 {
+    let mask = rustix::process::umask(Mode::empty());
+    rustix::process::umask(mask);
+    mask.bits()
+}
+
+/// A directory, held open so that it stays the same whatever happens to its name.
+#[derive(Debug)]
+pub struct Directory(OwnedFd);
+
+impl Directory {
+    /// Opens `path`.
+    pub fn open(path: &Path) -> io::Result<Directory> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Directory(rustix::fs::open(path, flags, Mode::empty())?))
+    }
+
+    /// Creates `name` with mode 0600, exclusively, never through a link, and locks it for as long as it is open.
+    pub fn create_locked(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::RUSR | Mode::WUSR)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // File systems without locks exist; the lock only tells others that this file is not left over.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS | Errno::INVAL) => Ok(file.into()),
+            Err(errno) => {
+                let _ = self.unlink(name);
+                Err(errno.into())
+            }
+        }
+    }
+
+    /// Gives `from` the name `to`; replaces what is there only if `replace`.
+    pub fn rename(&self, from: &OsStr, to: &OsStr, replace: bool) -> io::Result<()> {
+        let (from, to) = (from.as_bytes(), to.as_bytes());
+        if replace {
+            return Ok(rustix::fs::renameat(&self.0, from, &self.0, to)?);
+        }
+        match rustix::fs::renameat_with(&self.0, from, &self.0, to, RenameFlags::NOREPLACE) {
+            // Some file systems do not know the flag; a hard link never replaces anything.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                rustix::fs::linkat(&self.0, from, &self.0, to, AtFlags::empty())?;
+                Ok(rustix::fs::unlinkat(&self.0, from, AtFlags::empty())?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Removes `name`.
+    pub fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.0, name.as_bytes(), AtFlags::empty())?)
+    }
+
+    /// Waits until the names in the directory are on the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.0)?)
+    }
+}
+
+/// Sets permission bits and times of access and modification, through the descriptor.
+pub fn copy_mode_and_times(file: &File, mode: u32, source: Option<&Metadata>) -> io::Result<()> {
+    rustix::fs::fchmod(file, Mode::from_bits_truncate(mode))?;
+    if let Some(source) = source {
+        let last_access = rustix::fs::Timespec { tv_sec: source.atime(), tv_nsec: source.atime_nsec() };
+        let last_modification = rustix::fs::Timespec { tv_sec: source.mtime(), tv_nsec: source.mtime_nsec() };
+        rustix::fs::futimens(file, &Timestamps { last_access, last_modification })?;
+    }
+    Ok(())
+}
+
+/// 64 random bits, for names that nobody can guess.
+pub fn random_u64() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    let mut filled_len = 0;
+    while filled_len < bytes.len() {
+        match rustix::rand::getrandom(&mut bytes[filled_len..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(len) => filled_len += len,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// The most memory that this process ever had in use, in bytes, where the system tells.
+pub fn peak_memory_bytes() -> Option<u64> {
+    kibibytes_in("/proc/self/status", "VmHWM:")
+}
+
+/// Memory that can be had without swapping, in bytes, where the system tells.
+pub fn available_memory_bytes() -> Option<u64> {
+    kibibytes_in("/proc/meminfo", "MemAvailable:")
+}
+
+fn kibibytes_in(path: &str, key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
+}

@@ -1,0 +1,69 @@
+//! What a file is, told by its first bytes and never by its name.
+
+use super::zstd::scan::{SKIPPABLE_MAGIC_FIRST, SKIPPABLE_MAGIC_MASK, ZSTD_MAGIC};
+
+/// How many of a file's first bytes [`detect`] wants to see; fewer are enough when the file is shorter.
+pub const DETECT_LEN: usize = 34;
+
+/// The first line of an age v1 file (C2SP age, "Header").
+const AGE_VERSION_LINE: &[u8] = b"age-encryption.org/v1\n";
+
+/// The first line of an armored age file (C2SP age, "ASCII armor").
+const AGE_ARMOR_LINE: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
+
+/// The layer a file begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// A zstd frame, or a skippable frame in front of one (RFC 8878 section 3.1).
+    Zstd,
+    /// An age v1 header.
+    Age,
+    /// An age v1 file in ASCII armor.
+    AgeArmor,
+    /// No bytes at all.
+    Empty,
+    /// None of the above.
+    Other,
+}
+
+/// Names the layer that begins with `head`, the first [`DETECT_LEN`] bytes of a file or all of a shorter one.
+pub fn detect(head: &[u8]) -> Layer {
+    if head.is_empty() {
+        return Layer::Empty;
+    }
+    if head.starts_with(AGE_VERSION_LINE) {
+        return Layer::Age;
+    }
+    if head.starts_with(AGE_ARMOR_LINE) {
+        return Layer::AgeArmor;
+    }
+    match head.first_chunk::<4>().map(|magic| u32::from_le_bytes(*magic)) {
+        Some(ZSTD_MAGIC) => Layer::Zstd,
+        Some(magic) if magic & SKIPPABLE_MAGIC_MASK == SKIPPABLE_MAGIC_FIRST => Layer::Zstd,
+        _ => Layer::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell_the_layer() {
+        for (head, layer) in [
+            (&b""[..], Layer::Empty),
+            (b"\x28\xb5\x2f\xfd\x24", Layer::Zstd),
+            (b"\x50\x2a\x4d\x18", Layer::Zstd),
+            (b"\x5f\x2a\x4d\x18", Layer::Zstd),
+            (b"\x60\x2a\x4d\x18", Layer::Other),
+            (b"\x28\xb5\x2f", Layer::Other),
+            (b"age-encryption.org/v1\n-> X25519", Layer::Age),
+            (b"age-encryption.org/v2\n", Layer::Other),
+            (b"-----BEGIN AGE ENCRYPTED FILE-----\n", Layer::AgeArmor),
+            (b"plain text", Layer::Other),
+        ] {
+            assert_eq!(detect(head), layer, "{head:?}");
+            assert!(head.len() <= DETECT_LEN + 1);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The one file that reaches libzstd: contexts that compress a chunk into a frame and decode frames back.
+//!
+//! A context is made where it works and never shared. Nothing here decides how a stream is cut into frames.
+
+use std::hash::Hasher;
+
+use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name};
+
+use super::error::{Damage, ZstdError};
+
+/// A level of compression that libzstd knows: 1 to 22, or negative for speed. 0 is refused, since to libzstd it means
+/// "whatever is default".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Level(i32);
+
+impl Level {
+    /// What `zstd` itself uses when it is not told.
+    pub const DEFAULT: Level = Level(3);
+
+    /// Accepts 1..=22 and the negative levels down to libzstd's limit; anything else gives `None`.
+    pub fn new(level: i32) -> Option<Level> {
+        let known = (zstd_safe::min_c_level()..=zstd_safe::max_c_level()).contains(&level);
+        (known && level != 0).then_some(Level(level))
+    }
+
+    /// The number as libzstd takes it.
+    pub fn get(self) -> i32 {
+        self.0
+    }
+}
+
+/// The largest windowLog written: every decoder must accept 8 MiB (RFC 8878 section 3.1.1.1.2), more is up to it.
+pub const WINDOW_LOG_MAX_WRITTEN: u32 = 23;
+
+/// From this level on libzstd's own choice of window can pass [`WINDOW_LOG_MAX_WRITTEN`], so it is set by hand.
+/// Below, it is left to libzstd, since asking for 8 MiB would enlarge it there.
+const LEVEL_WITH_LARGE_WINDOWS: i32 = 20;
+
+/// The largest windowLog that libzstd decodes on a 64-bit machine.
+pub const WINDOW_LOG_MAX_DECODED: u32 = 31;
+
+/// The version of the libzstd linked in, as `1.5.7`.
+pub fn libzstd_version() -> &'static str {
+    zstd_safe::version_string()
+}
+
+/// The low 32 bits of XXH64 of `content`: what a frame's Content_Checksum and a seek table's entry hold.
+pub fn content_checksum(content: &[u8]) -> u32 {
+    low_32_bits(twox_hash::XxHash64::oneshot(0, content))
+}
+
+/// The same of content that was hashed in pieces.
+pub fn content_checksum_of(content: &twox_hash::XxHash64) -> u32 {
+    low_32_bits(content.finish())
+}
+
+/// The half of an XXH64 that the formats store.
+fn low_32_bits(hash: u64) -> u32 {
+    u32::try_from(hash & u64::from(u32::MAX)).expect("masked to 32 bits")
+}
+
+/// Compresses chunks, each into an independent frame with content size and checksum.
+pub struct Compressor {
+    context: CCtx<'static>,
+}
+
+impl Compressor {
+    /// A context for `level`. Fails when libzstd has no memory for it.
+    pub fn new(level: Level) -> Result<Compressor, ZstdError> {
+        let mut context = CCtx::try_create().ok_or(ZstdError::Codec("no memory for a compression context"))?;
+        let mut set = |parameter| context.set_parameter(parameter).map(drop).map_err(codec_error);
+        set(CParameter::CompressionLevel(level.get()))?;
+        set(CParameter::ContentSizeFlag(true))?;
+        set(CParameter::ChecksumFlag(true))?;
+        if level.get() >= LEVEL_WITH_LARGE_WINDOWS {
+            set(CParameter::WindowLog(WINDOW_LOG_MAX_WRITTEN))?;
+        }
+        Ok(Compressor { context })
+    }
+
+    /// The length that a frame of `content_len` bytes of content never exceeds.
+    pub fn frame_len_bound(content_len: usize) -> usize {
+        zstd_safe::compress_bound(content_len)
+    }
+
+    /// Writes the frame of `content` to the front of `frame` and gives its length. `frame` must hold
+    /// [`frame_len_bound`](Compressor::frame_len_bound) bytes. The result depends on content and level alone.
+    pub fn compress(&mut self, content: &[u8], frame: &mut [u8]) -> Result<usize, ZstdError> {
+        self.context.compress2(frame, content).map_err(codec_error)
+    }
+}
+
+/// Decodes whole frames from memory to memory.
+pub struct Decompressor {
+    context: DCtx<'static>,
+}
+
+impl Decompressor {
+    /// Fails when libzstd has no memory for a context.
+    pub fn new() -> Result<Decompressor, ZstdError> {
+        let context = DCtx::try_create().ok_or(ZstdError::Codec("no memory for a decompression context"))?;
+        Ok(Decompressor { context })
+    }
+
+    /// Decodes the one frame that `frame` is to the front of `content` and gives the content's length. The checksum is
+    /// checked where the frame has one.
+    pub fn decompress(&mut self, frame: &[u8], content: &mut [u8]) -> Result<usize, Damage> {
+        self.context.decompress(content, frame).map_err(damage)
+    }
+}
+
+/// Decodes one frame piece by piece, in the memory of its window.
+pub struct StreamDecompressor {
+    context: DCtx<'static>,
+}
+
+/// What one call of [`StreamDecompressor::decompress`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streamed {
+    /// Bytes taken from the frame.
+    pub consumed_len: usize,
+    /// Bytes of content written.
+    pub produced_len: usize,
+    /// The frame is at its end, and its checksum was right.
+    pub is_frame_end: bool,
+}
+
+impl StreamDecompressor {
+    /// A context that accepts windows up to `1 << window_log_max`. Fails when libzstd has no memory for it.
+    pub fn new(window_log_max: u32) -> Result<StreamDecompressor, ZstdError> {
+        let mut context = DCtx::try_create().ok_or(ZstdError::Codec("no memory for a decompression context"))?;
+        context.set_parameter(DParameter::WindowLogMax(window_log_max)).map_err(codec_error)?;
+        Ok(StreamDecompressor { context })
+    }
+
+    /// Makes ready for another frame, whatever became of the one before.
+    pub fn reset(&mut self) -> Result<(), ZstdError> {
+        self.context.reset(ResetDirective::SessionOnly).map(drop).map_err(codec_error)
+    }
+
+    /// Decodes as much of `frame` as `content` has room for.
+    pub fn decompress(&mut self, frame: &[u8], content: &mut [u8]) -> Result<Streamed, Damage> {
+        let mut input = InBuffer::around(frame);
+        let mut output = OutBuffer::around(content);
+        let hint = self.context.decompress_stream(&mut output, &mut input).map_err(damage)?;
+        Ok(Streamed { consumed_len: input.pos(), produced_len: output.pos(), is_frame_end: hint == 0 })
+    }
+}
+
+fn codec_error(code: usize) -> ZstdError {
+    ZstdError::Codec(get_error_name(code))
+}
+
+/// libzstd's name for a content checksum that does not match. The safe binding passes on names, not the error enum;
+/// a test holds this one against the library that is linked in.
+const CHECKSUM_ERROR_NAME: &str = "Restored data doesn't match checksum";
+
+fn damage(code: usize) -> Damage {
+    match get_error_name(code) {
+        CHECKSUM_ERROR_NAME => Damage::Checksum,
+        name => Damage::Decode(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(content: &[u8], level: i32) -> Vec<u8> {
+        let mut frame = vec![0; Compressor::frame_len_bound(content.len())];
+        let len = Compressor::new(Level::new(level).unwrap()).unwrap().compress(content, &mut frame).unwrap();
+        frame.truncate(len);
+        frame
+    }
+
+    #[test]
+    fn zero_and_unknown_levels_are_refused() {
+        assert_eq!([0, 23, i32::MIN].map(Level::new), [None; 3]);
+        assert!([1, 22, -1, -7].iter().all(|level| Level::new(*level).is_some()));
+    }
+
+    #[test]
+    fn a_frame_ends_with_the_checksum_of_its_content() {
+        let content = b"some content, some more content".repeat(100);
+        let frame = frame(&content, 3);
+        assert_eq!(frame[frame.len() - 4..], content_checksum(&content).to_le_bytes());
+    }
+
+    #[test]
+    fn a_wrong_checksum_is_told_apart_from_other_damage() {
+        let mut bytes = frame(b"content", 3);
+        *bytes.last_mut().unwrap() ^= 1;
+        let mut content = [0; 16];
+        assert_eq!(Decompressor::new().unwrap().decompress(&bytes, &mut content), Err(Damage::Checksum));
+        assert!(matches!(Decompressor::new().unwrap().decompress(&bytes[1..], &mut content), Err(Damage::Decode(_))));
+    }
+
+    #[test]
+    fn a_reused_context_writes_the_bytes_of_a_new_one() {
+        let chunks: Vec<Vec<u8>> = (1..6).map(|seed| (0..70_000u32).map(|i| (i * seed / 7) as u8).collect()).collect();
+        let mut reused = Compressor::new(Level::DEFAULT).unwrap();
+        for chunk in &chunks {
+            let mut bytes = vec![0; Compressor::frame_len_bound(chunk.len())];
+            let len = reused.compress(chunk, &mut bytes).unwrap();
+            assert_eq!(bytes[..len], frame(chunk, 3));
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The `pipeline` program: everything it does is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pipeline::cli::run(std::env::args_os())
+}

@@ -1,0 +1,248 @@
+//! The legacy mutex mode: the design that the channel engine replaces, kept faithful so that the two can be compared.
+//!
+//! The whole input is read first. Every chunk becomes a task; a semaphore of N permits decides how many work at a time; a
+//! mutex guards the ordered writer, and results that come early wait in a map under it. A permit is given back before
+//! the lock is taken, so a task that waits for the lock does not keep another from working.
+//!
+//! It shares the steps and the writers with the channel engine, so it writes the same bytes. Nothing else depends on this
+//! file: deleting it, and the arm that calls it, leaves the rest whole.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::format::zstd::codec::{Compressor, Decompressor, Level};
+
+use super::buffer::BufferPool;
+use super::crew::{Crew, Width};
+use super::ends::{Ends, Output, Source};
+use super::error::{Cause, Stop};
+use super::find::{Found, FrameFinder};
+use super::metrics::{Figures, StageFigures, WaitFigures, elapsed_ns, histogram};
+use super::plan::{Decompress, Work};
+use super::recipes::{READ_LEN, SummarySlot, find_limits};
+use super::shutdown::Cancel;
+use super::steps::{compress_chunk, decompress_batch};
+use super::write::{ContentWriter, FrameWriter};
+
+/// Starts the thread that does `work` in the legacy way. An input that needs more than `available_bytes` is refused.
+pub(super) fn start(
+    crew: &mut Crew,
+    pool: &BufferPool,
+    width: Width,
+    work: &Work,
+    available_bytes: u64,
+    ends: Ends,
+) -> SummarySlot {
+    let summary = SummarySlot::default();
+    let (slot, pool, work) = (Arc::clone(&summary), pool.clone(), work.clone());
+    let input_bytes = ends.input_bytes.unwrap_or(0);
+    let (source, output) = ends.split();
+    crew.alone("mutex", move |cancel| {
+        let mut memory = Memory { available_bytes, needed_bytes: 0 };
+        Memory { available_bytes, needed_bytes: 0 }.need(input_bytes)?;
+        let task = Tasks { width, cancel: cancel.clone() };
+        match work {
+            Work::Compress { chunk_len, level } => {
+                compress(&task, &pool, chunk_len, level, &mut memory, source, output, &slot)
+            }
+            Work::Decompress(work) => decompress(&task, &pool, &work, &mut memory, source, output, &slot),
+        }
+    });
+    summary
+}
+
+/// What is held in memory, against what there is.
+struct Memory {
+    available_bytes: u64,
+    needed_bytes: u64,
+}
+
+impl Memory {
+    fn need(&mut self, bytes: u64) -> Result<(), Stop> {
+        self.needed_bytes = self.needed_bytes.saturating_add(bytes);
+        let Memory { available_bytes, needed_bytes } = *self;
+        if needed_bytes > available_bytes {
+            return Err(Cause::Memory { needed_bytes, available_bytes }.into());
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of a run, each used once, in a file kept apart")]
+fn compress(
+    tasks: &Tasks,
+    pool: &BufferPool,
+    chunk_len: usize,
+    level: Level,
+    memory: &mut Memory,
+    mut source: Source,
+    output: Output,
+    summary: &SummarySlot,
+) -> Result<Figures, Stop> {
+    let mut chunks = Vec::new();
+    loop {
+        let mut chunk = pool.take(Compressor::frame_len_bound(chunk_len));
+        let len = source.fill(&mut chunk.room()[..chunk_len])?;
+        memory.need(len as u64)?;
+        chunk.extend_len(len);
+        if len > 0 || chunks.is_empty() {
+            chunks.push(chunk);
+        }
+        if len < chunk_len {
+            break;
+        }
+    }
+    let (pool, writer) = (pool.clone(), FrameWriter::new(output));
+    let step = move |chunk| compress_chunk(&mut Compressor::new(level)?, &pool, chunk);
+    let (figures, mut writer) = tasks.run("compress", chunks, step, writer, |writer, frame| writer.push(&frame))?;
+    let _ = summary.set(writer.finish()?);
+    Ok(figures)
+}
+
+fn decompress(
+    tasks: &Tasks,
+    pool: &BufferPool,
+    work: &Decompress,
+    memory: &mut Memory,
+    mut source: Source,
+    output: Output,
+    summary: &SummarySlot,
+) -> Result<Figures, Stop> {
+    let limits = find_limits(tasks.width, work.window_log_max);
+    let mut finder = FrameFinder::new(work.start, limits, pool.clone());
+    let (mut found, mut piece) = (Vec::new(), pool.take(READ_LEN));
+    let mut emit = |weight, item| {
+        memory.need(weight)?;
+        found.push(item);
+        Ok(())
+    };
+    loop {
+        match source.read(&mut piece.room()[..READ_LEN])? {
+            0 => break,
+            len => finder.push(&piece.room()[..len], &mut emit)?,
+        }
+    }
+    finder.finish(&mut emit)?;
+    let (pool, writer) = (pool.clone(), ContentWriter::new(output, work));
+    let step = move |found| match found {
+        Found::Batch(batch) => decompress_batch(&mut Decompressor::new()?, &pool, batch),
+        Found::Piece(piece) => Ok(piece),
+    };
+    let (figures, mut writer) =
+        tasks.run("decompress", found, step, writer, |writer, piece| writer.push(&piece).map(drop))?;
+    writer.finish()?;
+    let _ = summary.set(writer.summary());
+    Ok(figures)
+}
+
+/// A task for every item, N at a time.
+struct Tasks {
+    width: Width,
+    cancel: Cancel,
+}
+
+/// The ordered writer, and the results that came before their turn.
+struct Ordered<O, W> {
+    writer: W,
+    next_seq: u64,
+    early: BTreeMap<u64, O>,
+}
+
+/// What one task measured.
+struct TaskFigures {
+    permit_wait_ns: u64,
+    lock_wait_ns: u64,
+    service_ns: u64,
+}
+
+impl Tasks {
+    fn run<I, O, W>(
+        &self,
+        stage: &'static str,
+        items: Vec<I>,
+        step: impl Fn(I) -> Result<O, Cause> + Send + Sync + 'static,
+        writer: W,
+        write: fn(&mut W, O) -> Result<(), Stop>,
+    ) -> Result<(Figures, W), Stop>
+    where
+        I: Send + 'static,
+        O: Send + 'static,
+        W: Send + 'static,
+    {
+        let workers = self.width.workers.get();
+        let runtime = Builder::new_multi_thread().worker_threads(workers).build().map_err(Cause::Spawn)?;
+        let permits = Arc::new(Semaphore::new(workers));
+        let ordered = Arc::new(Mutex::new(Ordered { writer, next_seq: 0, early: BTreeMap::new() }));
+        let step = Arc::new(step);
+        let mut tasks = JoinSet::new();
+        for (seq, item) in (0..).zip(items) {
+            let (permits, ordered, step) = (Arc::clone(&permits), Arc::clone(&ordered), Arc::clone(&step));
+            let (cancel, offered_at) = (self.cancel.clone(), Instant::now());
+            tasks.spawn_on(
+                async move {
+                    let permit = permits.acquire_owned().await.map_err(|_| Stop::Closed)?;
+                    let permit_wait_ns = elapsed_ns(offered_at);
+                    if cancel.is_set() {
+                        return Err(Stop::Cancelled);
+                    }
+                    let working_since = Instant::now();
+                    let result = step(item)?;
+                    let service_ns = elapsed_ns(working_since);
+                    drop(permit);
+                    let lock_wait_ns = put_in_order(&ordered, seq, result, write)?;
+                    Ok(TaskFigures { permit_wait_ns, lock_wait_ns, service_ns })
+                },
+                runtime.handle(),
+            );
+        }
+        let figures = runtime.block_on(gather(stage, workers, tasks))?;
+        drop(runtime);
+        let ordered = Arc::into_inner(ordered).and_then(|mutex| mutex.into_inner().ok()).ok_or(Stop::Closed)?;
+        assert!(ordered.early.is_empty(), "internal error: results were left behind");
+        Ok((figures, ordered.writer))
+    }
+}
+
+/// Writes `result` if it is its turn, and all that waited for it. Gives the time waited for the lock.
+fn put_in_order<O, W>(
+    ordered: &Mutex<Ordered<O, W>>,
+    seq: u64,
+    result: O,
+    write: fn(&mut W, O) -> Result<(), Stop>,
+) -> Result<u64, Stop> {
+    let asked_at = Instant::now();
+    // A poisoned lock means that another task panicked; that task says so.
+    let mut ordered = ordered.lock().map_err(|_| Stop::Closed)?;
+    let lock_wait_ns = elapsed_ns(asked_at);
+    ordered.early.insert(seq, result);
+    loop {
+        let next_seq = ordered.next_seq;
+        let Some(next) = ordered.early.remove(&next_seq) else {
+            return Ok(lock_wait_ns);
+        };
+        write(&mut ordered.writer, next)?;
+        ordered.next_seq += 1;
+    }
+}
+
+/// Adds up what the tasks measured; the first failure drops the rest.
+async fn gather(
+    stage: &'static str,
+    workers: usize,
+    mut tasks: JoinSet<Result<TaskFigures, Stop>>,
+) -> Result<Figures, Stop> {
+    let mut figures = StageFigures { items_by_thread: vec![0; workers], ..StageFigures::new(stage) };
+    let mut waits = ["permit", "lock"].map(|name| WaitFigures { name, wait_ns: histogram() });
+    while let Some(joined) = tasks.join_next().await {
+        let task = joined.map_err(|error| Cause::Panicked(error.to_string()))??;
+        figures.record(task.service_ns);
+        waits[0].wait_ns.saturating_record(task.permit_wait_ns);
+        waits[1].wait_ns.saturating_record(task.lock_wait_ns);
+    }
+    Ok(Figures { stages: vec![figures], waits: waits.into(), ..Figures::default() })
+}

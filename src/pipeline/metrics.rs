@@ -1,0 +1,208 @@
+//! The figures of a run: what each thread measures on its own, and how they are added up.
+//!
+//! Only three places measure: the channel ([`queue`](super::queue)), the loops of the stages ([`stage`](super::stage)) and the
+//! reorder ring's driver there. Every thread fills histograms of its own and returns them when it ends, so there is no lock
+//! and nothing shared on the way of an item but the two counters of [`Progress`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::buffer::PoolFigures;
+
+/// Counts of values, exact to two digits: 18 KiB each, where three digits would take 264 KiB.
+pub type Histogram = hdrhistogram::Histogram<u64>;
+
+const SIGNIFICANT_DIGITS: u8 = 2;
+
+/// The longest time told apart, an hour; longer ones count as an hour.
+const NS_MAX: u64 = 3_600_000_000_000;
+
+/// An empty histogram for times in nanoseconds and for depths.
+pub fn histogram() -> Histogram {
+    Histogram::new_with_bounds(1, NS_MAX, SIGNIFICANT_DIGITS)
+        .expect("the bounds are constants that hdrhistogram accepts")
+}
+
+/// Nanoseconds since `start`.
+pub fn elapsed_ns(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Bytes moved so far, for whoever watches a run. Written by the stage that reads and the one that writes, read by anybody.
+#[derive(Debug, Default)]
+pub struct Progress {
+    read_bytes: AtomicU64,
+    written_bytes: AtomicU64,
+}
+
+impl Progress {
+    pub(super) fn add_read(&self, len: usize) {
+        self.read_bytes.fetch_add(len as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_written(&self, len: usize) {
+        self.written_bytes.fetch_add(len as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes taken from the input.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes given to the output.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// One end of a channel, or all its ends added up.
+#[derive(Clone, Debug)]
+pub struct ChannelFigures {
+    /// `from>to`, by the stages it joins.
+    pub name: &'static str,
+    /// Items it holds at most.
+    pub capacity: usize,
+    /// Items that an arriving item found in it.
+    pub depth: Histogram,
+    /// From when an item was offered until it was received, in nanoseconds.
+    pub wait_ns: Histogram,
+    /// Time that senders waited because it was full.
+    pub blocked_ns: u64,
+    /// Time that receivers waited because it was empty.
+    pub idle_ns: u64,
+}
+
+impl ChannelFigures {
+    pub(super) fn new(name: &'static str, capacity: usize) -> ChannelFigures {
+        ChannelFigures { name, capacity, depth: histogram(), wait_ns: histogram(), blocked_ns: 0, idle_ns: 0 }
+    }
+
+    pub(super) fn blank(&self) -> ChannelFigures {
+        ChannelFigures::new(self.name, self.capacity)
+    }
+
+    fn add(&mut self, other: &ChannelFigures) {
+        merge(&mut self.depth, &other.depth);
+        merge(&mut self.wait_ns, &other.wait_ns);
+        self.blocked_ns += other.blocked_ns;
+        self.idle_ns += other.idle_ns;
+    }
+}
+
+/// One thread of a stage, or all of them added up.
+#[derive(Clone, Debug)]
+pub struct StageFigures {
+    /// The stage's name.
+    pub name: &'static str,
+    /// Time per call that was work, waiting for tokens and channels excepted, in nanoseconds.
+    pub service_ns: Histogram,
+    /// All such time together.
+    pub busy_ns: u64,
+    /// Items that each thread worked on, a number a thread.
+    pub items_by_thread: Vec<u64>,
+}
+
+impl StageFigures {
+    pub(super) fn new(name: &'static str) -> StageFigures {
+        StageFigures { name, service_ns: histogram(), busy_ns: 0, items_by_thread: vec![0] }
+    }
+
+    pub(super) fn record(&mut self, service_ns: u64) {
+        self.service_ns.saturating_record(service_ns);
+        self.busy_ns += service_ns;
+        self.items_by_thread[0] += 1;
+    }
+
+    /// Share of the time `wall` that the stage's threads were at work, from 0 to 1.
+    pub fn busy_share(&self, wall: Duration) -> f64 {
+        self.busy_ns as f64 / (wall.as_nanos().max(1) as f64 * self.items_by_thread.len() as f64)
+    }
+
+    fn add(&mut self, other: &StageFigures) {
+        merge(&mut self.service_ns, &other.service_ns);
+        self.busy_ns += other.busy_ns;
+        self.items_by_thread.extend(&other.items_by_thread);
+    }
+}
+
+/// A reorder ring.
+#[derive(Clone, Debug)]
+pub struct ReorderFigures {
+    /// The stage that owns it.
+    pub name: &'static str,
+    /// Items that an arriving item found in it.
+    pub depth: Histogram,
+    /// Time that items waited for those before them, in nanoseconds.
+    pub wait_ns: Histogram,
+}
+
+/// A window of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowFigures {
+    /// The stage whose items it bounds.
+    pub name: &'static str,
+    /// What all items in flight may weigh together: their number, or bytes.
+    pub weight_max: u64,
+    /// How many items may be in flight.
+    pub item_count_max: usize,
+    /// What they weighed at most.
+    pub weight_in_flight_max: u64,
+    /// Time that the stage in front waited for tokens.
+    pub wait_ns: u64,
+}
+
+/// A wait of the legacy mutex mode, which has no channels.
+#[derive(Clone, Debug)]
+pub struct WaitFigures {
+    /// What was waited for.
+    pub name: &'static str,
+    /// How long, in nanoseconds.
+    pub wait_ns: Histogram,
+}
+
+/// Everything that one thread measured, or all threads together.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// In the order in which an item passes them, as far as threads ended in that order.
+    pub stages: Vec<StageFigures>,
+    /// See [`ChannelFigures`].
+    pub channels: Vec<ChannelFigures>,
+    /// See [`ReorderFigures`].
+    pub reorders: Vec<ReorderFigures>,
+    /// See [`WindowFigures`].
+    pub windows: Vec<WindowFigures>,
+    /// See [`WaitFigures`].
+    pub waits: Vec<WaitFigures>,
+    /// Allocations of the buffer pool.
+    pub buffers: PoolFigures,
+}
+
+impl Figures {
+    /// Adds what another thread measured: same name, same thing.
+    pub fn add(&mut self, other: Figures) {
+        for stage in other.stages {
+            match self.stages.iter_mut().find(|known| known.name == stage.name) {
+                Some(known) => known.add(&stage),
+                None => self.stages.push(stage),
+            }
+        }
+        for channel in other.channels {
+            match self.channels.iter_mut().find(|known| known.name == channel.name) {
+                Some(known) => known.add(&channel),
+                None => self.channels.push(channel),
+            }
+        }
+        self.reorders.extend(other.reorders);
+        self.windows.extend(other.windows);
+        for wait in other.waits {
+            match self.waits.iter_mut().find(|known| known.name == wait.name) {
+                Some(known) => merge(&mut known.wait_ns, &wait.wait_ns),
+                None => self.waits.push(wait),
+            }
+        }
+    }
+}
+
+fn merge(sum: &mut Histogram, part: &Histogram) {
+    sum.add(part).expect("all histograms have the same bounds");
+}

@@ -1,0 +1,90 @@
+//! Moves items: the engine, and the recipes that wire it.
+//!
+//! Read in this order: what a run is told ([`plan`], [`ends`]), how its diagrams are wired ([`recipes`], with the steps of the
+//! workers and the bodies of the serial stages), the loops and what joins them ([`stage`], [`queue`], [`window`], [`reorder`],
+//! [`buffer`]), and who watches over the threads ([`crew`], [`supervisor`], [`shutdown`]).
+
+pub mod plan;
+
+pub mod ends;
+
+pub mod recipes;
+
+pub mod steps;
+
+pub mod find;
+
+pub mod write;
+
+pub mod range;
+
+pub mod stage;
+
+pub mod queue;
+
+pub mod window;
+
+pub mod reorder;
+
+pub mod buffer;
+
+pub mod crew;
+
+pub mod supervisor;
+
+pub mod shutdown;
+
+pub mod metrics;
+
+pub mod report;
+
+pub mod error;
+
+pub mod legacy;
+
+use std::sync::Arc;
+
+use buffer::BufferPool;
+use crew::Crew;
+use ends::Ends;
+use error::Failure;
+use plan::{Engine, Plan, Work};
+use report::Report;
+use supervisor::{Supervisor, Watch};
+
+use crate::format::zstd::codec::Compressor;
+
+/// Does what `plan` says with the bytes between `ends`, and returns when all threads have ended. Gives the report, or the
+/// first failure. What was written by then is for the caller to keep or throw away.
+pub fn run(plan: &Plan, ends: Ends, supervisor: &mut Supervisor, watch: &mut Watch<'_>) -> Result<Report, Failure> {
+    let progress = Arc::clone(&ends.progress);
+    let mut crew = Crew::new(ends.cancel.clone());
+    let (width, pool) = (plan.width, pool_for(plan));
+    let summary = match (&plan.work, plan.engine) {
+        (Work::Compress { chunk_len, level }, Engine::Channels) => {
+            recipes::compress(&mut crew, &pool, width, *chunk_len, *level, ends)
+        }
+        (Work::Decompress(work), Engine::Channels) => recipes::decompress(&mut crew, &pool, width, work, ends),
+        (work, Engine::Mutex { available_bytes }) => {
+            legacy::start(&mut crew, &pool, width, work, available_bytes, ends)
+        }
+    };
+    let ran = supervisor.run(crew, watch)?;
+    let summary = summary.get().expect("internal error: the sink was done without a summary").clone();
+    Ok(Report::new(plan, ran, summary, &progress, pool.figures()))
+}
+
+/// A pool that keeps what the run has in flight when it is warm.
+fn pool_for(plan: &Plan) -> BufferPool {
+    let (buffer_count, buffer_len) = match plan.work {
+        Work::Compress { chunk_len, .. } => {
+            (recipes::compress_buffer_count(plan.width), Compressor::frame_len_bound(chunk_len))
+        }
+        // Two buffers an item, compressed and content, one batch being gathered and one piece being written.
+        Work::Decompress(_) => {
+            let buffer_count = 2 * plan.width.token_count() + 2;
+            (buffer_count, recipes::decompress_window_bytes(plan.width).div_ceil(buffer_count))
+        }
+    };
+    BufferPool::new(buffer_count.saturating_mul(buffer_len.next_multiple_of(64 * 1024)), buffer_count)
+}

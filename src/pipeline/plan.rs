@@ -1,0 +1,124 @@
+//! What a run is to do, settled before it starts. One `match` on [`Work`] chooses the recipe; below it nobody asks again.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+use crate::format::zstd::codec::Level;
+use crate::format::zstd::seek_table::Entry;
+
+use super::crew::Width;
+
+/// Everything that a run needs to know.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Workers and channel depth.
+    pub width: Width,
+    /// Who moves the items.
+    pub engine: Engine,
+    /// What is done to them.
+    pub work: Work,
+}
+
+impl Plan {
+    /// The same plan without workers that an input of `input_bytes` has no items for. The output stays the same.
+    pub fn narrowed_to(mut self, input_bytes: Option<u64>) -> Plan {
+        let item_bytes = match self.work {
+            Work::Compress { chunk_len, .. } => chunk_len as u64,
+            Work::Decompress(_) => RESTORE_BYTES_A_WORKER,
+        };
+        if let Some(bytes) = input_bytes {
+            let items = usize::try_from(bytes.div_ceil(item_bytes)).unwrap_or(usize::MAX);
+            let workers = self.width.workers.min(NonZeroUsize::new(items).unwrap_or(NonZeroUsize::MIN));
+            self.width.workers = workers;
+        }
+        self
+    }
+}
+
+/// Compressed bytes below which another worker of a restore costs more to start than it saves.
+const RESTORE_BYTES_A_WORKER: u64 = 64 * 1024;
+
+/// Who moves the items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Stages over bounded channels.
+    Channels,
+    /// The legacy mutex mode. It restores and compresses; ranges always take the channels.
+    Mutex {
+        /// Memory at hand: a larger input is refused.
+        available_bytes: u64,
+    },
+}
+
+impl Engine {
+    /// The name used on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Channels => "channels",
+            Engine::Mutex { .. } => "mutex",
+        }
+    }
+}
+
+/// What is done.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// The input, chunk by chunk, into zstd frames and a seek table.
+    Compress {
+        /// Bytes of a chunk, from 64 KiB to 64 MiB.
+        chunk_len: usize,
+        /// The level of compression.
+        level: Level,
+    },
+    /// The content of zstd frames back.
+    Decompress(Decompress),
+}
+
+/// What is decoded, and how much of it is written.
+#[derive(Clone, Debug)]
+pub struct Decompress {
+    /// The largest window accepted, as its logarithm to base 2.
+    pub window_log_max: u32,
+    /// Where in the compressed stream the input begins.
+    pub start: Start,
+    /// Which bytes of the content are written.
+    pub range: ContentRange,
+    /// What the frames are held against.
+    pub expect: Expect,
+}
+
+/// Where in the compressed stream the input begins: all zeros for the whole of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// Frames before it.
+    pub frame_index: u64,
+    /// Bytes before it.
+    pub offset: u64,
+    /// Bytes of content before it.
+    pub content_offset: u64,
+}
+
+/// Which bytes of the content are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContentRange {
+    /// All there are.
+    All,
+    /// Those from a byte on; it is an error if there are fewer.
+    From(u64),
+    /// Those in between; it is an error if there are fewer.
+    Within(Range<u64>),
+}
+
+/// What the frames are held against.
+#[derive(Clone, Debug)]
+pub enum Expect {
+    /// Seek tables that come by; what became of them is told at the end.
+    Tables,
+    /// The entries of a table read before, for just the frames of this input. No byte of a frame that differs is written.
+    Entries {
+        /// In order.
+        entries: Vec<Entry>,
+        /// Whether they hold checksums.
+        has_checksums: bool,
+    },
+}

@@ -1,0 +1,135 @@
+//! A bounded channel between two stages that measures: how full an arriving item finds it, how long items wait, how long
+//! senders are blocked and receivers idle.
+//!
+//! Each end keeps its own figures and gives them up when it is finished; the ends share nothing but the channel.
+
+use std::time::Instant;
+
+use super::metrics::{ChannelFigures, elapsed_ns};
+
+/// What travels: the item, and when it was offered.
+struct Envelope<T> {
+    item: T,
+    offered_at: Instant,
+}
+
+/// The other end is gone. Not an error in itself: whoever left says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed;
+
+/// The end that items are put in at.
+pub struct QueueSender<T> {
+    channel: async_channel::Sender<Envelope<T>>,
+    figures: ChannelFigures,
+}
+
+/// The end that items are taken out at.
+pub struct QueueReceiver<T> {
+    channel: async_channel::Receiver<Envelope<T>>,
+    figures: ChannelFigures,
+}
+
+/// A channel of `capacity` items, at least 1.
+pub fn queue<T>(name: &'static str, capacity: usize) -> (QueueSender<T>, QueueReceiver<T>) {
+    let (sender, receiver) = async_channel::bounded(capacity);
+    let figures = ChannelFigures::new(name, capacity);
+    (QueueSender { channel: sender, figures: figures.clone() }, QueueReceiver { channel: receiver, figures })
+}
+
+impl<T> QueueSender<T> {
+    /// Puts `item` in, waiting while the channel is full.
+    pub fn send(&mut self, item: T) -> Result<(), Closed> {
+        let offered_at = Instant::now();
+        self.figures.depth.saturating_record(self.channel.len() as u64);
+        match self.channel.try_send(Envelope { item, offered_at }) {
+            Ok(()) => Ok(()),
+            Err(async_channel::TrySendError::Closed(_)) => Err(Closed),
+            Err(async_channel::TrySendError::Full(envelope)) => {
+                let sent = self.channel.send_blocking(envelope).map_err(|_| Closed);
+                self.figures.blocked_ns += elapsed_ns(offered_at);
+                sent
+            }
+        }
+    }
+
+    /// Another sender of the same channel, with figures of its own.
+    pub fn another(&self) -> QueueSender<T> {
+        QueueSender { channel: self.channel.clone(), figures: self.figures.blank() }
+    }
+
+    /// How long this end was blocked so far.
+    pub fn blocked_ns(&self) -> u64 {
+        self.figures.blocked_ns
+    }
+
+    /// Leaves the channel and gives what was measured at this end.
+    pub fn finish(self) -> ChannelFigures {
+        self.figures
+    }
+}
+
+impl<T> QueueReceiver<T> {
+    /// Takes the next item out, waiting while there is none. `Closed` only once the channel is empty and all senders have left.
+    pub fn recv(&mut self) -> Result<T, Closed> {
+        let envelope = match self.channel.try_recv() {
+            Ok(envelope) => envelope,
+            Err(async_channel::TryRecvError::Closed) => return Err(Closed),
+            Err(async_channel::TryRecvError::Empty) => {
+                let idle_since = Instant::now();
+                let received = self.channel.recv_blocking().map_err(|_| Closed);
+                self.figures.idle_ns += elapsed_ns(idle_since);
+                received?
+            }
+        };
+        self.figures.wait_ns.saturating_record(elapsed_ns(envelope.offered_at));
+        Ok(envelope.item)
+    }
+
+    /// Another receiver of the same channel, with figures of its own.
+    pub fn another(&self) -> QueueReceiver<T> {
+        QueueReceiver { channel: self.channel.clone(), figures: self.figures.blank() }
+    }
+
+    /// How long this end was idle so far.
+    pub fn idle_ns(&self) -> u64 {
+        self.figures.idle_ns
+    }
+
+    /// Leaves the channel and gives what was measured at this end.
+    pub fn finish(self) -> ChannelFigures {
+        self.figures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_and_wait_are_counted_for_every_item() {
+        let (mut sender, mut receiver) = queue("test", 4);
+        (0..4).for_each(|item| sender.send(item).unwrap());
+        assert_eq!((0..4).map(|_| receiver.recv().unwrap()).collect::<Vec<i32>>(), [0, 1, 2, 3]);
+        let (sent, received) = (sender.finish(), receiver.finish());
+        assert_eq!(sent.depth.iter_recorded().map(|v| v.value_iterated_to()).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!((sent.depth.len(), received.wait_ns.len()), (4, 4));
+    }
+
+    #[test]
+    fn what_was_sent_before_the_sender_left_still_arrives() {
+        let (mut sender, mut receiver) = queue("test", 4);
+        sender.send('x').unwrap();
+        sender.finish();
+        assert_eq!((receiver.recv(), receiver.recv()), (Ok('x'), Err(Closed)));
+    }
+
+    #[test]
+    fn a_sender_learns_that_all_receivers_have_left() {
+        let (mut sender, receiver) = queue("test", 1);
+        let other = receiver.another();
+        receiver.finish();
+        assert_eq!(sender.send(1), Ok(()));
+        other.finish();
+        assert_eq!(sender.send(2), Err(Closed));
+    }
+}

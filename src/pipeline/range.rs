@@ -1,0 +1,118 @@
+//! Range reads: finds in a seek table the frames that hold a range of the content, so that only they are read.
+//!
+//! A seek table of a bare compressed file is a claim that nothing authenticates. Where it lies about a frame in front of
+//! the range, the bytes found would be the wrong ones; so the headers of those frames are read too, and held against it.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+
+use crate::format::zstd::scan::{Edge, FRAME_HEADER_LEN_MAX, FrameScanner, SKIPPABLE_HEADER_LEN};
+use crate::format::zstd::seek_table::{FOOTER_LEN, Footer, Located, SeekTable, TableError};
+use crate::format::zstd::{Damage, ZstdError};
+
+use super::error::{Cause, damaged_frame};
+use super::plan::{ContentRange, Decompress, Expect, Start};
+
+/// Why a range can not be read by seek table.
+#[derive(Debug, thiserror::Error)]
+pub enum RangeError {
+    /// There is none that can be used: the frames have to be walked from the start.
+    #[error(transparent)]
+    NoTable(#[from] TableError),
+    /// The file can not be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Reads the seek table at the end of `file`. Allocates for it only once a table of that size is seen to be there.
+pub fn read_table(file: &mut (impl Read + Seek)) -> Result<SeekTable, RangeError> {
+    let file_bytes = file.seek(SeekFrom::End(0))?;
+    if file_bytes < (SKIPPABLE_HEADER_LEN + FOOTER_LEN) as u64 {
+        return Err(TableError::Missing.into());
+    }
+    let mut footer = [0; FOOTER_LEN];
+    file.seek(SeekFrom::Start(file_bytes - FOOTER_LEN as u64))?;
+    file.read_exact(&mut footer)?;
+    let footer = Footer::parse(&footer)?;
+    let wrong_size = TableError::WrongSize(footer.frame_count);
+    let table_offset = file_bytes.checked_sub(footer.table_bytes()).ok_or(wrong_size.clone())?;
+    let mut header = [0; SKIPPABLE_HEADER_LEN];
+    file.seek(SeekFrom::Start(table_offset))?;
+    file.read_exact(&mut header)?;
+    SeekTable::check_header(footer, header, file_bytes)?;
+    let entries_bytes = footer.table_bytes() - (SKIPPABLE_HEADER_LEN + FOOTER_LEN) as u64;
+    let mut entries = vec![0; usize::try_from(entries_bytes).map_err(|_| wrong_size)?];
+    file.read_exact(&mut entries)?;
+    Ok(SeekTable::parse(footer, &entries, file_bytes)?)
+}
+
+/// Which part of a file to decode for a range of its content.
+#[derive(Clone, Debug)]
+pub struct RangePlan {
+    /// The bytes of the file that hold the frames, one behind the other.
+    pub file_range: Range<u64>,
+    /// What to do with them.
+    pub work: Decompress,
+}
+
+/// Finds the frames that hold `range`. Fails where the range ends behind the content.
+pub fn locate(table: &SeekTable, range: &ContentRange, window_log_max: u32) -> Result<RangePlan, Cause> {
+    let content_bytes = table.content_bytes();
+    let wanted = match range {
+        ContentRange::All => 0..content_bytes,
+        ContentRange::From(start) => *start..content_bytes.max(*start),
+        ContentRange::Within(range) => range.clone(),
+    };
+    if wanted.end > content_bytes {
+        return Err(Cause::RangePastEnd { range_end: wanted.end, content_bytes });
+    }
+    let is_needed = |frame: &Located| {
+        let content = frame.content_range();
+        content.start < wanted.end && wanted.start < content.end
+    };
+    let frames: Vec<Located> = table.frames().filter(is_needed).collect();
+    let (start, file_range) = match (frames.first(), frames.last()) {
+        (Some(first), Some(last)) => {
+            let Located { index: frame_index, offset, content_offset, .. } = *first;
+            (Start { frame_index, offset, content_offset }, offset..last.offset + u64::from(last.entry.compressed_len))
+        }
+        // An empty range needs no frame; its start counts as reached.
+        _ => (Start { content_offset: wanted.start, ..Start::default() }, 0..0),
+    };
+    let entries = frames.iter().map(|frame| frame.entry).collect();
+    let expect = Expect::Entries { entries, has_checksums: table.has_checksums() };
+    let work = Decompress { window_log_max, start, range: ContentRange::Within(wanted), expect };
+    Ok(RangePlan { file_range, work })
+}
+
+/// Holds the headers of the frames in front of `offset` against the table: each must begin where the table says, and
+/// declare the content that the table says, where it declares any. Gives how many were read.
+pub fn check_headers_before(file: &mut (impl Read + Seek), table: &SeekTable, offset: u64) -> Result<u64, Cause> {
+    let mut checked_count = 0;
+    for frame in table.frames().take_while(|frame| frame.offset < offset) {
+        let mut bytes = [0; FRAME_HEADER_LEN_MAX];
+        let len = (frame.entry.compressed_len as usize).min(FRAME_HEADER_LEN_MAX);
+        file.seek(SeekFrom::Start(frame.offset)).map_err(Cause::Read)?;
+        file.read_exact(&mut bytes[..len]).map_err(Cause::Read)?;
+        let declared_bytes = declared_content_bytes(&bytes[..len], &frame)?;
+        if declared_bytes.is_some_and(|declared| declared != u64::from(frame.entry.content_len)) {
+            let damage = Damage::SeekTable("it gives another content length");
+            return Err(damaged_frame(frame.index, frame.offset, damage));
+        }
+        checked_count += 1;
+    }
+    Ok(checked_count)
+}
+
+/// What the frame that begins with `bytes` declares of its content; a skippable frame has none.
+fn declared_content_bytes(bytes: &[u8], frame: &Located) -> Result<Option<u64>, ZstdError> {
+    let mut scanner = FrameScanner::starting_at(frame.offset, frame.index, u64::MAX);
+    let (len, Some(Edge::FrameStart)) = scanner.advance(bytes)? else {
+        return Ok(Some(0));
+    };
+    Ok(match scanner.advance(&bytes[len..])? {
+        // A frame of a few bytes can end within the longest header there is.
+        (_, Some(Edge::FrameEnd(ended))) => ended.header.content_bytes,
+        _ => scanner.frame().header.content_bytes,
+    })
+}

@@ -1,0 +1,182 @@
+//! Watches over a run: keeps the first failure, tells the rest to stop, and returns when every thread has ended.
+//!
+//! Some threads can not be told: one that is deep in a large chunk at a high level, or in a system call that the kernel does
+//! not give back. When the deadline has passed, or a second signal came, they are left behind. The caller gets the
+//! failure, removes what was written and ends the process, which is the only thing that ends them.
+//!
+//! Here is the async part of the engine: signals, the deadline and the ticks for whoever watches. Everything else blocks
+//! on threads of its own.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use super::crew::{Crew, Ended};
+use super::error::{Cause, Failure, Signal, Stop};
+use super::metrics::Figures;
+use super::shutdown::Cancel;
+use super::stage::Outcome;
+
+/// How long threads may take to end once the run has failed or was told to stop. A user who presses ^C expects the
+/// prompt back within two seconds.
+const JOIN_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What the supervisor does for its caller while a run goes on.
+pub struct Watch<'a> {
+    /// How often [`on_tick`](Watch::on_tick) is called.
+    pub tick_every: Duration,
+    /// Shows progress, for instance.
+    pub on_tick: &'a mut dyn FnMut(),
+}
+
+/// A run that came to its end.
+#[derive(Debug)]
+pub struct Ran {
+    /// What its threads measured.
+    pub figures: Figures,
+    /// How long it took.
+    pub wall: Duration,
+}
+
+/// Runs crews, one after the other, and listens for signals all the while.
+pub struct Supervisor {
+    runtime: Runtime,
+    signals: async_channel::Receiver<Signal>,
+}
+
+impl Supervisor {
+    /// Takes over SIGINT and SIGTERM for the rest of the process, and ignores SIGXFSZ, so that a file size limit is an
+    /// error when writing. Call it before threads are started.
+    pub fn new() -> io::Result<Supervisor> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (said, signals) = async_channel::unbounded();
+        let guard = runtime.enter();
+        for (kind, name) in [(SignalKind::interrupt(), Signal::Interrupt), (SignalKind::terminate(), Signal::Terminate)]
+        {
+            let (mut stream, said) = (signal(kind)?, said.clone());
+            runtime.spawn(async move {
+                while stream.recv().await.is_some() {
+                    let _ = said.try_send(name);
+                }
+            });
+        }
+        // A handler that nobody listens to; SIGXFSZ is 25 on every Linux that Rust runs on but MIPS and SPARC.
+        drop(signal(SignalKind::from_raw(25))?);
+        drop(guard);
+        Ok(Supervisor { runtime, signals })
+    }
+
+    /// Waits for `crew` to end. Gives what it measured, or the first failure. After a failure threads may still be running;
+    /// what they write to is then lost to the caller, who should end the process soon.
+    pub fn run(&mut self, crew: Crew, watch: &mut Watch<'_>) -> Result<Ran, Failure> {
+        let Crew { threads, ended, cancel, gates, spawn_failure, started_at, .. } = crew;
+        let stop = || {
+            cancel.cancel();
+            gates.iter().for_each(|gate| gate.close());
+        };
+        let mut run = Run { left_count: threads.len(), failure: None, is_finished: false, figures: Figures::default() };
+        if let Some(failure) = spawn_failure {
+            run.failure = Some(failure);
+            stop();
+        }
+        self.runtime.block_on(attend(&mut run, &ended, &self.signals, watch, &stop));
+        if run.left_count == 0 {
+            for thread in threads {
+                // Its end was announced from behind catch_unwind: nothing is left in it that could panic or block.
+                let _ = thread.join();
+            }
+        }
+        match run.failure {
+            Some(failure) => Err(failure),
+            None if run.is_finished => Ok(Ran { figures: run.figures, wall: started_at.elapsed() }),
+            None => Err(Failure { stage: "supervisor", seq: None, cause: Cause::EndedEarly }),
+        }
+    }
+
+    /// Runs `task` on a thread of its own, as a run that signals can stop.
+    pub fn run_task<T: Send + Sync + 'static>(
+        &mut self,
+        name: &'static str,
+        cancel: Cancel,
+        watch: &mut Watch<'_>,
+        task: impl FnOnce(&Cancel) -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let result = Arc::new(OnceLock::new());
+        let slot = Arc::clone(&result);
+        let mut crew = Crew::new(cancel);
+        crew.alone(name, move |cancel| match task(cancel) {
+            Ok(value) => {
+                let _ = slot.set(value);
+                Ok(Figures::default())
+            }
+            Err(_) if cancel.is_set() => Err(Stop::Cancelled),
+            Err(error) => Err(Stop::Failed(Cause::Task(error))),
+        });
+        self.run(crew, watch)?;
+        let value = Arc::into_inner(result).and_then(OnceLock::into_inner);
+        Ok(value.expect("internal error: a task ended well without a value"))
+    }
+}
+
+/// What is known of a run while it goes on.
+struct Run {
+    /// Threads that have not said that they ended.
+    left_count: usize,
+    failure: Option<Failure>,
+    is_finished: bool,
+    figures: Figures,
+}
+
+/// Until all threads have ended, or enough was waited for them after a failure. The first signal ends the run in order,
+/// unless it has failed already; the next one at once.
+async fn attend(
+    run: &mut Run,
+    ended: &async_channel::Receiver<Ended>,
+    signals: &async_channel::Receiver<Signal>,
+    watch: &mut Watch<'_>,
+    stop: &dyn Fn(),
+) {
+    let mut ticks = interval_at(Instant::now() + watch.tick_every, watch.tick_every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut deadline = run.failure.is_some().then(|| Instant::now() + JOIN_DEADLINE);
+    while run.left_count > 0 {
+        tokio::select! {
+            biased;
+            Ok(end) = ended.recv() => note_end(run, end, stop),
+            Ok(signal) = signals.recv() => {
+                if run.failure.is_some() {
+                    return;
+                }
+                run.failure = Some(Failure { stage: "supervisor", seq: None, cause: Cause::Signal(signal) });
+                stop();
+            }
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return,
+            _ = ticks.tick() => (watch.on_tick)(),
+        }
+        if run.failure.is_some() && deadline.is_none() {
+            deadline = Some(Instant::now() + JOIN_DEADLINE);
+        }
+    }
+}
+
+/// The first failure counts. When the finisher is done, whoever still waits on the outside is told to stop.
+fn note_end(run: &mut Run, end: Ended, stop: &dyn Fn()) {
+    run.left_count -= 1;
+    run.figures.add(end.figures);
+    match end.outcome {
+        Outcome::Done if end.is_finisher => {
+            run.is_finished = true;
+            stop();
+        }
+        Outcome::Failed(failure) if run.failure.is_none() && !run.is_finished => {
+            run.failure = Some(failure);
+            stop();
+        }
+        _ => {}
+    }
+}

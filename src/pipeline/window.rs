@@ -1,0 +1,145 @@
+//! Tokens: what bounds the memory between the serial stage in front of a pool of workers and the one behind it.
+//!
+//! A bounded channel alone does not: while chunk 0 is slow, all others pass it and gather in the reorder ring. So the serial
+//! stage in front takes a [`Token`] before it hands on an item, the token rides in the item, and dies when the item leaves
+//! the ring. A token has a weight, so that one mechanism counts items (weight 1) or bytes.
+//!
+//! Why nobody waits for ever. A taker waits for tokens of items that are downstream of it: in channels, at workers, in the
+//! ring. The item that is next in order always holds a token already, since tokens are taken in order of sequence numbers, so
+//! workers and ring can always move it on, which frees a token. Nobody holds a token of one window while waiting for one of
+//! the same window; a stage between two pools lets go of the first window's token before it takes one of the second. Waits only
+//! ever point downstream, and the stage at the end waits for the output alone. On failure an item can be stuck in a
+//! channel that nobody reads any more; therefore the supervisor closes the [`Gate`] of each window.
+
+use std::time::Instant;
+
+use super::metrics::{WindowFigures, elapsed_ns};
+
+/// The right to have an item of some weight in flight; given back when dropped.
+#[derive(Debug)]
+pub struct Token {
+    weight: u64,
+    give_back: async_channel::Sender<u64>,
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        // There are never more tokens than the channel holds, and at the end of a run nobody wants them back.
+        let _ = self.give_back.try_send(self.weight);
+    }
+}
+
+/// Hands out tokens up to a total weight. It has one owner, the serial stage in front of the pool.
+#[derive(Debug)]
+pub struct Window {
+    weight_max: u64,
+    item_weight_min: u64,
+    available: u64,
+    given_back: async_channel::Receiver<u64>,
+    give_back: async_channel::Sender<u64>,
+    figures: WindowFigures,
+}
+
+/// Ends a window from outside: whoever waits for a token is told so.
+#[derive(Clone, Debug)]
+pub struct Gate(async_channel::Sender<u64>);
+
+impl Gate {
+    /// Closes the window. A second time does nothing.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+/// The answer to a taker whose window was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GateClosed;
+
+impl Window {
+    /// A window of `item_count_max` items, whatever they weigh.
+    pub fn of_items(name: &'static str, item_count_max: usize) -> Window {
+        Window::of_weight(name, item_count_max as u64, item_count_max)
+    }
+
+    /// A window of items that weigh `weight_max` together, and are at most `item_count_max`. An item of more than the whole
+    /// weight goes through alone.
+    pub fn of_weight(name: &'static str, weight_max: u64, item_count_max: usize) -> Window {
+        assert!(item_count_max > 0 && weight_max >= item_count_max as u64, "internal error: a window of no items");
+        let (give_back, given_back) = async_channel::bounded(item_count_max);
+        let item_weight_min = weight_max / item_count_max as u64;
+        let figures = WindowFigures { name, weight_max, item_count_max, weight_in_flight_max: 0, wait_ns: 0 };
+        Window { weight_max, item_weight_min, available: weight_max, given_back, give_back, figures }
+    }
+
+    /// The handle that ends this window from outside.
+    pub fn gate(&self) -> Gate {
+        Gate(self.give_back.clone())
+    }
+
+    /// Takes a token for an item of `weight`, waiting until enough others were given back.
+    pub fn take(&mut self, weight: u64) -> Result<Token, GateClosed> {
+        let weight = weight.clamp(self.item_weight_min, self.weight_max);
+        while let Ok(given_back) = self.given_back.try_recv() {
+            self.available += given_back;
+        }
+        if self.available < weight {
+            let waiting_since = Instant::now();
+            while self.available < weight {
+                self.available += self.given_back.recv_blocking().map_err(|_| GateClosed)?;
+            }
+            self.figures.wait_ns += elapsed_ns(waiting_since);
+        }
+        if self.given_back.is_closed() {
+            return Err(GateClosed);
+        }
+        self.available -= weight;
+        self.figures.weight_in_flight_max = self.figures.weight_in_flight_max.max(self.weight_max - self.available);
+        Ok(Token { weight, give_back: self.give_back.clone() })
+    }
+
+    /// What was measured so far.
+    pub fn figures(&self) -> WindowFigures {
+        self.figures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_given_back_can_be_taken_again() {
+        let mut window = Window::of_items("test", 2);
+        let (first, _second) = (window.take(1).unwrap(), window.take(1).unwrap());
+        drop(first);
+        let _third = window.take(1).unwrap();
+        assert_eq!(window.figures().weight_in_flight_max, 2);
+    }
+
+    #[test]
+    fn a_taker_without_tokens_waits_until_one_comes_back() {
+        let mut window = Window::of_items("test", 1);
+        let token = window.take(1).unwrap();
+        let taker = std::thread::spawn(move || window.take(1).map(drop));
+        drop(token);
+        assert_eq!(taker.join().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn a_closed_gate_ends_the_wait() {
+        let mut window = Window::of_items("test", 1);
+        let _token = window.take(1).unwrap();
+        window.gate().close();
+        assert_eq!(window.take(1).unwrap_err(), GateClosed);
+    }
+
+    #[test]
+    fn light_items_are_bounded_by_their_number_and_heavy_ones_go_alone() {
+        let mut window = Window::of_weight("test", 1000, 4);
+        let light: Vec<Token> = (0..4).map(|_| window.take(1).unwrap()).collect();
+        assert_eq!(window.available, 0);
+        drop(light);
+        let heavy = window.take(u64::MAX).unwrap();
+        assert_eq!((heavy.weight, window.available), (1000, 0));
+    }
+}

@@ -1,0 +1,177 @@
+//! The writing stages: frames with their seek table, and content cut to the range that is wanted.
+
+use crate::format::zstd::seek_table::{Entry, FRAME_COUNT_MAX, TableBuilder, TableCheck, TableStatus};
+use crate::format::zstd::{Damage, ZstdError};
+
+use super::ends::Output;
+use super::error::{Cause, Stop, damaged_frame};
+use super::find::{FrameRecord, Piece, Record};
+use super::plan::{ContentRange, Decompress, Expect};
+use super::stage::Flow;
+use super::steps::CompressedChunk;
+
+/// What a run did, told by the stage that writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Frames written or decoded.
+    pub frame_count: u64,
+    /// Bytes of content in them.
+    pub content_bytes: u64,
+    /// What became of the seek tables of a stream that was decoded and not held against entries.
+    pub table: Option<TableStatus>,
+}
+
+/// Writes frames, and behind the last one the seek table.
+pub struct FrameWriter {
+    output: Output,
+    table: TableBuilder,
+    content_bytes: u64,
+}
+
+impl FrameWriter {
+    /// Writes to `output`.
+    pub fn new(output: Output) -> FrameWriter {
+        FrameWriter { output, table: TableBuilder::default(), content_bytes: 0 }
+    }
+
+    /// Writes the next frame.
+    pub fn push(&mut self, chunk: &CompressedChunk) -> Result<(), Stop> {
+        if !self.table.push(chunk.entry) {
+            return Err(ZstdError::TooManyFrames(FRAME_COUNT_MAX).into());
+        }
+        self.content_bytes += u64::from(chunk.entry.content_len);
+        self.output.write(&chunk.frame)
+    }
+
+    /// Writes the seek table. Call it only when the end of the input was said.
+    pub fn finish(&mut self) -> Result<Summary, Stop> {
+        let (header, entries, footer) = self.table.finish();
+        self.output.write(&header)?;
+        self.output.write(entries)?;
+        self.output.write(&footer)?;
+        self.output.flush()?;
+        let frame_count = u64::from(self.table.frame_count());
+        Ok(Summary { frame_count, content_bytes: self.content_bytes, table: None })
+    }
+}
+
+/// Writes content, or the range of it that is wanted.
+pub struct ContentWriter {
+    output: Output,
+    range: ContentRange,
+    /// Where in the content the next byte stands.
+    position: u64,
+    frame_count: u64,
+    check: Check,
+}
+
+enum Check {
+    Tables(TableCheck),
+    Entries { entries: std::vec::IntoIter<Entry>, has_checksums: bool },
+}
+
+impl ContentWriter {
+    /// Writes to `output` what `work` asks for.
+    pub fn new(output: Output, work: &Decompress) -> ContentWriter {
+        let check = match &work.expect {
+            Expect::Tables => Check::Tables(TableCheck::default()),
+            Expect::Entries { entries, has_checksums } => {
+                Check::Entries { entries: entries.clone().into_iter(), has_checksums: *has_checksums }
+            }
+        };
+        let (range, position) = (work.range.clone(), work.start.content_offset);
+        ContentWriter { output, range, position, frame_count: 0, check }
+    }
+
+    /// Checks the frames that end with `piece`, and writes what is wanted of it. `Flow::End` when nothing more is wanted.
+    pub fn push(&mut self, piece: &Piece) -> Result<Flow, Stop> {
+        for record in &piece.records {
+            self.check.record(record)?;
+            self.frame_count += u64::from(matches!(record, Record::Frame(_)));
+        }
+        let wanted = self.wanted(piece.content.len());
+        if !wanted.is_empty() {
+            self.output.write(&piece.content[wanted])?;
+        }
+        self.position += piece.content.len() as u64;
+        // Content may be streamed before its frame's checksum is known: go on to the end of the frame.
+        let is_at_frame_edge = !piece.records.is_empty();
+        match self.range {
+            ContentRange::Within(ref range) if is_at_frame_edge && self.position >= range.end => {
+                self.output.flush()?;
+                Ok(Flow::End)
+            }
+            _ => Ok(Flow::More),
+        }
+    }
+
+    /// Says what was done; fails if the content ended before the range did.
+    pub fn finish(&mut self) -> Result<(), Stop> {
+        let range_end = match self.range {
+            ContentRange::All => 0,
+            ContentRange::From(start) => start,
+            ContentRange::Within(ref range) => range.end,
+        };
+        if range_end > self.position {
+            return Err(Cause::RangePastEnd { range_end, content_bytes: self.position }.into());
+        }
+        self.output.flush()
+    }
+
+    /// What was written and found so far.
+    pub fn summary(&self) -> Summary {
+        let table = match &self.check {
+            Check::Tables(tables) => Some(tables.finish()),
+            Check::Entries { .. } => None,
+        };
+        Summary { frame_count: self.frame_count, content_bytes: self.position, table }
+    }
+
+    /// Which of the next `len` bytes are wanted.
+    fn wanted(&self, len: usize) -> std::ops::Range<usize> {
+        let within = |offset: u64| usize::try_from(offset.saturating_sub(self.position)).map_or(len, |at| at.min(len));
+        match self.range {
+            ContentRange::All => 0..len,
+            ContentRange::From(start) => within(start)..len,
+            ContentRange::Within(ref range) => within(range.start)..within(range.end),
+        }
+    }
+}
+
+impl Check {
+    fn record(&mut self, record: &Record) -> Result<(), Stop> {
+        match (self, record) {
+            (Check::Tables(tables), Record::Frame(record)) => {
+                tables.frame(record.frame.compressed_bytes, record.content_bytes, record.checksum);
+                Ok(())
+            }
+            (Check::Tables(tables), Record::Skippable { compressed_bytes }) => {
+                tables.skippable(*compressed_bytes);
+                Ok(())
+            }
+            (Check::Tables(tables), Record::Table(table)) => {
+                tables.table(*table);
+                Ok(())
+            }
+            (Check::Entries { entries, has_checksums }, Record::Frame(record)) => {
+                hold_against(entries.next(), *has_checksums, record)
+            }
+            (Check::Entries { entries, .. }, Record::Skippable { .. } | Record::Table(_)) => {
+                entries.next();
+                Ok(())
+            }
+        }
+    }
+}
+
+fn hold_against(entry: Option<Entry>, has_checksum: bool, record: &FrameRecord) -> Result<(), Stop> {
+    let FrameRecord { frame, content_bytes, checksum } = record;
+    let differs = match entry {
+        None => "it lists no such frame",
+        Some(entry) if u64::from(entry.compressed_len) != frame.compressed_bytes => "it gives another length",
+        Some(entry) if u64::from(entry.content_len) != *content_bytes => "it gives another content length",
+        Some(entry) if has_checksum && entry.checksum != *checksum => "it gives another checksum",
+        Some(_) => return Ok(()),
+    };
+    Err(damaged_frame(frame.index, frame.offset, Damage::SeekTable(differs)).into())
+}
