@@ -1,8 +1,11 @@
 //! Buffers that are used again: once a run is warm nothing is allocated, and nothing zeroed, for a chunk.
 //!
 //! A [`Buffer`] goes back to its pool when it is dropped, wherever that happens. Its bytes are zeroed once, when it is made,
-//! and keep old content afterwards; only the first `len` of them mean anything. The pool bounds what lies idle: buffers
-//! in use are bounded by tokens, and what comes back above the budget is freed.
+//! and keep old content afterwards; only the first `len` of them mean anything.
+//!
+//! All buffers of a pool serve every need: a new one is as long as the longest need so far. That wastes addresses, not
+//! memory, since what was never written takes none. What was written is counted, and a buffer that comes back while the
+//! pool's buffers together hold more than the budget is freed.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -11,23 +14,29 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// Buffers are made in multiples of this, so that slightly different needs find each other's buffers.
 const GRAIN: usize = 64 * 1024;
 
-/// A buffer may be this much longer than twice what was asked for and still serve; beyond, it is freed instead, so that
-/// small needs do not hold on to large buffers.
-const SLACK: usize = 256 * 1024;
-
 /// A store of idle buffers, shared by all stages of a run.
 #[derive(Clone, Debug)]
 pub struct BufferPool(Arc<Shared>);
 
+/// Every thread reads and writes these; none of them guards anything but a choice between using again and allocating.
 #[derive(Debug)]
 struct Shared {
-    give: async_channel::Sender<Vec<u8>>,
-    take: async_channel::Receiver<Vec<u8>>,
-    /// Bytes of all buffers, in use and idle. Every thread adds and subtracts; it only steers freeing.
-    allocated_bytes: AtomicUsize,
+    give: async_channel::Sender<Bytes>,
+    take: async_channel::Receiver<Bytes>,
+    /// Length of the buffers made from now on.
+    buffer_len: AtomicUsize,
+    /// Written bytes of all buffers, those in use counted as they were when last given back.
+    touched_bytes: AtomicUsize,
     budget_bytes: usize,
     made_count: AtomicU64,
     taken_count: AtomicU64,
+}
+
+/// Memory, and how much of its front was ever written.
+#[derive(Debug, Default)]
+struct Bytes {
+    bytes: Vec<u8>,
+    touched_len: usize,
 }
 
 /// How often a pool had to allocate.
@@ -40,28 +49,35 @@ pub struct PoolFigures {
 }
 
 impl BufferPool {
-    /// A pool that keeps idle buffers as long as all its buffers together are within `budget_bytes`, and at most
+    /// A pool that keeps idle buffers as long as all its buffers together hold at most `budget_bytes`, and at most
     /// `idle_count_max` of them.
     pub fn new(budget_bytes: usize, idle_count_max: usize) -> BufferPool {
         let (give, take) = async_channel::bounded(idle_count_max.max(1));
-        let allocated_bytes = AtomicUsize::new(0);
-        let (made_count, taken_count) = (AtomicU64::new(0), AtomicU64::new(0));
-        BufferPool(Arc::new(Shared { give, take, allocated_bytes, budget_bytes, made_count, taken_count }))
+        BufferPool(Arc::new(Shared {
+            give,
+            take,
+            buffer_len: AtomicUsize::new(GRAIN),
+            touched_bytes: AtomicUsize::new(0),
+            budget_bytes,
+            made_count: AtomicU64::new(0),
+            taken_count: AtomicU64::new(0),
+        }))
     }
 
     /// An empty buffer with room for `capacity` bytes.
     pub fn take(&self, capacity: usize) -> Buffer {
-        self.0.taken_count.fetch_add(1, Ordering::Relaxed);
-        while let Ok(bytes) = self.0.take.try_recv() {
-            if bytes.len() >= capacity && bytes.len() <= 2 * capacity + SLACK {
-                return Buffer { bytes, len: 0, pool: self.clone() };
+        let shared = &*self.0;
+        shared.taken_count.fetch_add(1, Ordering::Relaxed);
+        while let Ok(memory) = shared.take.try_recv() {
+            if memory.bytes.len() >= capacity {
+                return Buffer { memory, len: 0, pool: self.clone() };
             }
-            self.0.free(bytes);
+            shared.touched_bytes.fetch_sub(memory.touched_len, Ordering::Relaxed);
         }
-        let rounded = capacity.max(1).next_multiple_of(GRAIN);
-        self.0.made_count.fetch_add(1, Ordering::Relaxed);
-        self.0.allocated_bytes.fetch_add(rounded, Ordering::Relaxed);
-        Buffer { bytes: vec![0; rounded], len: 0, pool: self.clone() }
+        let rounded_len = capacity.next_multiple_of(GRAIN);
+        let buffer_len = shared.buffer_len.fetch_max(rounded_len, Ordering::Relaxed).max(rounded_len);
+        shared.made_count.fetch_add(1, Ordering::Relaxed);
+        Buffer { memory: Bytes { bytes: vec![0; buffer_len], touched_len: 0 }, len: 0, pool: self.clone() }
     }
 
     /// How often this pool allocated so far.
@@ -74,15 +90,20 @@ impl BufferPool {
 }
 
 impl Shared {
-    fn free(&self, bytes: Vec<u8>) {
-        self.allocated_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+    /// Keeps `memory` for the next need, or frees it. `new_bytes` were written for the first time since it was taken.
+    fn give_back(&self, memory: Bytes, new_bytes: usize) {
+        let touched_bytes = self.touched_bytes.fetch_add(new_bytes, Ordering::Relaxed) + new_bytes;
+        let touched_len = memory.touched_len;
+        if touched_bytes > self.budget_bytes || self.give.try_send(memory).is_err() {
+            self.touched_bytes.fetch_sub(touched_len, Ordering::Relaxed);
+        }
     }
 }
 
 /// A run of bytes, of which the first `len` mean something.
 #[derive(Debug)]
 pub struct Buffer {
-    bytes: Vec<u8>,
+    memory: Bytes,
     len: usize,
     pool: BufferPool,
 }
@@ -90,17 +111,17 @@ pub struct Buffer {
 impl Buffer {
     /// Bytes that the buffer can hold.
     pub fn capacity(&self) -> usize {
-        self.bytes.len()
+        self.memory.bytes.len()
     }
 
     /// The room behind the bytes that mean something. What is in it is left over from before.
     pub fn room(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.len..]
+        &mut self.memory.bytes[self.len..]
     }
 
     /// Takes in `len` bytes that were written to the front of [`room`](Buffer::room).
     pub fn extend_len(&mut self, len: usize) {
-        assert!(len <= self.bytes.len() - self.len, "internal error: a buffer was extended past its end");
+        assert!(len <= self.capacity() - self.len, "internal error: a buffer was extended past its end");
         self.len += len;
     }
 
@@ -109,7 +130,7 @@ impl Buffer {
         self.len = self.len.min(len);
     }
 
-    /// Appends `bytes`; where there is no room, moves to a buffer twice as long from the same pool.
+    /// Appends `bytes`; where there is no room, moves to a buffer at least twice as long from the same pool.
     pub fn append(&mut self, bytes: &[u8]) {
         let len = self.len + bytes.len();
         if len > self.capacity() {
@@ -117,7 +138,7 @@ impl Buffer {
             longer.append(self);
             *self = longer;
         }
-        self.bytes[self.len..len].copy_from_slice(bytes);
+        self.memory.bytes[self.len..len].copy_from_slice(bytes);
         self.len = len;
     }
 }
@@ -126,25 +147,28 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.memory.bytes[..self.len]
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let shared = &self.pool.0;
-        let bytes = std::mem::take(&mut self.bytes);
-        if shared.allocated_bytes.load(Ordering::Relaxed) > shared.budget_bytes {
-            shared.free(bytes);
-        } else if let Err(refused) = shared.give.try_send(bytes) {
-            shared.free(refused.into_inner());
-        }
+        let mut memory = std::mem::take(&mut self.memory);
+        let new_bytes = self.len.saturating_sub(memory.touched_len);
+        memory.touched_len += new_bytes;
+        self.pool.0.give_back(memory, new_bytes);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn filled(pool: &BufferPool, len: usize) -> Buffer {
+        let mut buffer = pool.take(len);
+        buffer.extend_len(len);
+        buffer
+    }
 
     #[test]
     fn a_dropped_buffer_is_used_again() {
@@ -160,18 +184,28 @@ mod tests {
     #[test]
     fn a_buffer_that_comes_back_above_the_budget_is_freed() {
         let pool = BufferPool::new(100_000, 4);
-        let both = (pool.take(70_000), pool.take(70_000));
-        drop(both);
+        drop((filled(&pool, 70_000), filled(&pool, 70_000)));
         drop((pool.take(70_000), pool.take(70_000)));
         assert_eq!(pool.figures().made_count, 3, "one was kept, the other freed and made anew");
     }
 
     #[test]
-    fn a_small_need_does_not_hold_on_to_a_large_buffer() {
-        let pool = BufferPool::new(1 << 30, 4);
-        drop(pool.take(8 << 20));
-        assert!(pool.take(1000).capacity() <= GRAIN);
-        assert_eq!(pool.0.allocated_bytes.load(Ordering::Relaxed), GRAIN);
+    fn what_was_never_written_does_not_count() {
+        let pool = BufferPool::new(100_000, 4);
+        for _ in 0..10 {
+            drop((pool.take(8 << 20), filled(&pool, 1000)));
+        }
+        assert_eq!(pool.figures().made_count, 2);
+        assert_eq!(pool.0.touched_bytes.load(Ordering::Relaxed), 2000);
+    }
+
+    #[test]
+    fn needs_of_many_lengths_come_to_share_buffers_of_one() {
+        let pool = BufferPool::new(1 << 30, 8);
+        for round in 0..50usize {
+            drop((filled(&pool, round * 977 % 300_000), filled(&pool, 300_000)));
+        }
+        assert!(pool.figures().made_count <= 3, "{:?}", pool.figures());
     }
 
     #[test]

@@ -294,10 +294,9 @@ impl FrameFinder {
         Ok(())
     }
 
-    /// Hands on the whole frames gathered so far; the beginning of the next one moves to a new buffer, as long as this
-    /// one was, since frames of one file tend to be alike.
+    /// Hands on the whole frames gathered so far; the beginning of the next one moves to a new buffer.
     fn emit_batch(&mut self, emit: &mut Emit<'_>) -> Result<(), Stop> {
-        let mut frames = self.pool.take(self.batch.frames.len());
+        let mut frames = self.pool.take(self.batch.frames.len() - self.whole_len);
         frames.append(&self.batch.frames[self.whole_len..]);
         let mut batch = std::mem::replace(&mut self.batch, Batch { frames, content_len_bound: 0, records: Vec::new() });
         batch.frames.truncate(self.whole_len);

@@ -84,7 +84,7 @@ fn compress(
     output: Output,
     summary: &SummarySlot,
 ) -> Result<Figures, Stop> {
-    let mut chunks = Vec::new();
+    let (reading_since, mut chunks) = (Instant::now(), Vec::new());
     loop {
         let mut chunk = pool.take(Compressor::frame_len_bound(chunk_len));
         let len = source.fill(&mut chunk.room()[..chunk_len])?;
@@ -97,10 +97,12 @@ fn compress(
             break;
         }
     }
+    let reading = reading_figures(reading_since);
     let (pool, writer) = (pool.clone(), FrameWriter::new(output));
     let step = move |chunk| compress_chunk(&mut Compressor::new(level)?, &pool, chunk);
-    let (figures, mut writer) = tasks.run("compress", chunks, step, writer, |writer, frame| writer.push(&frame))?;
+    let (mut figures, mut writer) = tasks.run("compress", chunks, step, writer, |writer, frame| writer.push(&frame))?;
     let _ = summary.set(writer.finish()?);
+    figures.stages.insert(0, reading);
     Ok(figures)
 }
 
@@ -115,7 +117,7 @@ fn decompress(
 ) -> Result<Figures, Stop> {
     let limits = find_limits(tasks.width, work.window_log_max);
     let mut finder = FrameFinder::new(work.start, limits, pool.clone());
-    let (mut found, mut piece) = (Vec::new(), pool.take(READ_LEN));
+    let (reading_since, mut found, mut piece) = (Instant::now(), Vec::new(), pool.take(READ_LEN));
     let mut emit = |weight, item| {
         memory.need(weight)?;
         found.push(item);
@@ -128,16 +130,25 @@ fn decompress(
         }
     }
     finder.finish(&mut emit)?;
+    let reading = reading_figures(reading_since);
     let (pool, writer) = (pool.clone(), ContentWriter::new(output, work));
     let step = move |found| match found {
         Found::Batch(batch) => decompress_batch(&mut Decompressor::new()?, &pool, batch),
         Found::Piece(piece) => Ok(piece),
     };
-    let (figures, mut writer) =
+    let (mut figures, mut writer) =
         tasks.run("decompress", found, step, writer, |writer, piece| writer.push(&piece).map(drop))?;
     writer.finish()?;
     let _ = summary.set(writer.summary());
+    figures.stages.insert(0, reading);
     Ok(figures)
+}
+
+/// The phase in front of all tasks, as a stage of one item.
+fn reading_figures(since: Instant) -> StageFigures {
+    let mut figures = StageFigures::new("read");
+    figures.record(elapsed_ns(since));
+    figures
 }
 
 /// A task for every item, N at a time.

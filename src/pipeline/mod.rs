@@ -76,15 +76,15 @@ pub fn run(plan: &Plan, ends: Ends, supervisor: &mut Supervisor, watch: &mut Wat
 
 /// A pool that keeps what the run has in flight when it is warm.
 fn pool_for(plan: &Plan) -> BufferPool {
-    let (buffer_count, buffer_len) = match plan.work {
+    match plan.work {
         Work::Compress { chunk_len, .. } => {
-            (recipes::compress_buffer_count(plan.width), Compressor::frame_len_bound(chunk_len))
+            let buffer_count = recipes::compress_buffer_count(plan.width);
+            BufferPool::new(buffer_count.saturating_mul(Compressor::frame_len_bound(chunk_len)), buffer_count)
         }
-        // Two buffers an item, compressed and content, one batch being gathered and one piece being written.
+        // A third above the window: buffers that held content once hold compressed bytes later, and count as before.
         Work::Decompress(_) => {
-            let buffer_count = 2 * plan.width.token_count() + 2;
-            (buffer_count, recipes::decompress_window_bytes(plan.width).div_ceil(buffer_count))
+            let budget_bytes = recipes::decompress_window_bytes(plan.width) / 3 * 4;
+            BufferPool::new(budget_bytes, 2 * plan.width.token_count() + 2)
         }
-    };
-    BufferPool::new(buffer_count.saturating_mul(buffer_len.next_multiple_of(64 * 1024)), buffer_count)
+    }
 }

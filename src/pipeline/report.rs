@@ -70,6 +70,15 @@ impl Report {
         let Some(Bottleneck { stage, is_parallel, busy_share }) = self.bottleneck() else {
             return "nothing was done".to_owned();
         };
+        if let Engine::Mutex { .. } = self.engine {
+            let shares = self
+                .figures
+                .stages
+                .iter()
+                .map(|stage| format!("{} {:.0} %", stage.name, stage.busy_share(self.wall) * 100.0));
+            let shares = shares.collect::<Vec<_>>().join(", then ");
+            return format!("the phases follow one another ({shares} of the time): --engine channels overlaps them");
+        }
         let percent = busy_share * 100.0;
         let workers = self.workers;
         match (stage, is_parallel) {
