@@ -18,8 +18,9 @@ use super::buffer::{Buffer, BufferPool};
 use super::error::{Stop, damaged_frame};
 use super::plan::Start;
 
-/// A batch goes to the workers once it weighs this much: enough that handing it over costs nothing beside decoding it.
-const BATCH_BYTES: u64 = 1024 * 1024;
+/// A batch goes to the workers once it weighs this much: decoding it takes ten times as long as handing it over, and a
+/// file of a few small frames still has work for several workers.
+const BATCH_BYTES: u64 = 256 * 1024;
 
 /// A batch holds at most this many records, so that empty frames can not make it grow.
 const BATCH_RECORDS_MAX: usize = 1024;
@@ -140,7 +141,14 @@ impl FrameFinder {
     /// Takes the next piece of the stream. `emit` gets what was found, with its weight.
     pub fn push(&mut self, mut piece: &[u8], emit: &mut Emit<'_>) -> Result<(), Stop> {
         loop {
-            let (len, edge) = self.scanner.advance(piece)?;
+            let (len, edge) = match self.scanner.advance(piece) {
+                Ok(advanced) => advanced,
+                Err(error) => {
+                    // What is right in front of the damage still comes out.
+                    self.emit_gathered(emit)?;
+                    return Err(error.into());
+                }
+            };
             let (taken, rest) = piece.split_at(len);
             piece = rest;
             self.take(taken, emit)?;
@@ -171,9 +179,7 @@ impl FrameFinder {
 
     /// The stream is at its end: hands on what is left, and fails if that is in the midst of a frame.
     pub fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), Stop> {
-        if !self.batch.records.is_empty() {
-            self.emit_batch(emit)?;
-        }
+        self.emit_gathered(emit)?;
         Ok(self.scanner.finish()?)
     }
 
@@ -194,9 +200,7 @@ impl FrameFinder {
         if !matches!(self.mode, Mode::Gather) || self.batch_bytes + weight <= self.limits.batch_bytes_max {
             return Ok(());
         }
-        if !self.batch.records.is_empty() {
-            self.emit_batch(emit)?;
-        }
+        self.emit_gathered(emit)?;
         if weight > self.limits.batch_bytes_max {
             self.start_stream(at_hand, emit)?;
         }
@@ -289,13 +293,16 @@ impl FrameFinder {
     fn note(&mut self, record: Record, emit: &mut Emit<'_>) -> Result<(), Stop> {
         self.batch.records.push(record);
         if self.batch_bytes >= BATCH_BYTES || self.batch.records.len() == BATCH_RECORDS_MAX {
-            self.emit_batch(emit)?;
+            self.emit_gathered(emit)?;
         }
         Ok(())
     }
 
     /// Hands on the whole frames gathered so far; the beginning of the next one moves to a new buffer.
-    fn emit_batch(&mut self, emit: &mut Emit<'_>) -> Result<(), Stop> {
+    fn emit_gathered(&mut self, emit: &mut Emit<'_>) -> Result<(), Stop> {
+        if self.batch.records.is_empty() {
+            return Ok(());
+        }
         let mut frames = self.pool.take(self.batch.frames.len() - self.whole_len);
         frames.append(&self.batch.frames[self.whole_len..]);
         let mut batch = std::mem::replace(&mut self.batch, Batch { frames, content_len_bound: 0, records: Vec::new() });

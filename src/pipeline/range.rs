@@ -68,7 +68,7 @@ pub fn locate(table: &SeekTable, range: &ContentRange, window_log_max: u32) -> R
     }
     let is_needed = |frame: &Located| {
         let content = frame.content_range();
-        content.start < wanted.end && wanted.start < content.end
+        !wanted.is_empty() && content.start < wanted.end && wanted.start < content.end
     };
     let frames: Vec<Located> = table.frames().filter(is_needed).collect();
     let (start, file_range) = match (frames.first(), frames.last()) {

@@ -95,7 +95,7 @@ impl Report {
                 "read held it up, busy {percent:.0} % of the time: a faster input would help, fewer workers would do"
             ),
             ("find", _) => format!(
-                "find held it up, busy {percent:.0} % of the time: frames too large for the workers are decoded there, one core's work; more workers would not help"
+                "find held it up, busy {percent:.0} % of the time: it walks headers, and decodes frames too large for the workers, on one core; more workers would not help"
             ),
             _ => format!(
                 "write held it up, busy {percent:.0} % of the time: a faster output would help, fewer workers would do"

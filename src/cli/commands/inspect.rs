@@ -53,13 +53,8 @@ pub fn run(args: InspectArgs) -> anyhow::Result<()> {
     let seek_table = if at_start { judge_table(&mut reader).with_context(what)? } else { "not looked for".to_owned() };
     let mut walk =
         Walk { scanner: FrameScanner::new(u64::MAX), found: Inspection { seek_table, ..Default::default() } };
-    if at_start {
-        reader.seek(SeekFrom::Start(0)).with_context(what)?;
-        walk.passing_over(&mut reader)
-    } else {
-        walk.reading(std::io::Cursor::new(head).chain(reader))
-    }
-    .with_context(what)?;
+    if at_start { walk.passing_over(&mut reader) } else { walk.reading(std::io::Cursor::new(head).chain(reader)) }
+        .with_context(what)?;
     let found = walk.finish().with_context(what)?;
     let text = match args.json {
         true => serde_json::to_string_pretty(&found).context("cannot write JSON")? + "\n",
@@ -88,6 +83,8 @@ struct Walk {
 impl Walk {
     /// Walks a file, seeking over the bodies of blocks.
     fn passing_over(&mut self, reader: &mut BufReader<impl Read + Seek>) -> anyhow::Result<()> {
+        let file_bytes = reader.seek(SeekFrom::End(0))?;
+        reader.seek(SeekFrom::Start(0))?;
         loop {
             let buffered = reader.fill_buf()?;
             if buffered.is_empty() {
@@ -95,8 +92,10 @@ impl Walk {
             }
             let len = buffered.len();
             self.take(buffered)?;
-            // The last byte of a body is always read, so that a file that is cut within is seen to be.
-            let passed = self.scanner.body_bytes_left().saturating_sub(1);
+            // The last byte of a body is always read, and nothing behind the end of the file passed over.
+            let bytes_left = file_bytes.saturating_sub(self.scanner.offset());
+            let body_bytes = u64::from(self.scanner.body_bytes_left().saturating_sub(1));
+            let passed = u32::try_from(body_bytes.min(bytes_left)).expect("at most a body");
             self.scanner.skip_body(passed);
             reader.consume(len);
             reader.seek_relative(i64::from(passed))?;

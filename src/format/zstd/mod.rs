@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod error;
+pub mod header;
 pub mod scan;
 pub mod seek_table;
 

@@ -5,6 +5,7 @@
 //! blocks, check checksums, remember frames that have ended.
 
 use super::error::{Damage, ZstdError};
+use super::header::{BLOCK_HEADER_LEN, BlockHeader, BlockKind, Descriptor, FIELDS_LEN_MAX, FrameHeader};
 
 /// Magic_Number of a zstd frame.
 pub const ZSTD_MAGIC: u32 = 0xFD2F_B528;
@@ -14,24 +15,11 @@ pub const SKIPPABLE_MAGIC_FIRST: u32 = 0x184D_2A50;
 pub const SKIPPABLE_MAGIC_MASK: u32 = 0xFFFF_FFF0;
 /// Magic number and Frame_Size of a skippable frame.
 pub const SKIPPABLE_HEADER_LEN: usize = 8;
-/// The upper limit of Block_Maximum_Size.
-pub const BLOCK_BYTES_MAX: u64 = 128 * 1024;
-/// Magic_Number, Frame_Header at its longest.
-pub const FRAME_HEADER_LEN_MAX: usize = 18;
-
-/// What a frame says of itself before its first block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameHeader {
-    /// Frame_Content_Size, where the frame declares it.
-    pub content_bytes: Option<u64>,
-    /// The memory that decoding needs: Window_Size, or the content's size in a frame of a single segment.
-    pub window_bytes: u64,
-    /// A Content_Checksum follows the blocks.
-    pub has_checksum: bool,
-}
+/// Magic_Number and Frame_Header at their longest.
+pub const FRAME_HEADER_LEN_MAX: usize = 4 + 1 + FIELDS_LEN_MAX;
 
 /// A frame that has ended, or that is being walked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
     /// Frames before this one, skippable frames not counted.
     pub index: u64,
@@ -74,13 +62,14 @@ pub enum Edge {
     SkippableEnd,
 }
 
+/// The part of the stream that comes next. Bodies are passed over, everything else is gathered as a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Magic,
     SkippableLen { magic: u32 },
     SkippableBody { bytes_left: u32 },
     Descriptor,
-    Header { descriptor: u8 },
+    Fields { descriptor: Descriptor },
     BlockHeader,
     BlockBody { bytes_left: u32, is_last: bool },
     Checksum,
@@ -104,22 +93,23 @@ impl FrameScanner {
 
     /// A scanner that is handed a stream from `offset` on, where the frame with `frame_index` begins.
     pub fn starting_at(offset: u64, frame_index: u64, window_bytes_max: u64) -> FrameScanner {
-        let frame = blank_frame(frame_index, offset);
+        let frame = Frame { index: frame_index, offset, ..Frame::default() };
         FrameScanner { offset, state: State::Magic, field: Field::default(), frame, window_bytes_max }
     }
 
     /// Takes bytes of `input` up to the next edge, or all of them if it holds none. Gives how many were taken and the
     /// edge. Fails on what no zstd stream holds, on windows above the limit and on frames that need a dictionary.
     pub fn advance(&mut self, input: &[u8]) -> Result<(usize, Option<Edge>), ZstdError> {
-        let mut rest = input;
+        let mut taken_len = 0;
         loop {
-            let before = rest.len();
-            let edge = self.take(&mut rest)?;
-            let taken = (before - rest.len()) as u64;
-            self.offset += taken;
-            let done = self.settle(edge, taken)?;
-            if done.is_some() || (rest.is_empty() && !self.can_go_on_without_input()) {
-                return Ok((input.len() - rest.len(), done));
+            let (len, is_whole) = self.take(&input[taken_len..]);
+            taken_len += len;
+            self.count(len as u64);
+            if !is_whole {
+                return Ok((taken_len, None));
+            }
+            if let Some(edge) = self.settle()? {
+                return Ok((taken_len, Some(edge)));
             }
         }
     }
@@ -132,24 +122,20 @@ impl FrameScanner {
         }
     }
 
-    /// Passes over `bytes`, at most [`body_bytes_left`](FrameScanner::body_bytes_left) less one, so that the body's end is
-    /// always seen by [`advance`](FrameScanner::advance).
+    /// Passes over `bytes`, fewer than [`body_bytes_left`](FrameScanner::body_bytes_left), so that the body's end is always
+    /// seen by [`advance`](FrameScanner::advance); or none.
     pub fn skip_body(&mut self, bytes: u32) {
-        match &mut self.state {
-            State::SkippableBody { bytes_left } | State::BlockBody { bytes_left, .. } => {
-                assert!(bytes < *bytes_left, "internal error: a scanner was told to skip past the end of a body");
-                *bytes_left -= bytes;
-            }
-            _ => assert_eq!(bytes, 0, "internal error: a scanner was told to skip a header"),
+        assert!(bytes == 0 || bytes < self.body_bytes_left(), "internal error: a scanner was told to skip past a body");
+        if let State::SkippableBody { bytes_left } | State::BlockBody { bytes_left, .. } = &mut self.state {
+            *bytes_left -= bytes;
         }
-        self.offset += u64::from(bytes);
-        self.frame.compressed_bytes += u64::from(bytes);
+        self.count(u64::from(bytes));
     }
 
     /// Says whether the stream may end here: only behind a whole frame.
     pub fn finish(&self) -> Result<(), ZstdError> {
         match self.state {
-            State::Magic if self.field.is_empty() => Ok(()),
+            State::Magic if self.field.bytes().is_empty() => Ok(()),
             State::Magic if !could_begin_a_frame(self.field.bytes()) => Err(self.unknown_magic(self.field.bytes())),
             _ => Err(self.damaged(Damage::Truncated(self.offset))),
         }
@@ -165,91 +151,60 @@ impl FrameScanner {
         self.offset
     }
 
-    /// An error at the frame at hand.
-    pub fn damaged(&self, damage: Damage) -> ZstdError {
-        ZstdError::Damaged { frame_index: self.frame.index, offset: self.frame.offset, damage }
+    /// Takes what belongs to the part at hand. Gives how many bytes that were, and whether the part is whole.
+    fn take(&mut self, input: &[u8]) -> (usize, bool) {
+        let field_len = match &mut self.state {
+            State::SkippableBody { bytes_left } | State::BlockBody { bytes_left, .. } => {
+                let len = input.len().min(*bytes_left as usize);
+                *bytes_left -= u32::try_from(len).expect("at most bytes_left");
+                return (len, *bytes_left == 0);
+            }
+            State::Magic | State::SkippableLen { .. } | State::Checksum => 4,
+            State::Descriptor => 1,
+            State::Fields { descriptor } => descriptor.fields_len(),
+            State::BlockHeader => BLOCK_HEADER_LEN,
+        };
+        self.field.fill(input, field_len)
     }
 
-    /// A body of no bytes ends without input.
-    fn can_go_on_without_input(&self) -> bool {
-        matches!(self.state, State::SkippableBody { bytes_left: 0 } | State::BlockBody { bytes_left: 0, .. })
+    fn count(&mut self, bytes: u64) {
+        self.offset += bytes;
+        self.frame.compressed_bytes += bytes;
     }
 
-    /// Takes bytes within one state; tells what was completed.
-    fn take(&mut self, rest: &mut &[u8]) -> Result<Taken, ZstdError> {
+    /// Goes on behind a part that is whole, and gives the edge where that is one.
+    fn settle(&mut self) -> Result<Option<Edge>, ZstdError> {
+        let field = std::mem::take(&mut self.field);
         match self.state {
-            State::Magic => Ok(self.field.fill(rest, 4).map_or(Taken::Part, |()| Taken::Magic)),
+            State::Magic => return self.start_frame(field.bytes()),
             State::SkippableLen { magic } => {
-                Ok(self.field.fill(rest, 4).map_or(Taken::Part, |()| Taken::SkippableLen { magic }))
-            }
-            State::SkippableBody { mut bytes_left } => {
-                skip(rest, &mut bytes_left);
-                self.state = State::SkippableBody { bytes_left };
-                Ok(if bytes_left == 0 { Taken::SkippableBody } else { Taken::Part })
-            }
-            State::Descriptor => Ok(self.field.fill(rest, 1).map_or(Taken::Part, |()| Taken::Descriptor)),
-            State::Header { descriptor } => {
-                let len = header_fields_len(descriptor);
-                Ok(self.field.fill(rest, len).map_or(Taken::Part, |()| Taken::Header { descriptor }))
-            }
-            State::BlockHeader => Ok(self.field.fill(rest, 3).map_or(Taken::Part, |()| Taken::BlockHeader)),
-            State::BlockBody { mut bytes_left, is_last } => {
-                skip(rest, &mut bytes_left);
-                self.state = State::BlockBody { bytes_left, is_last };
-                Ok(if bytes_left == 0 { Taken::BlockBody { is_last } } else { Taken::Part })
-            }
-            State::Checksum => Ok(self.field.fill(rest, 4).map_or(Taken::Part, |()| Taken::Checksum)),
-        }
-    }
-
-    /// Goes on to the next state after what was completed, and gives the edge where that is one.
-    fn settle(&mut self, taken: Taken, taken_bytes: u64) -> Result<Option<Edge>, ZstdError> {
-        self.frame.compressed_bytes += taken_bytes;
-        match taken {
-            Taken::Part => Ok(None),
-            Taken::Magic => self.start_frame(),
-            Taken::SkippableLen { magic } => {
-                let content_bytes = self.field.take_u32();
+                let content_bytes = field.to_u32();
                 self.state = State::SkippableBody { bytes_left: content_bytes };
-                Ok(Some(Edge::SkippableStart { magic, content_bytes }))
+                return Ok(Some(Edge::SkippableStart { magic, content_bytes }));
             }
-            Taken::SkippableBody => {
+            State::SkippableBody { .. } => {
                 self.next_frame(self.frame.index);
-                Ok(Some(Edge::SkippableEnd))
+                return Ok(Some(Edge::SkippableEnd));
             }
-            Taken::Descriptor => {
-                let descriptor = self.field.take_u8();
-                if descriptor & DESCRIPTOR_RESERVED != 0 {
-                    return Err(self.damaged(Damage::ReservedBit));
-                }
-                self.state = State::Header { descriptor };
-                Ok(None)
+            State::Descriptor => {
+                let descriptor = Descriptor::parse(field.bytes()[0]);
+                self.state = State::Fields { descriptor: descriptor.ok_or_else(|| self.damaged(Damage::ReservedBit))? };
             }
-            Taken::Header { descriptor } => {
-                self.parse_header(descriptor)?;
-                self.state = State::BlockHeader;
-                Ok(None)
-            }
-            Taken::BlockHeader => self.parse_block_header().map(|()| None),
-            Taken::BlockBody { is_last: false } => {
-                self.state = State::BlockHeader;
-                Ok(None)
-            }
-            Taken::BlockBody { is_last: true } if self.frame.header.has_checksum => {
-                self.state = State::Checksum;
-                Ok(None)
-            }
-            Taken::BlockBody { is_last: true } => Ok(Some(self.end_frame())),
-            Taken::Checksum => {
-                self.frame.checksum = Some(self.field.take_u32());
-                Ok(Some(self.end_frame()))
+            State::Fields { descriptor } => self.start_blocks(FrameHeader::parse(descriptor, field.bytes()))?,
+            State::BlockHeader => self.start_block(BlockHeader::parse(field.bytes()))?,
+            State::BlockBody { is_last: false, .. } => self.state = State::BlockHeader,
+            State::BlockBody { .. } if self.frame.header.has_checksum => self.state = State::Checksum,
+            State::BlockBody { .. } => return Ok(Some(self.end_frame())),
+            State::Checksum => {
+                self.frame.checksum = Some(field.to_u32());
+                return Ok(Some(self.end_frame()));
             }
         }
+        Ok(None)
     }
 
-    fn start_frame(&mut self) -> Result<Option<Edge>, ZstdError> {
-        let bytes = self.field.take::<4>();
-        match u32::from_le_bytes(bytes) {
+    fn start_frame(&mut self, magic: &[u8]) -> Result<Option<Edge>, ZstdError> {
+        match u32::from_le_bytes(*magic.first_chunk().expect("the field is whole")) {
             ZSTD_MAGIC => {
                 self.state = State::Descriptor;
                 Ok(Some(Edge::FrameStart))
@@ -258,8 +213,43 @@ impl FrameScanner {
                 self.state = State::SkippableLen { magic };
                 Ok(None)
             }
-            _ => Err(self.unknown_magic(&bytes)),
+            _ => Err(self.unknown_magic(magic)),
         }
+    }
+
+    fn start_blocks(&mut self, header: FrameHeader) -> Result<(), ZstdError> {
+        let Frame { index: frame_index, offset, .. } = self.frame;
+        let FrameHeader { dictionary_id, window_bytes, .. } = header;
+        if dictionary_id != 0 {
+            return Err(ZstdError::NeedsDictionary { frame_index, offset, dictionary_id });
+        }
+        if window_bytes > self.window_bytes_max {
+            let window_bytes_max = self.window_bytes_max;
+            return Err(ZstdError::WindowTooLarge { frame_index, offset, window_bytes, window_bytes_max });
+        }
+        self.frame.header = header;
+        self.state = State::BlockHeader;
+        Ok(())
+    }
+
+    fn start_block(&mut self, block: BlockHeader) -> Result<(), ZstdError> {
+        let (block_bytes, block_bytes_max) = (block.bytes, self.frame.header.block_bytes_max());
+        if block.kind == BlockKind::Reserved {
+            return Err(self.damaged(Damage::ReservedBlock(self.frame.block_count)));
+        }
+        if u64::from(block_bytes) > block_bytes_max {
+            let block_index = self.frame.block_count;
+            return Err(self.damaged(Damage::BlockTooLarge { block_index, block_bytes, block_bytes_max }));
+        }
+        let (bytes_left, content_bytes) = match block.kind {
+            BlockKind::Rle => (1, u64::from(block_bytes)),
+            BlockKind::Compressed => (block_bytes, block_bytes_max),
+            BlockKind::Raw | BlockKind::Reserved => (block_bytes, u64::from(block_bytes)),
+        };
+        self.frame.block_count += 1;
+        self.frame.block_content_bytes = self.frame.block_content_bytes.saturating_add(content_bytes);
+        self.state = State::BlockBody { bytes_left, is_last: block.is_last };
+        Ok(())
     }
 
     fn end_frame(&mut self) -> Edge {
@@ -270,55 +260,11 @@ impl FrameScanner {
 
     fn next_frame(&mut self, index: u64) {
         self.state = State::Magic;
-        self.frame = blank_frame(index, self.offset);
+        self.frame = Frame { index, offset: self.offset, ..Frame::default() };
     }
 
-    /// Window_Descriptor, Dictionary_ID, Frame_Content_Size (RFC 8878 section 3.1.1.1).
-    fn parse_header(&mut self, descriptor: u8) -> Result<(), ZstdError> {
-        let is_single_segment = descriptor & DESCRIPTOR_SINGLE_SEGMENT != 0;
-        let window_descriptor = if is_single_segment { None } else { Some(self.field.take_u8()) };
-        let dictionary_id = self.field.take_le(dictionary_id_len(descriptor));
-        let content_len = content_size_len(descriptor);
-        let content_bytes = match (content_len, self.field.take_le(content_len)) {
-            (0, _) => None,
-            (2, value) => Some(value + 256),
-            (_, value) => Some(value),
-        };
-        if let Ok(dictionary_id @ 1..) = u32::try_from(dictionary_id) {
-            let Frame { index: frame_index, offset, .. } = self.frame;
-            return Err(ZstdError::NeedsDictionary { frame_index, offset, dictionary_id });
-        }
-        let window_bytes = window_descriptor.map_or(content_bytes.unwrap_or(0), window_bytes);
-        if window_bytes > self.window_bytes_max {
-            let Frame { index: frame_index, offset, .. } = self.frame;
-            let window_bytes_max = self.window_bytes_max;
-            return Err(ZstdError::WindowTooLarge { frame_index, offset, window_bytes, window_bytes_max });
-        }
-        let has_checksum = descriptor & DESCRIPTOR_CHECKSUM != 0;
-        self.frame.header = FrameHeader { content_bytes, window_bytes, has_checksum };
-        Ok(())
-    }
-
-    /// Last_Block, Block_Type, Block_Size (RFC 8878 section 3.1.1.2).
-    fn parse_block_header(&mut self) -> Result<(), ZstdError> {
-        let header = self.field.take_le(3);
-        let is_last = header & 1 != 0;
-        let block_bytes = u32::try_from(header >> 3).expect("21 bits");
-        let block_bytes_max = self.frame.header.window_bytes.min(BLOCK_BYTES_MAX);
-        let (bytes_left, bytes_bound) = match (header >> 1) & 3 {
-            0 => (block_bytes, u64::from(block_bytes)),
-            1 => (1, u64::from(block_bytes)),
-            2 => (block_bytes, block_bytes_max),
-            _ => return Err(self.damaged(Damage::ReservedBlock(self.frame.block_count))),
-        };
-        if u64::from(block_bytes) > block_bytes_max {
-            let block_index = self.frame.block_count;
-            return Err(self.damaged(Damage::BlockTooLarge { block_index, block_bytes, block_bytes_max }));
-        }
-        self.frame.block_count += 1;
-        self.frame.block_content_bytes = self.frame.block_content_bytes.saturating_add(bytes_bound);
-        self.state = State::BlockBody { bytes_left, is_last };
-        Ok(())
+    fn damaged(&self, damage: Damage) -> ZstdError {
+        ZstdError::Damaged { frame_index: self.frame.index, offset: self.frame.offset, damage }
     }
 
     fn unknown_magic(&self, bytes: &[u8]) -> ZstdError {
@@ -330,111 +276,34 @@ impl FrameScanner {
     }
 }
 
-/// What [`FrameScanner::take`] completed.
-enum Taken {
-    Part,
-    Magic,
-    SkippableLen { magic: u32 },
-    SkippableBody,
-    Descriptor,
-    Header { descriptor: u8 },
-    BlockHeader,
-    BlockBody { is_last: bool },
-    Checksum,
-}
-
-const DESCRIPTOR_SINGLE_SEGMENT: u8 = 0b0010_0000;
-const DESCRIPTOR_RESERVED: u8 = 0b0000_1000;
-const DESCRIPTOR_CHECKSUM: u8 = 0b0000_0100;
-
-fn header_fields_len(descriptor: u8) -> usize {
-    let window_len = usize::from(descriptor & DESCRIPTOR_SINGLE_SEGMENT == 0);
-    window_len + dictionary_id_len(descriptor) + content_size_len(descriptor)
-}
-
-fn dictionary_id_len(descriptor: u8) -> usize {
-    [0, 1, 2, 4][usize::from(descriptor & 3)]
-}
-
-fn content_size_len(descriptor: u8) -> usize {
-    match descriptor >> 6 {
-        0 => usize::from(descriptor & DESCRIPTOR_SINGLE_SEGMENT != 0),
-        flag => 1 << flag,
-    }
-}
-
-fn window_bytes(window_descriptor: u8) -> u64 {
-    let base = 1u64 << (10 + (window_descriptor >> 3));
-    base + base / 8 * u64::from(window_descriptor & 7)
-}
-
+/// Whether some frame begins with `bytes`, fewer than a magic number has.
 fn could_begin_a_frame(bytes: &[u8]) -> bool {
-    let skippable = SKIPPABLE_MAGIC_FIRST.to_le_bytes();
-    let is_skippable = bytes.iter().zip(skippable).enumerate().all(|(i, (byte, magic))| match i {
-        0 => byte & 0xF0 == magic,
-        _ => *byte == magic,
-    });
+    let [first, rest @ ..] = SKIPPABLE_MAGIC_FIRST.to_le_bytes();
+    let is_skippable = bytes.first().is_some_and(|byte| byte & 0xF0 == first) && rest.starts_with(&bytes[1..]);
     is_skippable || ZSTD_MAGIC.to_le_bytes().starts_with(bytes)
 }
 
-fn blank_frame(index: u64, offset: u64) -> Frame {
-    let header = FrameHeader { content_bytes: None, window_bytes: 0, has_checksum: false };
-    Frame { index, offset, compressed_bytes: 0, header, block_content_bytes: 0, block_count: 0, checksum: None }
-}
-
-fn skip(rest: &mut &[u8], bytes_left: &mut u32) {
-    let len = rest.len().min(*bytes_left as usize);
-    *rest = &rest[len..];
-    *bytes_left -= u32::try_from(len).expect("at most bytes_left");
-}
-
-/// A header field, gathered over as many pieces of input as it takes.
+/// A magic number or header, gathered over as many pieces of input as it takes.
 #[derive(Debug, Default)]
 struct Field {
-    bytes: [u8; FRAME_HEADER_LEN_MAX],
+    bytes: [u8; FIELDS_LEN_MAX],
     filled_len: usize,
-    taken_len: usize,
 }
 
 impl Field {
-    /// Fills up to `len` bytes; `Some` when they are all there.
-    fn fill(&mut self, rest: &mut &[u8], len: usize) -> Option<()> {
-        let part_len = rest.len().min(len - self.filled_len);
-        let (part, after) = rest.split_at(part_len);
-        self.bytes[self.filled_len..][..part_len].copy_from_slice(part);
-        self.filled_len += part_len;
-        *rest = after;
-        (self.filled_len == len).then_some(())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.filled_len == 0
+    /// Fills up to `len` bytes. Gives how many were taken, and whether they are all there.
+    fn fill(&mut self, input: &[u8], len: usize) -> (usize, bool) {
+        let taken_len = input.len().min(len - self.filled_len);
+        self.bytes[self.filled_len..][..taken_len].copy_from_slice(&input[..taken_len]);
+        self.filled_len += taken_len;
+        (taken_len, self.filled_len == len)
     }
 
     fn bytes(&self) -> &[u8] {
         &self.bytes[..self.filled_len]
     }
 
-    fn take_le(&mut self, len: usize) -> u64 {
-        let mut value = [0; 8];
-        value[..len].copy_from_slice(&self.bytes[self.taken_len..][..len]);
-        self.taken_len += len;
-        if self.taken_len == self.filled_len {
-            (self.taken_len, self.filled_len) = (0, 0);
-        }
-        u64::from_le_bytes(value)
-    }
-
-    fn take_u8(&mut self) -> u8 {
-        self.take::<1>()[0]
-    }
-
-    fn take_u32(&mut self) -> u32 {
-        u32::from_le_bytes(self.take::<4>())
-    }
-
-    fn take<const LEN: usize>(&mut self) -> [u8; LEN] {
-        let value = self.take_le(LEN).to_le_bytes();
-        *value.first_chunk::<LEN>().expect("fields are at most eight bytes")
+    fn to_u32(&self) -> u32 {
+        u32::from_le_bytes(*self.bytes.first_chunk().expect("a field holds thirteen bytes"))
     }
 }

@@ -1,0 +1,443 @@
+//! The contract with users, as transcripts of the built binary: exit code, what is said, and which files are there after.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::process::{Child, Stdio};
+use std::time::{Duration, SystemTime};
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Bench, noise, text};
+
+fn bench_with_input() -> (Bench, Vec<u8>) {
+    let bench = Bench::new();
+    let content = text(300_000, 1);
+    bench.write("in", &content);
+    (bench, content)
+}
+
+#[test]
+fn errors_are_one_line_with_the_path_and_the_cause() {
+    let (bench, _) = bench_with_input();
+    fs::create_dir(bench.path("dir")).unwrap();
+    bench.write("empty", b"");
+    bench.write("plain", b"plain text");
+    bench.write("age", b"age-encryption.org/v1\n-> X25519 abc\n");
+    bench.ok("process in in.zst -q");
+    for (line, code, said) in [
+        ("process missing out", 1, "cannot open 'missing': No such file or directory"),
+        ("process dir out", 1, "'dir' is a directory\nhint: pack it first"),
+        ("process in missing/out", 1, "cannot create 'missing/out': No such file or directory"),
+        ("process in dir", 1, "cannot write 'dir': it is a directory"),
+        ("process in in.zst", 1, "'in.zst' exists already\nhint: --force overwrites it"),
+        ("process in", 1, "'in.zst' exists already"),
+        ("process in in -f", 1, "'in' and 'in' are the same file"),
+        ("process in /dev/full", 1, "process 'in': '/dev/full': cannot write: No space left on device"),
+        ("restore empty out", 1, "'empty' is empty"),
+        ("restore plain out", 1, "'plain' is neither a zstd nor an age file: it begins with 'plain te'"),
+        ("restore age out", 1, "'age' is encrypted with age"),
+        ("restore in.zst in", 1, "'in' exists already"),
+        ("verify plain", 1, "'plain' is neither"),
+        ("cat plain", 1, "'plain' is neither"),
+        ("inspect plain", 1, "'plain' is neither"),
+        ("verify in.zst --against missing", 1, "cannot open 'missing'"),
+        ("restore plain", 2, "cannot tell OUT from 'plain': it has no suffix to take off\nhint: give OUT"),
+        ("process in out --channel-depth 0", 2, "a channel depth of 0 is not between 1 and 4096"),
+        ("process in out --workers 99999", 2, "99999 workers are too many"),
+        ("process in out --chunk-size 100", 2, "a chunk of 100 bytes is not a multiple of 64K"),
+        ("process in out --chunk-size 1T", 2, "a chunk of 1099511627776 bytes"),
+        ("process in out --chunk-size 4X", 2, "unknown suffix \"X\""),
+        ("process in out --level 0", 2, "there is no level 0"),
+        ("process in out --level 23", 2, "there is no level 23"),
+        (
+            "process in out --levle 3",
+            2,
+            "unexpected argument '--levle' found\nhint: a similar argument exists: '--level'",
+        ),
+        ("process", 2, "<IN>"),
+        ("process in - --rm", 2, "--rm needs IN and OUT to be files"),
+        ("cat in.zst --range 5..2", 2, "the range ends at 2, before it starts at 5"),
+        ("cat in.zst --range 1..400000", 1, "the range reaches to byte 400000, the content ends at byte 300000"),
+        ("restore in.zst out --window-max 3M", 2, "not a power of two"),
+        ("frobnicate in out", 2, "unrecognized subcommand 'frobnicate'"),
+    ] {
+        let stderr = bench.fails(line, code);
+        assert!(stderr.contains(said), "{line}: {stderr}");
+    }
+    assert!(bench.run("").status.code() == Some(2));
+}
+
+#[test]
+fn an_unreadable_file_and_a_read_only_directory_are_told_to_users_who_are_not_root() {
+    let (bench, _) = bench_with_input();
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: this test drops privileges, which takes root");
+        return;
+    }
+    fs::set_permissions(bench.root(), fs::Permissions::from_mode(0o755)).unwrap();
+    bench.write("secret", b"x");
+    fs::set_permissions(bench.path("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    let binary = bench.path("pipeline");
+    fs::copy(env!("CARGO_BIN_EXE_pipeline"), &binary).unwrap();
+    let binary = binary.to_str().unwrap();
+    for (args, said) in [
+        (["process", "secret", "out"], "cannot open 'secret': Permission denied"),
+        (["process", "in", "out"], "cannot create 'out': Permission denied"),
+    ] {
+        let run = ["--reuid=65534", "--regid=65534", "--clear-groups", binary];
+        let Some(ran) = bench.tool("setpriv", &[&run[..], &args].concat(), None) else { return };
+        assert_eq!(ran.status.code(), Some(1), "{}", ran.stderr);
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let bench = Bench::new();
+    for line in ["--help", "--version", "process --help", "restore -h"] {
+        let ran = bench.ok(line);
+        assert!(!ran.stdout.is_empty() && ran.stderr.is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn the_command_line_of_the_readme_works() {
+    let (bench, content) = bench_with_input();
+    let said = bench.ok("process in out --channel-depth=4").stderr;
+    for word in [
+        "processed: ",
+        "read>compress",
+        "compress>write",
+        "reorder at write",
+        "tokens of compress",
+        "peak memory",
+        "bottleneck: ",
+    ] {
+        assert!(said.contains(word), "{word} is missing: {said}");
+    }
+    bench.ok("restore out back");
+    assert_eq!(bench.read("back"), content);
+}
+
+#[test]
+fn out_is_named_after_in() {
+    let (bench, content) = bench_with_input();
+    bench.ok("process in -q");
+    fs::remove_file(bench.path("in")).unwrap();
+    bench.ok("restore in.zst -q");
+    assert_eq!(bench.read("in"), content);
+    assert_eq!(bench.names(), ["in", "in.zst"]);
+    bench.ok("restore in.zst -o other -q");
+    assert_eq!(bench.read("other"), content);
+}
+
+#[test]
+fn mode_and_times_are_the_sources() {
+    let (bench, _) = bench_with_input();
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    fs::File::options().write(true).open(bench.path("in")).unwrap().set_modified(then).unwrap();
+    fs::set_permissions(bench.path("in"), fs::Permissions::from_mode(0o640)).unwrap();
+    bench.ok("process in out -q");
+    bench.ok("restore out back -q");
+    for name in ["out", "back"] {
+        let metadata = fs::metadata(bench.path(name)).unwrap();
+        assert_eq!((metadata.mode() & 0o7777, metadata.modified().unwrap()), (0o640, then), "{name}");
+    }
+}
+
+#[test]
+fn a_forced_output_replaces_the_file_a_link_leads_to_and_keeps_the_link() {
+    let (bench, content) = bench_with_input();
+    bench.write("target", b"old");
+    symlink("target", bench.path("link")).unwrap();
+    symlink("nowhere", bench.path("dangling")).unwrap();
+    bench.fails("process in link -q", 1);
+    bench.ok("process in link -qf");
+    bench.ok("process in dangling -q");
+    assert!(fs::symlink_metadata(bench.path("link")).unwrap().is_symlink());
+    for name in ["target", "nowhere"] {
+        bench.ok(&format!("restore {name} back -qf"));
+        assert_eq!(bench.read("back"), content);
+    }
+}
+
+#[test]
+fn input_and_output_may_not_be_the_same_file_by_whatever_name() {
+    let (bench, content) = bench_with_input();
+    symlink("in", bench.path("link")).unwrap();
+    fs::hard_link(bench.path("in"), bench.path("hard")).unwrap();
+    for out in ["in", "./in", "link", "hard", "../PARENT/in"] {
+        let out = out.replace("PARENT", bench.root().file_name().unwrap().to_str().unwrap());
+        let said = bench.fails(&format!("process in {out} -qf"), 1);
+        assert!(said.contains("are the same file"), "{said}");
+    }
+    let appending = fs::File::options().append(true).open(bench.path("in")).unwrap();
+    let ran = bench.command(["process", "in", "-"]).stdout(appending).output().unwrap();
+    assert_eq!(ran.status.code(), Some(1));
+    assert_eq!(bench.read("in"), content);
+}
+
+#[test]
+fn rm_deletes_the_source_only_once_all_is_well() {
+    let (bench, content) = bench_with_input();
+    bench.write("old", b"");
+    bench.fails("process in old --rm -q", 1);
+    assert_eq!(bench.read("in"), content);
+    bench.ok("process in out --rm -q");
+    assert_eq!(bench.names(), ["old", "out"]);
+    symlink("out", bench.path("link")).unwrap();
+    let ran = bench.run("restore link back --rm -q");
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(bench.path("out").exists() && bench.path("link").exists() && bench.path("back").exists());
+}
+
+#[test]
+fn devices_and_fifos_are_written_and_stay_what_they_are() {
+    let (bench, content) = bench_with_input();
+    bench.ok("process in /dev/null -q");
+    assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    let Some(_) = bench.tool("mkfifo", &["fifo"], None) else { return };
+    let writer = bench.command(["process", "in", "fifo", "-q"]).spawn().unwrap();
+    let mut compressed = Vec::new();
+    fs::File::open(bench.path("fifo")).unwrap().read_to_end(&mut compressed).unwrap();
+    wait(writer, 0);
+    assert!(fs::metadata(bench.path("fifo")).unwrap().file_type().is_fifo());
+    let reader = bench.command(["restore", "fifo", "back", "-q"]).spawn().unwrap();
+    fs::File::options().write(true).open(bench.path("fifo")).unwrap().write_all(&compressed).unwrap();
+    wait(reader, 0);
+    assert_eq!(bench.read("back"), content);
+}
+
+#[test]
+fn a_reader_of_stdout_that_goes_away_ends_it_without_a_word() {
+    let bench = Bench::new();
+    bench.write("in", &noise(8 << 20, 1));
+    bench.ok("process in out -q");
+    for line in ["process in -", "cat out", "restore out - --progress always"] {
+        let mut command = bench.command(line.split_whitespace());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = [0; 10];
+        child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), &output.stderr[..]), (Some(141), &b""[..]), "{line}");
+    }
+}
+
+#[test]
+fn stdout_carries_data_only_and_a_full_disk_is_an_error() {
+    let (bench, content) = bench_with_input();
+    let ran = bench.ok("process in -");
+    assert!(ran.stdout.starts_with(b"\x28\xb5\x2f\xfd"));
+    bench.write("out", &ran.stdout);
+    assert_eq!(bench.ok("restore out -").stdout, content);
+    for line in ["cat out --range 0..+1K", "restore out -", "process in -"] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = bench.command(line.split_whitespace()).stdout(full).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line}");
+        assert!(said.contains("standard output: cannot write: No space left on device"), "{line}: {said}");
+    }
+}
+
+/// Waits until `child` has read or written something, so that it stands where it waits.
+fn wait_until_waiting(child: &Child) {
+    let waits = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+        // All threads sleep, and there are several: the run has begun and waits.
+        let states: Vec<_> = tasks
+            .filter_map(|task| fs::read_to_string(task.unwrap().path().join("stat")).ok())
+            .map(|stat| stat.rsplit(')').next().unwrap().trim_start().chars().next().unwrap())
+            .collect();
+        states.len() > 1 && states.iter().all(|state| *state == 'S')
+    };
+    let mut in_a_row = 0;
+    while in_a_row < 50 {
+        in_a_row = if waits() { in_a_row + 1 } else { 0 };
+        std::thread::yield_now();
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// Waits for the end; the pipes of `child` stay as they are until then.
+fn wait(mut child: Child, code: i32) {
+    let pipes = (child.stdin.take(), child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(code));
+    drop(pipes);
+}
+
+#[test]
+fn signals_end_a_run_that_waits_on_a_silent_pipe_or_a_full_one() {
+    let (bench, _) = bench_with_input();
+    bench.write("noise", &noise(8 << 20, 1));
+    bench.ok("process noise noise.zst -q");
+    let Some(_) = bench.tool("mkfifo", &["fifo"], None) else { return };
+    let before = bench.names();
+    for (number, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        for line in
+            ["process - out", "restore - out", "process fifo out", "verify -", "cat -", "process - out --engine mutex"]
+        {
+            let mut command = bench.command(line.split_whitespace());
+            let child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            wait_until_waiting(&child);
+            signal(&child, number);
+            wait(child, code);
+            assert_eq!(bench.names(), before, "{line} left something behind");
+        }
+        for line in ["process noise -", "restore noise.zst -", "cat noise.zst", "process noise fifo"] {
+            let mut command = bench.command(line.split_whitespace());
+            let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            wait_until_waiting(&child);
+            signal(&child, number);
+            wait(child, code);
+        }
+    }
+}
+
+#[test]
+fn what_was_fed_before_a_signal_leaves_nothing_behind() {
+    let (bench, content) = bench_with_input();
+    let mut command = bench.command(["process", "-", "out", "--chunk-size", "64K"]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(&content).unwrap();
+    wait_until_waiting(&child);
+    assert!(bench.names().iter().any(|name| name.starts_with(".pipeline-")), "it was at work");
+    signal(&child, Signal::INT);
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    wait(child, 130);
+    assert_eq!(said, "pipeline: error: process standard input: stopped by SIGINT\n");
+    assert_eq!(bench.names(), ["in"]);
+}
+
+#[test]
+fn temporaries_are_private_while_they_last() {
+    let (bench, content) = bench_with_input();
+    let mut command = bench.command(["process", "-", "out", "--chunk-size", "64K", "-q"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(&content).unwrap();
+    wait_until_waiting(&child);
+    let names = bench.names();
+    let temporary = names.iter().find(|name| name.starts_with(".pipeline-")).unwrap();
+    let metadata = fs::symlink_metadata(bench.path(temporary)).unwrap();
+    assert!(metadata.is_file() && metadata.mode() & 0o7777 == 0o600);
+    drop(child.stdin.take());
+    wait(child, 0);
+    assert_eq!(bench.names(), ["in", "out"]);
+}
+
+#[test]
+fn a_file_size_limit_is_an_error_and_leaves_nothing() {
+    let bench = Bench::new();
+    bench.write("in", &noise(4 << 20, 1));
+    let script = format!("ulimit -f 500; exec {} process in out -q", env!("CARGO_BIN_EXE_pipeline"));
+    let ran = bench.tool("bash", &["-c", &script], None).unwrap();
+    assert_eq!(ran.status.code(), Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("process 'in': 'out': cannot write: File too large"), "{}", ran.stderr);
+    assert_eq!(bench.names(), ["in"]);
+}
+
+#[test]
+fn the_environment_counts_where_there_is_no_flag() {
+    let (bench, _) = bench_with_input();
+    let workers = |command: &mut std::process::Command| {
+        let output = command.output().unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        (report["workers"].as_u64().unwrap(), report["channel_depth"].as_u64().unwrap())
+    };
+    let line = || bench.command("process in - --chunk-size 64K --stats json".split_whitespace());
+    assert_eq!(workers(line().env("PIPELINE_WORKERS", "3").env("PIPELINE_CHANNEL_DEPTH", "2")), (3, 2));
+    assert_eq!(workers(line().env("ZSTD_NBTHREADS", "4")), (4, 4));
+    assert_eq!(workers(line().env("PIPELINE_WORKERS", "3").args(["-T", "1"])), (1, 4));
+    let output = line().env("ZSTD_CLEVEL", "99").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let output = line().env("PIPELINE_WORKERS", "lots").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("'lots' in the environment variable PIPELINE_WORKERS is not valid"), "{said}");
+}
+
+#[test]
+fn reports_go_where_they_are_asked_to() {
+    let (bench, _) = bench_with_input();
+    assert_eq!(bench.ok("process in a -q").stderr, "");
+    assert_eq!(bench.ok("process in b --stats none").stderr, "");
+    assert_eq!(bench.ok("process in c --stats json --stats-file report").stderr, "");
+    let report: serde_json::Value = serde_json::from_slice(&bench.read("report")).unwrap();
+    assert_eq!((&report["command"], &report["frame_count"]), (&"processed".into(), &1.into()));
+    for (engine, waits) in [("channels", 0), ("mutex", 2)] {
+        let report = bench.report(&format!("process in d-{engine} --engine {engine}"));
+        assert_eq!(report["waits"].as_array().unwrap().len(), waits);
+        assert!(report["peak_memory_bytes"].as_u64().unwrap() > 0);
+    }
+    assert!(bench.ok("process in e --engine mutex").stderr.contains("permit"));
+}
+
+#[test]
+fn inspect_tells_what_a_file_holds() {
+    let (bench, _) = bench_with_input();
+    bench.ok("process in out --chunk-size 64K -q");
+    let from_file = bench.ok("inspect out --json").stdout;
+    let found: serde_json::Value = serde_json::from_slice(&from_file).unwrap();
+    assert_eq!(found["frame_count"], 5);
+    assert_eq!(found["content_bytes"], 300_000);
+    assert_eq!(found["checksummed_frame_count"], 5);
+    assert_eq!(found["seek_table"], "valid");
+    assert_eq!(found["file_bytes"], bench.read("out").len());
+    let piped = bench.run_with("inspect - --json", &bench.read("out"));
+    let piped: serde_json::Value = serde_json::from_slice(&piped.stdout).unwrap();
+    assert_eq!((&piped["frame_count"], &piped["content_bytes"]), (&5.into(), &300_000.into()));
+    let text = String::from_utf8(bench.ok("inspect out").stdout).unwrap();
+    assert!(text.contains("frames      5 (5 with a checksum)"), "{text}");
+    let cut = &bench.read("out")[..9000];
+    bench.write("cut", cut);
+    assert!(bench.fails("inspect cut", 4).contains("truncated: the input ends at offset 9000"));
+}
+
+#[test]
+fn windows_above_the_limit_are_refused_with_a_hint() {
+    let bench = Bench::new();
+    let content = text(40 << 20, 2);
+    let Some(ran) = bench.tool("zstd", &["-q", "-1", "--long=28", "-c", "-"], Some(&content)) else { return };
+    bench.write("wide", &ran.stdout);
+    let said = bench.fails("restore wide out -q", 1);
+    assert!(
+        said.contains("needs a window of 268435456 bytes") && said.contains("hint: --window-max 256M accepts it"),
+        "{said}"
+    );
+    bench.ok("restore wide out -q -M 256M");
+    assert!(bench.read("out") == content);
+}
+
+#[test]
+fn the_mutex_mode_refuses_what_does_not_fit_memory() {
+    let bench = Bench::new();
+    let sparse = fs::File::create(bench.path("sparse")).unwrap();
+    sparse.set_len(1 << 43).unwrap();
+    let said = bench.fails("process sparse out --engine mutex -q", 1);
+    assert!(said.contains("holds the whole input in memory") && said.contains("hint: --engine channels"), "{said}");
+}
+
+#[test]
+fn names_that_are_no_text_are_shown_escaped() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let bench = Bench::new();
+    let name = std::ffi::OsStr::from_bytes(b"new\nline \xff");
+    fs::write(bench.path(name), b"content").unwrap();
+    let output = bench.command(["process".as_ref(), name, "missing/out".as_ref()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let output = bench.command(["restore".as_ref(), name, "out".as_ref()]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        said,
+        "pipeline: error: 'new\\nline \\xff' is neither a zstd nor an age file: it begins with 'content'\n"
+    );
+    let ran = bench.command(["process".as_ref(), name, "-q".as_ref()]).output().unwrap();
+    assert!(ran.status.success() && bench.names().len() == 2);
+}

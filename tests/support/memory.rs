@@ -1,0 +1,105 @@
+//! Runs of the pipeline between two stretches of memory, for tests that need thousands of them.
+
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its own part, and a test may panic")]
+
+use std::io::{self, Cursor, Write};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pipeline::format::zstd::codec::{Compressor, Level};
+use pipeline::format::zstd::seek_table::{Entry, TableBuilder};
+use pipeline::pipeline::crew::Width;
+use pipeline::pipeline::ends::Ends;
+use pipeline::pipeline::error::Failure;
+use pipeline::pipeline::plan::{ContentRange, Decompress, Engine, Expect, Plan, Start, Work};
+use pipeline::pipeline::report::Report;
+use pipeline::pipeline::shutdown::Cancel;
+use pipeline::pipeline::supervisor::{Supervisor, Watch};
+
+/// An output that can be looked at afterwards.
+#[derive(Clone, Default)]
+pub struct Taken(pub Arc<Mutex<Vec<u8>>>);
+
+impl Write for Taken {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs `work` on `input` and gives what came out, also of a run that failed.
+pub fn run(
+    supervisor: &mut Supervisor,
+    work: Work,
+    input: Box<dyn io::Read + Send>,
+) -> (Result<Report, Failure>, Vec<u8>) {
+    let two = NonZeroUsize::new(2).unwrap();
+    let plan = Plan { width: Width { workers: two, channel_depth: two }, engine: Engine::Channels, work };
+    let taken = Taken::default();
+    let ends = Ends {
+        input,
+        input_bytes: None,
+        output: Box::new(taken.clone()),
+        cancel: Cancel::default(),
+        progress: Arc::default(),
+    };
+    let watch = &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut || () };
+    let report = pipeline::pipeline::run(&plan, ends, supervisor, watch);
+    let out = std::mem::take(&mut *taken.0.lock().unwrap());
+    (report, out)
+}
+
+pub fn decompress(range: ContentRange) -> Work {
+    Work::Decompress(Decompress { window_log_max: 27, start: Start::default(), range, expect: Expect::Tables })
+}
+
+/// Decodes all of `bytes`.
+pub fn restore(supervisor: &mut Supervisor, bytes: &[u8]) -> (Result<Report, Failure>, Vec<u8>) {
+    run(supervisor, decompress(ContentRange::All), Box::new(Cursor::new(bytes.to_vec())))
+}
+
+/// A frame of ours.
+pub fn frame(content: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; Compressor::frame_len_bound(content.len())];
+    let len = Compressor::new(Level::DEFAULT).unwrap().compress(content, &mut frame).unwrap();
+    frame.truncate(len);
+    frame
+}
+
+/// What the seek table tells of a frame of ours.
+pub fn entry(frame: &[u8], content_len: usize) -> Entry {
+    Entry {
+        compressed_len: u32::try_from(frame.len()).unwrap(),
+        content_len: u32::try_from(content_len).unwrap(),
+        checksum: u32::from_le_bytes(*frame.last_chunk().unwrap()),
+    }
+}
+
+/// The bytes of a seek table.
+pub fn table(entries: &[Entry]) -> Vec<u8> {
+    let mut builder = TableBuilder::default();
+    assert!(entries.iter().all(|entry| builder.push(*entry)));
+    let (header, entries, footer) = builder.finish();
+    [&header[..], entries, &footer].concat()
+}
+
+/// A seekable file with a frame for each of `contents`, and where each frame ends.
+pub fn seekable(contents: &[&[u8]]) -> (Vec<u8>, Vec<usize>) {
+    let frames: Vec<Vec<u8>> = contents.iter().map(|content| frame(content)).collect();
+    let entries: Vec<Entry> = frames.iter().zip(contents).map(|(frame, content)| entry(frame, content.len())).collect();
+    let mut file = Vec::new();
+    let edges = frames
+        .iter()
+        .map(|frame| {
+            file.extend_from_slice(frame);
+            file.len()
+        })
+        .collect();
+    file.extend(table(&entries));
+    (file, edges)
+}

@@ -1,0 +1,172 @@
+//! What the tests share: the built binary, temporary directories, data to compress.
+
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its own part, and a test may panic")]
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+
+/// A directory of its own, and the binary to run in it.
+pub struct Bench {
+    directory: tempfile::TempDir,
+}
+
+/// What a command said and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Bench {
+    pub fn new() -> Bench {
+        Bench { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.directory.path().join(name.as_ref())
+    }
+
+    pub fn root(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The binary with `args`, in this directory, with a clean environment. Nothing is synced: tests do not cut the power.
+    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pipeline"));
+        command.args(args).current_dir(self.directory.path()).stdin(Stdio::null());
+        for variable in ["PIPELINE_WORKERS", "PIPELINE_CHANNEL_DEPTH", "PIPELINE_LEVEL", "PIPELINE_CHUNK_SIZE"] {
+            command.env_remove(variable);
+        }
+        command.env_remove("ZSTD_CLEVEL").env_remove("ZSTD_NBTHREADS");
+        command
+    }
+
+    /// Runs the binary with the words of `line`.
+    pub fn run(&self, line: &str) -> Ran {
+        finish(self.command(line.split_whitespace()).output().unwrap())
+    }
+
+    /// Runs the binary with the words of `line` and `input` coming through a pipe.
+    pub fn run_with(&self, line: &str, input: &[u8]) -> Ran {
+        let mut command = self.command(line.split_whitespace());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        feed(command, input)
+    }
+
+    /// Runs the binary and wants it to end well.
+    pub fn ok(&self, line: &str) -> Ran {
+        let ran = self.run(line);
+        assert!(ran.status.success(), "{line}: {ran:?}");
+        ran
+    }
+
+    /// Runs the binary and wants `code`, one line of error, and no file that was not there before.
+    pub fn fails(&self, line: &str, code: i32) -> String {
+        let before = self.names();
+        let ran = self.run(line);
+        assert_eq!(ran.status.code(), Some(code), "{line}: {ran:?}");
+        assert_eq!(self.names(), before, "{line} left something behind");
+        let errors: Vec<&str> =
+            ran.stderr.lines().filter(|l| !l.starts_with("hint: ") && !l.contains("warning")).collect();
+        assert_eq!(errors.len(), 1, "{line}: an error is one line: {:?}", ran.stderr);
+        assert!(errors[0].starts_with("pipeline: error: "), "{line}: {:?}", ran.stderr);
+        ran.stderr
+    }
+
+    /// The report of a run that ends well, as JSON.
+    pub fn report(&self, line: &str) -> serde_json::Value {
+        let ran = self.ok(&format!("{line} --stats json"));
+        let json = ran.stderr.lines().find(|line| line.starts_with('{')).unwrap_or_default();
+        serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {}", ran.stderr))
+    }
+
+    /// Everything in the directory, temporaries included.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(self.directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Runs another program here; `None`, said loudly, where it is not installed.
+    pub fn tool(&self, program: &str, args: &[&str], input: Option<&[u8]>) -> Option<Ran> {
+        let mut command = Command::new(program);
+        command.args(args).current_dir(self.directory.path()).stdin(Stdio::null());
+        if is_missing(program) {
+            eprintln!("SKIPPED: {program} is not installed, its part of this test did not run");
+            return None;
+        }
+        Some(match input {
+            None => finish(command.output().unwrap()),
+            Some(input) => {
+                command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+                feed(command, input)
+            }
+        })
+    }
+}
+
+fn is_missing(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    found.is_err()
+}
+
+fn feed(mut command: Command, input: &[u8]) -> Ran {
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let feeder = std::thread::spawn(move || {
+        // The program may end before it has read all.
+        let _ = stdin.write_all(&input);
+    });
+    let output = child.wait_with_output().unwrap();
+    feeder.join().unwrap();
+    finish(output)
+}
+
+fn finish(output: Output) -> Ran {
+    let Output { status, stdout, stderr } = output;
+    Ran { status, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }
+}
+
+/// Bytes that do not compress, the same for the same seed.
+pub fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut bytes: Vec<u8> = std::iter::repeat_with(|| next().to_le_bytes()).take(len.div_ceil(8)).flatten().collect();
+    bytes.truncate(len);
+    bytes
+}
+
+/// Text of sorts: it compresses to about a third, and no two places in it are alike.
+pub fn text(len: usize, seed: u64) -> Vec<u8> {
+    let words = noise(len / 4 + 16, seed);
+    let mut text: Vec<u8> = words
+        .chunks(2)
+        .enumerate()
+        .flat_map(|(i, pair)| format!("{} line {i} of {}\n", pair[0] % 16, pair[1 % pair.len()]).into_bytes())
+        .take(len)
+        .collect();
+    text.resize(len, b'.');
+    text
+}
