@@ -10,7 +10,7 @@
 //! - [`cli`]: words, paths, exit codes. Arguments as typed become a plan; files are opened and committed here.
 //! - [`pipeline`]: moves items. Stages over bounded channels, tokens that bound what is in flight, a supervisor that keeps the
 //!   first failure.
-//! - [`format`]: bytes in, values out. Scanner, seek table, codec.
+//! - [`mod@format`]: bytes in, values out. Scanner, seek table, codec.
 //!
 //! Start with [`pipeline::recipes`], which is the diagram above as code, then [`pipeline::stage`], the loops it runs in.
 

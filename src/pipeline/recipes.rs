@@ -40,7 +40,7 @@ const COMPRESS: Names = Names { stage: "compress", before: "read>compress", behi
 const DECOMPRESS: Names =
     Names { stage: "decompress", before: "find>decompress", behind: "decompress>write", next: "write" };
 
-/// Buffers that a run of [`compress`] has in use at most, each of a frame's length.
+/// Buffers that a compressing run has in use at most, each of a frame's length.
 pub fn compress_buffer_count(width: Width) -> usize {
     width.token_count() + width.workers.get() + 1
 }

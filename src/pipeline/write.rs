@@ -61,6 +61,7 @@ pub struct ContentWriter {
     range: ContentRange,
     /// Where in the content the next byte stands.
     position: u64,
+    content_bytes: u64,
     frame_count: u64,
     check: Check,
 }
@@ -80,7 +81,7 @@ impl ContentWriter {
             }
         };
         let (range, position) = (work.range.clone(), work.start.content_offset);
-        ContentWriter { output, range, position, frame_count: 0, check }
+        ContentWriter { output, range, position, content_bytes: 0, frame_count: 0, check }
     }
 
     /// Checks the frames that end with `piece`, and writes what is wanted of it. `Flow::End` when nothing more is wanted.
@@ -94,6 +95,7 @@ impl ContentWriter {
             self.output.write(&piece.content[wanted])?;
         }
         self.position += piece.content.len() as u64;
+        self.content_bytes += piece.content.len() as u64;
         // Content may be streamed before its frame's checksum is known: go on to the end of the frame.
         let is_at_frame_edge = !piece.records.is_empty();
         match self.range {
@@ -124,7 +126,7 @@ impl ContentWriter {
             Check::Tables(tables) => Some(tables.finish()),
             Check::Entries { .. } => None,
         };
-        Summary { frame_count: self.frame_count, content_bytes: self.position, table }
+        Summary { frame_count: self.frame_count, content_bytes: self.content_bytes, table }
     }
 
     /// Which of the next `len` bytes are wanted.

@@ -1,0 +1,55 @@
+# What is done with this project, a target each. `make demo` and `make test` are all a newcomer needs.
+
+CARGO ?= cargo
+PIPELINE = target/release/pipeline
+DEMO = demo
+
+.PHONY: demo build test check fmt clippy doc test-ci bench fixtures clean
+
+# Builds the release binary, processes a real file, restores it, compares, and reads from the middle.
+demo: build
+	@mkdir -p $(DEMO)
+	@echo "== a real file: the Rust compiler's own library folder, as a tar"
+	tar -chf $(DEMO)/in.tar -C "$$(rustc --print sysroot)" lib
+	@echo "== compress it on all cores"
+	$(PIPELINE) process $(DEMO)/in.tar $(DEMO)/in.tar.zst --channel-depth=4 --force
+	@echo "== bring it back on all cores, and compare"
+	$(PIPELINE) restore $(DEMO)/in.tar.zst $(DEMO)/back.tar --force
+	cmp $(DEMO)/in.tar $(DEMO)/back.tar
+	@echo "== read 64 bytes from the middle: one frame is decoded"
+	$(PIPELINE) cat $(DEMO)/in.tar.zst --range 100M..+64 --stats text | od -A d -c | head -4
+	@echo "== same bytes, all done; 'make clean' removes $(DEMO)/"
+
+build:
+	$(CARGO) build --release --locked
+
+# The whole test suite.
+test:
+	$(CARGO) test --locked
+
+# What has to hold before a commit.
+check: fmt clippy test doc
+
+fmt:
+	$(CARGO) fmt --check
+
+clippy:
+	$(CARGO) clippy --locked --all-targets -- --deny warnings
+
+doc:
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps
+
+# A bounded slice of what takes longer: a file of a gigabyte through both engines and stock zstd.
+test-ci: build
+	bash tests/slow/gigabyte.sh $(PIPELINE)
+
+# The ladder: codec alone, the engine with an empty step, the whole, both engines.
+bench:
+	$(CARGO) bench --locked
+
+fixtures:
+	$(CARGO) run --locked --example fixtures
+
+clean:
+	$(CARGO) clean
+	rm -rf $(DEMO)
