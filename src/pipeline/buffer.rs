@@ -119,6 +119,11 @@ impl Buffer {
         &mut self.memory.bytes[self.len..]
     }
 
+    /// The bytes that mean something.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.memory.bytes[..self.len]
+    }
+
     /// Takes in `len` bytes that were written to the front of [`room`](Buffer::room).
     pub fn extend_len(&mut self, len: usize) {
         assert!(len <= self.capacity() - self.len, "internal error: a buffer was extended past its end");

@@ -2,6 +2,7 @@
 
 use std::{fmt, io};
 
+use crate::format::age::AgeError;
 use crate::format::zstd::{Damage, ZstdError};
 
 /// The failure that ended a run.
@@ -45,6 +46,9 @@ pub enum Cause {
     /// The compressed stream is damaged or beyond a limit, or libzstd failed.
     #[error(transparent)]
     Zstd(ZstdError),
+    /// The age file is damaged, or nobody here can open it.
+    #[error(transparent)]
+    Age(AgeError),
     /// A range ends behind the content.
     #[error("the range reaches to byte {range_end}, the content ends at byte {content_bytes}")]
     RangePastEnd {

@@ -16,6 +16,8 @@ pub mod find;
 
 pub mod write;
 
+pub mod seal;
+
 pub mod range;
 
 pub mod stage;

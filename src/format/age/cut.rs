@@ -1,0 +1,115 @@
+//! Where segments begin and end: the one place that numbers them.
+//!
+//! A run is a buffer of consecutive segments, each with room for its tag behind it, so that a worker seals them where they lie.
+//! Whether a segment is the final one is only known when nothing follows, so a full run is held back until something does.
+
+use std::ops::Range;
+
+use super::stream::{Place, SEALED_LEN, SEGMENT_LEN, TAG_LEN};
+
+/// Segments in a run: a quarter of a mebibyte, a fifth of a millisecond of sealing, ten times what handing it over takes.
+pub const SEGMENTS_A_RUN: usize = 4;
+/// Bytes of a full run, tags included.
+pub const RUN_LEN: usize = SEGMENTS_A_RUN * SEALED_LEN;
+
+/// Consecutive segments in one buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Index of its first segment in the payload.
+    pub first_index: u64,
+    /// Its length in bytes, tags included.
+    pub len: usize,
+    /// What its last segment is; all before it are inner ones.
+    pub place: Place,
+}
+
+impl Run {
+    /// Each segment: its index, what it is, and where it lies, tag included.
+    pub fn segments(self) -> impl Iterator<Item = (u64, Place, Range<usize>)> {
+        (self.first_index..).zip((0..self.len).step_by(SEALED_LEN)).map(move |(index, start)| {
+            let end = self.len.min(start + SEALED_LEN);
+            (index, if end == self.len { self.place } else { Place::Inner }, start..end)
+        })
+    }
+}
+
+/// Lays plaintext out as runs.
+#[derive(Debug, Default)]
+pub struct Cutter {
+    first_index: u64,
+    text_len: usize,
+}
+
+impl Cutter {
+    /// Where in the run at hand the next bytes of plaintext go: what is left of a segment. `None` when the run is full.
+    pub fn room(&self) -> Option<Range<usize>> {
+        let (segment, at) = (self.text_len / SEGMENT_LEN, self.text_len % SEGMENT_LEN);
+        let start = segment * SEALED_LEN;
+        (segment < SEGMENTS_A_RUN).then_some(start + at..start + SEGMENT_LEN)
+    }
+
+    /// `len` bytes were put at the front of [`room`](Cutter::room).
+    pub fn fill(&mut self, len: usize) {
+        self.text_len += len;
+        assert!(self.text_len <= SEGMENTS_A_RUN * SEGMENT_LEN, "internal error: a run was filled past its end");
+    }
+
+    /// Ends the run at hand and begins the next one. An inner run must be full; the final one of a payload may be empty
+    /// only if it is the first.
+    pub fn close(&mut self, place: Place) -> Run {
+        let segment_count = self.text_len.div_ceil(SEGMENT_LEN).max(1);
+        assert!(place == Place::Final || self.room().is_none(), "internal error: an inner run that is not full");
+        assert!(self.text_len > 0 || self.first_index == 0, "internal error: an empty final segment behind others");
+        let run = Run { first_index: self.first_index, len: self.text_len + segment_count * TAG_LEN, place };
+        *self = Cutter { first_index: self.first_index + segment_count as u64, text_len: 0 };
+        run
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The runs of a payload of `len` bytes, put in piece by piece.
+    fn runs(mut len: usize, step: usize) -> Vec<Run> {
+        let (mut cutter, mut runs) = (Cutter::default(), Vec::new());
+        while len > 0 {
+            match cutter.room() {
+                None => runs.push(cutter.close(Place::Inner)),
+                Some(room) => {
+                    let part_len = room.len().min(len).min(step);
+                    cutter.fill(part_len);
+                    len -= part_len;
+                }
+            }
+        }
+        runs.push(cutter.close(Place::Final));
+        runs
+    }
+
+    #[test]
+    fn segments_are_numbered_without_gap_and_the_last_one_is_final_whatever_the_length() {
+        let edges = [
+            0,
+            1,
+            SEGMENT_LEN - 1,
+            SEGMENT_LEN,
+            SEGMENT_LEN + 1,
+            4 * SEGMENT_LEN,
+            4 * SEGMENT_LEN + 1,
+            9 * SEGMENT_LEN,
+        ];
+        for len in edges {
+            let whole = runs(len, usize::MAX);
+            assert_eq!(whole, runs(len, 7777));
+            let segments: Vec<_> = whole.iter().flat_map(|run| run.segments()).collect();
+            assert_eq!(segments.len(), len.div_ceil(SEGMENT_LEN).max(1));
+            assert!(segments.iter().enumerate().all(|(i, (index, _, _))| i as u64 == *index));
+            let (last, inner) = segments.split_last().unwrap();
+            assert!(last.1 == Place::Final && inner.iter().all(|segment| segment.1 == Place::Inner));
+            assert!(inner.iter().all(|segment| segment.2.len() == SEALED_LEN));
+            let text_len: usize = segments.iter().map(|segment| segment.2.len() - TAG_LEN).sum();
+            assert_eq!(text_len, len);
+        }
+    }
+}

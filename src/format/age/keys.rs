@@ -1,0 +1,301 @@
+//! Recipients and identities: from their text, and to and from the stanzas of a header.
+//!
+//! The `age` crate wraps and unwraps; what its types do not check is checked here: post-quantum keys come first, since they parse
+//! as plugins; scrypt stands alone and its arguments keep to their grammar; label sets are equal.
+
+use age::secrecy::SecretString;
+use age::{Callbacks, DecryptError, EncryptError, Identity as _, Recipient as _};
+use age_core::format::{FileKey, Stanza};
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
+use sha2::{Digest, Sha256};
+
+use super::error::AgeError;
+use super::header::Header;
+use super::hybrid;
+
+/// The type of a passphrase's stanza.
+pub const SCRYPT_TAG: &str = "scrypt";
+/// The work factor written: about a second, and 256 MiB.
+pub const WORK_FACTOR: u8 = 18;
+/// Bytes of scrypt's salt.
+const SALT_LEN: usize = 16;
+/// A sealed file key and its tag.
+const WRAPPED_LEN: usize = 32;
+
+/// Why a text is no key. None of these holds a part of the text: it may be a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// An identity was given where a recipient is wanted.
+    #[error("this is an identity, which is secret, not a recipient")]
+    IdentityAsRecipient,
+    /// A recipient was given where an identity is wanted.
+    #[error("this is a recipient, not an identity")]
+    RecipientAsIdentity,
+    /// Neither age, ssh nor a plugin knows it.
+    #[error("not a recipient: age1…, ssh-ed25519 and ssh-rsa are known")]
+    UnknownRecipient,
+    /// The same for identities.
+    #[error("not an identity: AGE-SECRET-KEY-1…, AGE-SECRET-KEY-PQ-1…, AGE-PLUGIN-… and ssh private keys are known")]
+    UnknownIdentity,
+    /// An ssh key of a kind that age does not use.
+    #[error("an ssh key of an unsupported type")]
+    UnsupportedSsh,
+    /// A plugin that can not be run.
+    #[error("the plugin age-plugin-{0} is not installed")]
+    NoPlugin(String),
+    /// Post-quantum and classic recipients, or a passphrase and anything, would protect one file.
+    #[error("post-quantum and classic recipients do not mix, and a passphrase stands alone")]
+    MixedRecipients,
+    /// A recipient could not wrap the file key.
+    #[error("cannot encrypt to a recipient: {0}")]
+    Wrap(String),
+    /// There is nobody to encrypt to.
+    #[error("no recipient")]
+    NoRecipient,
+}
+
+/// Whom a file is encrypted to.
+pub enum Recipient {
+    /// `age1…`
+    X25519(age::x25519::Recipient),
+    /// `age1pq1…`
+    Hybrid(Box<hybrid::Recipient>),
+    /// `ssh-ed25519 …`, `ssh-rsa …`
+    Ssh(Box<age::ssh::Recipient>),
+    /// `age1name1…`
+    Plugin(age::plugin::Recipient),
+    /// Whoever knows it.
+    Passphrase(SecretString),
+}
+
+impl Recipient {
+    /// Reads a recipient as it stands on a command line or in a recipients file.
+    pub fn parse(text: &str) -> Result<Recipient, KeyError> {
+        let has_prefix =
+            |prefix: &str| text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        if has_prefix("AGE-SECRET-KEY-") || has_prefix("AGE-PLUGIN-") || has_prefix("-----BEGIN") {
+            return Err(KeyError::IdentityAsRecipient);
+        }
+        if text.starts_with("ssh-") {
+            let parsed = text.parse().map(|recipient| Recipient::Ssh(Box::new(recipient)));
+            return parsed.map_err(|_| KeyError::UnsupportedSsh);
+        }
+        if text.starts_with(&format!("{}1", hybrid::RECIPIENT_PREFIX)) {
+            let parsed = hybrid::Recipient::parse(text).map(|recipient| Recipient::Hybrid(Box::new(recipient)));
+            return parsed.ok_or(KeyError::UnknownRecipient);
+        }
+        let native = text.parse().map(Recipient::X25519);
+        native.or_else(|_| text.parse().map(Recipient::Plugin)).map_err(|_| KeyError::UnknownRecipient)
+    }
+
+    fn wrap(
+        &self,
+        file_key: &FileKey,
+        callbacks: &impl Callbacks,
+    ) -> Result<(Vec<Stanza>, std::collections::HashSet<String>), KeyError> {
+        let wrapped = match self {
+            Recipient::X25519(recipient) => recipient.wrap_file_key(file_key),
+            Recipient::Hybrid(recipient) => recipient.wrap_file_key(file_key),
+            Recipient::Ssh(recipient) => recipient.wrap_file_key(file_key),
+            Recipient::Plugin(recipient) => {
+                let name = recipient.plugin().to_owned();
+                age::plugin::RecipientPluginV1::new(&name, std::slice::from_ref(recipient), &[], callbacks.clone())
+                    .map_err(|_| KeyError::NoPlugin(name))?
+                    .wrap_file_key(file_key)
+            }
+            Recipient::Passphrase(passphrase) => {
+                let mut recipient = age::scrypt::Recipient::new(passphrase.clone());
+                recipient.set_work_factor(WORK_FACTOR);
+                recipient.wrap_file_key(file_key)
+            }
+        };
+        wrapped.map_err(|error: EncryptError| KeyError::Wrap(error.to_string()))
+    }
+}
+
+/// The stanzas that wrap `file_key` for each of `recipients`.
+pub fn wrap(file_key: &FileKey, recipients: &[Recipient], callbacks: &impl Callbacks) -> Result<Vec<Stanza>, KeyError> {
+    let mut stanzas = Vec::new();
+    let mut first_labels = None;
+    for recipient in recipients {
+        let (wrapped, labels) = recipient.wrap(file_key, callbacks)?;
+        if *first_labels.get_or_insert_with(|| labels.clone()) != labels {
+            return Err(KeyError::MixedRecipients);
+        }
+        stanzas.extend(wrapped);
+    }
+    if stanzas.is_empty() { Err(KeyError::NoRecipient) } else { Ok(stanzas) }
+}
+
+/// Who opens a file.
+pub enum Identity {
+    /// `AGE-SECRET-KEY-1…`
+    X25519(age::x25519::Identity),
+    /// `AGE-SECRET-KEY-PQ-1…`
+    Hybrid(Box<hybrid::Identity>),
+    /// An ssh private key that needs no passphrase.
+    Ssh(Box<age::ssh::Identity>),
+    /// An ssh private key that is asked for its passphrase once a stanza is seen to be for it.
+    EncryptedSsh {
+        /// The key, still encrypted.
+        key: Box<age::ssh::EncryptedKey>,
+        /// The argument of stanzas that are for it.
+        tag: String,
+    },
+    /// `AGE-PLUGIN-NAME-1…`
+    Plugin(age::plugin::Identity),
+    /// A passphrase.
+    Passphrase(SecretString),
+}
+
+impl Identity {
+    /// Reads one line of an identity file.
+    pub fn parse(line: &str) -> Result<Identity, KeyError> {
+        if line.starts_with("age1") || line.starts_with("ssh-") {
+            return Err(KeyError::RecipientAsIdentity);
+        }
+        if line.starts_with(&format!("{}1", hybrid::IDENTITY_PREFIX)) {
+            let parsed = hybrid::Identity::parse(line).map(|identity| Identity::Hybrid(Box::new(identity)));
+            return parsed.ok_or(KeyError::UnknownIdentity);
+        }
+        let native = line.parse().map(Identity::X25519);
+        native.or_else(|_| line.parse().map(Identity::Plugin)).map_err(|_| KeyError::UnknownIdentity)
+    }
+
+    /// Reads all of an identity file: an ssh private key, or a key a line with comments between.
+    pub fn parse_file(text: &str) -> Result<Vec<Identity>, KeyError> {
+        if text.trim_start().starts_with("-----BEGIN") {
+            return Ok(vec![Identity::parse_ssh(text.trim_start())?]);
+        }
+        key_lines(text).map(Identity::parse).collect()
+    }
+
+    fn parse_ssh(text: &str) -> Result<Identity, KeyError> {
+        let identity = age::ssh::Identity::from_buffer(text.as_bytes(), None).map_err(|_| KeyError::UnknownIdentity)?;
+        match &identity {
+            age::ssh::Identity::Unsupported(_) => Err(KeyError::UnsupportedSsh),
+            age::ssh::Identity::Unencrypted(_) => Ok(Identity::Ssh(Box::new(identity))),
+            age::ssh::Identity::Encrypted(key) => {
+                let recipient = age::ssh::Recipient::try_from(identity.clone());
+                let tag = ssh_tag(&recipient.map_err(|_| KeyError::UnsupportedSsh)?)?;
+                Ok(Identity::EncryptedSsh { key: Box::new(key.clone()), tag })
+            }
+        }
+    }
+
+    /// What it is, for people; nothing secret.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Identity::X25519(_) => "X25519",
+            Identity::Hybrid(_) => "mlkem768x25519",
+            Identity::Ssh(_) | Identity::EncryptedSsh { .. } => "ssh",
+            Identity::Plugin(_) => "plugin",
+            Identity::Passphrase(_) => SCRYPT_TAG,
+        }
+    }
+
+    /// `None` where no stanza is for this identity.
+    fn unwrap(
+        &self,
+        stanzas: &[Stanza],
+        callbacks: &impl Callbacks,
+        work_factor_max: u8,
+    ) -> Option<Result<FileKey, DecryptError>> {
+        match self {
+            Identity::X25519(identity) => identity.unwrap_stanzas(stanzas),
+            Identity::Hybrid(identity) => identity.unwrap_stanzas(stanzas),
+            Identity::Ssh(identity) => identity.unwrap_stanzas(stanzas),
+            Identity::EncryptedSsh { key, tag } => {
+                if !stanzas.iter().any(|stanza| stanza.tag.starts_with("ssh-") && stanza.args.first() == Some(tag)) {
+                    return None;
+                }
+                let passphrase = callbacks.request_passphrase("passphrase of the ssh key")?;
+                match key.decrypt(passphrase) {
+                    Ok(key) => age::ssh::Identity::from(key).unwrap_stanzas(stanzas),
+                    Err(_) => None,
+                }
+            }
+            Identity::Plugin(identity) => {
+                let identities = std::slice::from_ref(identity);
+                match age::plugin::IdentityPluginV1::new(identity.plugin(), identities, callbacks.clone()) {
+                    Ok(plugin) => plugin.unwrap_stanzas(stanzas),
+                    Err(error) => Some(Err(DecryptError::PluginResolve(error))),
+                }
+            }
+            Identity::Passphrase(passphrase) => {
+                let mut identity = age::scrypt::Identity::new(passphrase.clone());
+                identity.set_max_work_factor(work_factor_max);
+                match identity.unwrap_stanzas(stanzas) {
+                    // A wrong passphrase.
+                    Some(Err(DecryptError::DecryptionFailed)) => None,
+                    unwrapped => unwrapped,
+                }
+            }
+        }
+    }
+}
+
+/// The file key of `header`, from the first of `identities` that opens a stanza, with the MAC checked.
+pub fn unwrap(
+    header: &Header,
+    identities: &[Identity],
+    callbacks: &impl Callbacks,
+    work_factor_max: u8,
+) -> Result<FileKey, AgeError> {
+    check_scrypt(&header.stanzas, work_factor_max)?;
+    for identity in identities {
+        match identity.unwrap(&header.stanzas, callbacks, work_factor_max) {
+            None => {}
+            Some(Ok(file_key)) => {
+                header.verify(&file_key)?;
+                return Ok(file_key);
+            }
+            Some(Err(DecryptError::ExcessiveWork { required, .. })) => {
+                return Err(AgeError::WorkFactor { work_factor: required, work_factor_max });
+            }
+            Some(Err(DecryptError::PluginResolve(_) | DecryptError::Plugin(_))) => {
+                return Err(AgeError::Plugin);
+            }
+            Some(Err(_)) => return Err(AgeError::Header("a stanza breaks the rules of its type")),
+        }
+    }
+    let kinds: Vec<&str> = identities.iter().map(Identity::kind).collect();
+    let identities = if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") };
+    Err(AgeError::NoMatch { stanzas: header.stanza_types().join(", "), identities })
+}
+
+/// A passphrase's stanza stands alone, and its arguments are a salt and a number without ornaments.
+fn check_scrypt(stanzas: &[Stanza], work_factor_max: u8) -> Result<(), AgeError> {
+    let Some(scrypt) = stanzas.iter().find(|stanza| stanza.tag == SCRYPT_TAG) else {
+        return Ok(());
+    };
+    let [_] = stanzas else {
+        return Err(AgeError::Header("a scrypt stanza does not stand alone"));
+    };
+    let bad = AgeError::Header("the scrypt stanza breaks the rules of its type");
+    let [salt, work_factor] = &scrypt.args[..] else { return Err(bad) };
+    let salt = BASE64_STANDARD_NO_PAD.decode(salt).map_err(|_| bad.clone())?;
+    let is_number = work_factor.bytes().all(|byte| byte.is_ascii_digit()) && !work_factor.starts_with('0');
+    if salt.len() != SALT_LEN || !is_number || scrypt.body.len() != WRAPPED_LEN {
+        return Err(bad);
+    }
+    let work_factor: u8 = work_factor.parse().map_err(|_| bad)?;
+    if work_factor > work_factor_max {
+        return Err(AgeError::WorkFactor { work_factor, work_factor_max });
+    }
+    Ok(())
+}
+
+/// The lines of a recipients or identity file that hold keys: neither empty nor comments.
+pub fn key_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// The first argument of stanzas for an ssh key: four bytes of its SHA-256 (C2SP age, "ssh").
+fn ssh_tag(recipient: &age::ssh::Recipient) -> Result<String, KeyError> {
+    let text = recipient.to_string();
+    let blob = text.split(' ').nth(1).and_then(|blob| BASE64_STANDARD.decode(blob).ok());
+    let hash = Sha256::digest(blob.ok_or(KeyError::UnsupportedSsh)?);
+    Ok(BASE64_STANDARD_NO_PAD.encode(&hash[..4]))
+}

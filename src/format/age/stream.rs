@@ -1,0 +1,137 @@
+//! The payload of an age file (C2SP age, "Payload"; STREAM): segments of 64 KiB, each sealed with ChaCha20-Poly1305 (RFC 8439).
+//!
+//! A nonce is a pure function of a segment's index and of whether it is the final one, so segments are sealed and opened in any
+//! order. Who numbers segments is the cutter's business, and nobody else's.
+
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
+use zeroize::Zeroizing;
+
+/// Bytes of plaintext in every segment but the final one.
+pub const SEGMENT_LEN: usize = 64 * 1024;
+/// Bytes of Poly1305's tag.
+pub const TAG_LEN: usize = 16;
+/// Bytes of every sealed segment but the final one.
+pub const SEALED_LEN: usize = SEGMENT_LEN + TAG_LEN;
+
+/// The key that seals the segments of one payload. Wiped when dropped; it does not print.
+#[derive(Clone)]
+pub struct PayloadKey(Zeroizing<[u8; 32]>);
+
+impl PayloadKey {
+    /// Takes a key that was derived for one payload.
+    pub fn new(key: [u8; 32]) -> PayloadKey {
+        PayloadKey(Zeroizing::new(key))
+    }
+}
+
+/// Whether a segment is the final one of its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Others follow.
+    Inner,
+    /// It is the final one.
+    Final,
+}
+
+/// Eleven bytes of index, big-endian, then one that is 1 for the final segment.
+fn nonce(index: u64, place: Place) -> Nonce {
+    let mut bytes = [0; 12];
+    bytes[3..11].copy_from_slice(&index.to_be_bytes());
+    bytes[11] = u8::from(place == Place::Final);
+    bytes.into()
+}
+
+/// Seals and opens segments. Each worker makes its own.
+pub struct SegmentCipher(ChaCha20Poly1305);
+
+impl SegmentCipher {
+    /// For the segments of one payload.
+    pub fn new(key: &PayloadKey) -> SegmentCipher {
+        SegmentCipher(ChaCha20Poly1305::new((&*key.0).into()))
+    }
+
+    /// Seals `segment` in place: plaintext, and behind it [`TAG_LEN`] bytes of room for the tag. A pair of key and index is
+    /// sealed once.
+    pub fn seal(&self, index: u64, place: Place, segment: &mut [u8]) {
+        let (text, tag) = segment.split_at_mut(segment.len() - TAG_LEN);
+        assert!(text.len() <= SEGMENT_LEN, "internal error: a segment of {} bytes", text.len());
+        let sealed = self.0.encrypt_inout_detached(&nonce(index, place), &[], text.into());
+        tag.copy_from_slice(&sealed.expect("64 KiB are far below the cipher's limit"));
+    }
+
+    /// Opens `segment` in place: sealed bytes and tag. Gives whether it was sealed as the final one; the plaintext is then all
+    /// but the last [`TAG_LEN`] bytes. `None`, and the bytes as they were, when it is not authentic. A segment shorter than
+    /// [`SEALED_LEN`] can only be the final one.
+    pub fn open(&self, index: u64, segment: &mut [u8]) -> Option<Place> {
+        let (text, tag) = segment.split_at_mut(segment.len().checked_sub(TAG_LEN)?);
+        let is_full = text.len() == SEGMENT_LEN;
+        let tag = Tag::try_from(&*tag).expect("sixteen bytes");
+        let mut opens = |place| {
+            let opened = self.0.decrypt_inout_detached(&nonce(index, place), &[], (&mut *text).into(), &tag);
+            opened.is_ok()
+        };
+        if is_full && opens(Place::Inner) {
+            return Some(Place::Inner);
+        }
+        opens(Place::Final).then_some(Place::Final)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cipher() -> SegmentCipher {
+        SegmentCipher::new(&PayloadKey::new([7; 32]))
+    }
+
+    fn sealed(index: u64, place: Place, text: &[u8]) -> Vec<u8> {
+        let mut segment = [text, &[0; TAG_LEN]].concat();
+        cipher().seal(index, place, &mut segment);
+        segment
+    }
+
+    #[test]
+    fn a_nonce_is_the_index_and_the_final_flag() {
+        assert_eq!(nonce(0, Place::Inner), Nonce::from([0; 12]));
+        assert_eq!(nonce(0x0102, Place::Final), Nonce::from([0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 1]));
+        assert_eq!(nonce(u64::MAX, Place::Inner)[..3], [0; 3]);
+    }
+
+    #[test]
+    fn what_is_sealed_opens_at_its_index_as_what_it_was() {
+        for (place, len) in
+            [(Place::Inner, SEGMENT_LEN), (Place::Final, SEGMENT_LEN), (Place::Final, 5), (Place::Final, 0)]
+        {
+            let text = vec![b'x'; len];
+            let whole = sealed(9, place, &text);
+            let mut segment = whole.clone();
+            assert_eq!(cipher().open(9, &mut segment), Some(place));
+            assert_eq!(segment[..len], text);
+            for index in [8, 10] {
+                let mut moved = whole.clone();
+                assert_eq!(cipher().open(index, &mut moved), None);
+                assert_eq!(moved, whole, "what is not authentic is left as it was");
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_segment_can_only_be_the_final_one() {
+        assert_eq!(cipher().open(0, &mut sealed(0, Place::Inner, b"short")), None);
+        for len in 0..TAG_LEN {
+            assert_eq!(cipher().open(0, &mut vec![0; len]), None);
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let whole = sealed(3, Place::Final, b"some text");
+        for bit in 0..8 * whole.len() {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(cipher().open(3, &mut flipped), None, "bit {bit}");
+        }
+    }
+}
