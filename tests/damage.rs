@@ -30,7 +30,7 @@ fn small_file() -> (Vec<u8>, Vec<u8>, Vec<usize>) {
 
 #[test]
 fn every_cut_is_noticed_but_one_at_a_frame_edge_which_lacks_its_table() {
-    let mut supervisor = Supervisor::new().unwrap();
+    let mut supervisor = Supervisor::new([]).unwrap();
     let (file, content, edges) = small_file();
     for len in 1..file.len() {
         let (ran, out) = restore(&mut supervisor, &file[..len]);
@@ -54,7 +54,7 @@ fn every_cut_is_noticed_but_one_at_a_frame_edge_which_lacks_its_table() {
 
 #[test]
 fn every_flipped_bit_gives_the_same_bytes_or_an_error() {
-    let mut supervisor = Supervisor::new().unwrap();
+    let mut supervisor = Supervisor::new([]).unwrap();
     let (file, content, _) = small_file();
     let mut harmless_count = 0;
     for bit in 0..8 * file.len() {
@@ -74,7 +74,7 @@ fn every_flipped_bit_gives_the_same_bytes_or_an_error() {
 
 #[test]
 fn frames_that_moved_are_told_by_the_table() {
-    let mut supervisor = Supervisor::new().unwrap();
+    let mut supervisor = Supervisor::new([]).unwrap();
     let (a, b) = (text(300, 1), noise(100, 2));
     let (frame_a, frame_b) = (frame(&a), frame(&b));
     let whole = table(&[entry(&frame_a, a.len()), entry(&frame_b, b.len())]);
@@ -94,7 +94,7 @@ fn frames_that_moved_are_told_by_the_table() {
 
 #[test]
 fn garbage_behind_a_frame_is_damage_with_its_offset() {
-    let mut supervisor = Supervisor::new().unwrap();
+    let mut supervisor = Supervisor::new([]).unwrap();
     let (mut file, content, _) = small_file();
     let len = file.len() as u64;
     file.extend(b"garbage");
@@ -112,7 +112,7 @@ fn garbage_behind_a_frame_is_damage_with_its_offset() {
 
 #[test]
 fn a_wrong_checksum_names_the_frame_and_its_offset() {
-    let mut supervisor = Supervisor::new().unwrap();
+    let mut supervisor = Supervisor::new([]).unwrap();
     let (mut file, content, edges) = small_file();
     file[edges[1] - 1] ^= 1;
     let (ran, out) = restore(&mut supervisor, &file);
@@ -136,7 +136,7 @@ impl std::io::Read for Dies {
 
 #[test]
 fn an_input_that_dies_leaves_no_valid_looking_end() {
-    let mut supervisor = Supervisor::new().unwrap();
+    let mut supervisor = Supervisor::new([]).unwrap();
     std::panic::set_hook(Box::new(|_| ()));
     for panics in [false, true] {
         for len in [0, 1, 65536, 300_000] {

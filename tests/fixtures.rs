@@ -26,7 +26,7 @@ fn the_files_are_what_the_generator_makes() {
 
 #[test]
 fn good_fixtures_are_read() {
-    let mut supervisor = Supervisor::new().unwrap();
+    let mut supervisor = Supervisor::new([]).unwrap();
     let long = "z".repeat(100_000);
     for (name, bytes) in generate::all() {
         let content = match name {

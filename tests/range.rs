@@ -13,14 +13,15 @@ use pipeline::pipeline::plan::{ContentRange, Work};
 use pipeline::pipeline::range::{RangeError, check_headers_before, locate, read_table};
 use pipeline::pipeline::supervisor::Supervisor;
 use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::sync::Arc;
 use support::{Bench, noise, text};
 
 /// Reads a range of a file in memory the way `cat` does.
 fn cat(supervisor: &mut Supervisor, file: &[u8], range: ContentRange) -> Result<Vec<u8>, String> {
     let mut cursor = Cursor::new(file.to_vec());
-    let table = read_table(&mut cursor).map_err(|error| error.to_string())?;
+    let table = Arc::new(read_table(&mut cursor).map_err(|error| error.to_string())?);
     let plan = locate(&table, &range, 27).map_err(|cause| cause.to_string())?;
-    check_headers_before(&mut cursor, &table, plan.file_range.start).map_err(|cause| cause.to_string())?;
+    check_headers_before(&mut cursor, &table, plan.file_range.start, || false).map_err(|error| error.to_string())?;
     cursor.seek(SeekFrom::Start(plan.file_range.start)).unwrap();
     let input = Box::new(cursor.take(plan.file_range.end - plan.file_range.start));
     let (ran, out) = memory::run(supervisor, Work::Decompress(plan.work), input);
@@ -29,7 +30,7 @@ fn cat(supervisor: &mut Supervisor, file: &[u8], range: ContentRange) -> Result<
 
 #[test]
 fn ten_thousand_random_ranges_equal_the_slices_of_the_original() {
-    let mut supervisor = Supervisor::new().unwrap();
+    let mut supervisor = Supervisor::new([]).unwrap();
     let content = text(40_000, 1);
     let pieces: Vec<&[u8]> = content.chunks(1234).collect();
     let (file, _) = memory::seekable(&pieces);
@@ -45,7 +46,7 @@ fn ten_thousand_random_ranges_equal_the_slices_of_the_original() {
 
 #[test]
 fn edges_of_frames_are_no_edges_of_ranges() {
-    let mut supervisor = Supervisor::new().unwrap();
+    let mut supervisor = Supervisor::new([]).unwrap();
     let content = text(1000, 1);
     let (file, _) = memory::seekable(&[&content[..400], b"", &content[400..700], &content[700..]]);
     for start in [0, 1, 399, 400, 401, 699, 700, 999, 1000] {
@@ -70,7 +71,7 @@ fn edges_of_frames_are_no_edges_of_ranges() {
 
 #[test]
 fn a_table_that_lies_yields_the_right_bytes_or_an_error() {
-    let mut supervisor = Supervisor::new().unwrap();
+    let mut supervisor = Supervisor::new([]).unwrap();
     let content = text(3000, 1);
     let frames: Vec<Vec<u8>> = content.chunks(1000).map(frame).collect();
     let entries: Vec<Entry> = frames.iter().map(|frame| entry(frame, 1000)).collect();
@@ -104,6 +105,43 @@ fn a_table_that_lies_yields_the_right_bytes_or_an_error() {
         let got = cat(&mut supervisor, &bytes, ContentRange::Within(1500..1510));
         assert!(got.as_ref().map_or(true, |got| got == &content[1500..1510]), "{name}: {got:?}");
         assert!(got.is_err(), "{name} went unnoticed");
+    }
+}
+
+/// A table is not authenticated: a flip that turns 256 into 0 in its final entry once made the tail of the content vanish.
+#[test]
+fn every_flipped_bit_gives_the_right_bytes_or_an_error_for_closed_and_open_ranges() {
+    let mut supervisor = Supervisor::new([]).unwrap();
+    let content = noise(1024, 1);
+    let (file, _) = memory::seekable(&[&content[..512], &content[512..768], &content[768..]]);
+    for bit in 0..8 * file.len() {
+        let mut flipped = file.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        for (range, slice) in [
+            (ContentRange::All, &content[..]),
+            (ContentRange::From(600), &content[600..]),
+            (ContentRange::From(1024), &content[1024..]),
+            (ContentRange::Within(700..800), &content[700..800]),
+        ] {
+            if let Ok(got) = cat(&mut supervisor, &flipped, range.clone()) {
+                assert!(got == slice, "bit {bit}, {range:?}: {} bytes instead of {}", got.len(), slice.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn frames_in_front_that_do_not_declare_their_size_leave_the_table_unproven() {
+    let mut supervisor = Supervisor::new([]).unwrap();
+    let raw = [&b"\x28\xb5\x2f\xfd\x00\x00\x29\x00\x00"[..], b"plain"].concat();
+    let sealed = frame(b"second");
+    let second = entry(&sealed, 6);
+    for (content_len, said) in [(5, "does not declare"), (4, "does not declare"), (0, "does not declare")] {
+        let first = Entry { compressed_len: 14, content_len, checksum: 0 };
+        let file = [&raw[..], &sealed, &table(&[first, second])].concat();
+        let range = u64::from(content_len) + 1..u64::from(content_len) + 3;
+        let error = cat(&mut supervisor, &file, ContentRange::Within(range)).unwrap_err();
+        assert!(error.contains(said), "{error}");
     }
 }
 
@@ -186,7 +224,7 @@ fn one_huge_frame_streams_and_a_wrong_checksum_shows_at_its_end() {
 
 #[test]
 fn the_checksum_of_a_table_counts_where_the_frame_has_none() {
-    let mut supervisor = Supervisor::new().unwrap();
+    let mut supervisor = Supervisor::new([]).unwrap();
     // A frame of one raw block, without content size or checksum: what a streaming writer of seekable files makes.
     let raw = [&b"\x28\xb5\x2f\xfd\x00\x00\x29\x00\x00"[..], b"plain"].concat();
     let right = Entry { compressed_len: 14, content_len: 5, checksum: content_checksum(b"plain") };

@@ -79,8 +79,7 @@ fn nothing_leaves_the_process_but_by_returning_from_main() {
 
 #[test]
 fn nothing_is_printed_by_macros_that_panic_when_nobody_reads() {
-    let printers = users_of("src", &["println!", "print!(", "eprint!("]);
-    assert_eq!(printers, names(&["src/cli/mod.rs"]), "the hook for panics of the main thread is the exception");
+    assert_eq!(users_of("src", &["println!", "print!(", "eprint!("]), names(&[]));
 }
 
 #[test]

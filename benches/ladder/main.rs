@@ -125,7 +125,7 @@ fn supervise(supervisor: &mut Supervisor, crew: Crew) {
 fn empty_step(c: &mut Criterion) {
     const ITEMS: u64 = 20_000;
     const NAMES: Names = Names { stage: "step", before: "source>step", behind: "step>sink", next: "sink" };
-    let mut supervisor = Supervisor::new().unwrap();
+    let mut supervisor = Supervisor::new([]).unwrap();
     let mut group = c.benchmark_group("engine");
     group.throughput(Throughput::Elements(ITEMS)).sample_size(10);
     for depth in [1, 4, 64] {
@@ -186,7 +186,7 @@ fn compressed(content: &[u8]) -> Vec<u8> {
 }
 
 fn whole(c: &mut Criterion) {
-    let mut supervisor = Supervisor::new().unwrap();
+    let mut supervisor = Supervisor::new([]).unwrap();
     let content = content(WHOLE);
     let stream = compressed(&content);
     let process = Work::Compress { chunk_len: CHUNK, level: Level::DEFAULT };

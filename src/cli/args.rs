@@ -10,6 +10,7 @@ use crate::pipeline::plan::ContentRange;
 /// Compresses files on all cores into standard zstd files that can be read from the middle, and brings them back.
 #[derive(Debug, Parser)]
 #[command(name = "pipeline", version, max_term_width = 100, disable_help_subcommand = true, subcommand_required = true)]
+#[command(args_override_self = true)]
 #[command(arg_required_else_help = true)]
 #[command(
     after_help = "`-` as IN or OUT is standard input or output. Exit codes: 0 done and durable, 1 failed, 2 wrong usage, \

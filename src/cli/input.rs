@@ -2,6 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -20,6 +21,11 @@ pub struct Input {
     is_stdin: bool,
 }
 
+/// What tells that a file was written to.
+fn version(metadata: &Metadata) -> (u64, i64, i64) {
+    (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+}
+
 impl Input {
     /// Opens `path`, or takes standard input for `-`. A directory is refused.
     pub fn open(path: &Path) -> anyhow::Result<Input> {
@@ -29,7 +35,7 @@ impl Input {
         let file = opened.with_context(|| format!("cannot open {name}"))?;
         let metadata = file.metadata().with_context(|| format!("cannot look at {name}"))?;
         if metadata.is_dir() {
-            let hint = "pack it first: tar -c DIR | pipeline process - OUT.tar.zst";
+            let hint = "one file at a time; a directory goes as tar -c DIR | pipeline process - OUT.tar.zst";
             return Err(Problem::failed(format!("{name} is a directory")).hint(hint).into());
         }
         if metadata.is_file() {
@@ -38,9 +44,10 @@ impl Input {
         Ok(Input { name, file, metadata, is_stdin })
     }
 
-    /// Whether this is standard input.
-    pub fn is_stdin(&self) -> bool {
-        self.is_stdin
+    /// Whether a regular file is not what it was when it was opened. One that cannot be looked at any more counts as changed.
+    pub fn has_changed(&self) -> bool {
+        let now = || self.file.metadata().map(|now| version(&now)).ok();
+        self.metadata.is_file() && now() != Some(version(&self.metadata))
     }
 
     /// Whether it can be read from any place: a regular file or a block device.

@@ -32,14 +32,14 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Args, Command};
-use problem::{Exit, Said};
+use problem::Said;
 
 /// Runs the program with `args`, the first of which is its own name, and gives its exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // The supervisor reports a stage that panics, in one line; the default hook would print a second one.
     std::panic::set_hook(Box::new(|panic| {
         if std::thread::current().name() == Some("main") {
-            eprintln!("pipeline: internal error: {panic}");
+            problem::tell(&format!("pipeline: internal error: {panic}\n"));
         }
     }));
     let said = match Args::try_parse_from(args) {
@@ -58,7 +58,7 @@ fn run_command(command: Command) -> Said {
         Command::Inspect(args) => commands::inspect::run(args),
     };
     match result {
-        Ok(()) => Said::nothing(Exit::Done),
+        Ok(exit) => Said::nothing(exit),
         Err(error) => problem::say(&error),
     }
 }

@@ -16,6 +16,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 
@@ -25,6 +26,12 @@ use super::sys::{self, Directory, FifoWriter, PatientWriter, WakeUp};
 
 /// Links that are followed before a name is taken to go round in circles; the kernel's limit.
 const LINKS_MAX: usize = 40;
+
+/// Names of standard output: what is behind them is written to, not replaced.
+const STDOUT_NAMES: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+
+/// What is written to a terminal at once.
+const TERMINAL_WRITE_LEN: usize = 4096;
 
 /// How the output is to be treated.
 #[derive(Clone, Copy, Debug)]
@@ -62,35 +69,49 @@ pub struct Temporary {
     temporary_name: OsString,
     final_name: OsString,
     manner: Manner,
-    is_committed: bool,
+    /// Mode of the file that is replaced.
+    old_mode: Option<u32>,
+    /// Set by the thread that commits, read by the one that waits for it.
+    is_committed: AtomicBool,
 }
 
 impl Output {
     /// Makes ready to write to `path`, or to standard output for `-`. Refuses before a byte is written: an output that is
     /// one of `inputs`, a file that exists unless forced, binary to a terminal unless forced.
     pub fn prepare(path: &Path, inputs: &[&Input], manner: Manner) -> anyhow::Result<Output> {
-        if path == Path::new("-") {
+        if STDOUT_NAMES.iter().any(|name| path == Path::new(name)) {
             return Ok(Output::Stream(Stream::stdout(inputs, manner)?));
         }
         let name = quoted(path);
-        let path = resolve_links(path).with_context(|| format!("cannot write {name}"))?;
-        match std::fs::metadata(&path) {
+        let mut old_mode = None;
+        match std::fs::metadata(path) {
             Ok(metadata) => {
                 refuse_input(&name, &metadata, inputs)?;
                 if metadata.is_dir() {
                     return Err(Problem::failed(format!("cannot write {name}: it is a directory")).into());
                 }
+                // By the name as typed: behind /dev/fd/63 stands no name that leads anywhere.
                 if !metadata.is_file() {
-                    return Ok(Output::Stream(Stream::special(name, path, &metadata, manner)?));
+                    return Ok(Output::Stream(Stream::special(name, path.to_owned(), &metadata, manner)?));
                 }
                 if !manner.force {
                     return Err(exists_already(&name).into());
                 }
+                old_mode = Some(metadata.mode());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("cannot write {name}")),
         }
-        Ok(Output::Temporary(Temporary::create(name, &path, manner)?))
+        let path = resolve_links(path).with_context(|| format!("cannot write {name}"))?;
+        Ok(Output::Temporary(Temporary::create(name, &path, old_mode, manner)?))
+    }
+
+    /// Whether `path` is the name that the output will have.
+    pub fn is_at(&self, path: &Path) -> bool {
+        match self {
+            Output::Temporary(temporary) => temporary.is_at(path),
+            Output::Stream(_) => false,
+        }
     }
 
     /// As it is shown.
@@ -145,10 +166,18 @@ impl Output {
 
     /// Makes what was written durable and gives it its name. `source` lends mode and times. `is_cancelled` is asked
     /// just before the name is given.
-    pub fn commit(self, source: &Metadata, is_cancelled: impl Fn() -> bool) -> Result<(), Problem> {
+    pub fn commit(&self, source: &Metadata, is_cancelled: impl Fn() -> bool) -> Result<(), Problem> {
         match self {
             Output::Temporary(temporary) => temporary.commit(source, is_cancelled),
             Output::Stream(stream) => stream.finish(),
+        }
+    }
+
+    /// Removes what was written, if it has no name yet. Also while another thread is committing it: either that comes first
+    /// and the output is whole, or it finds nothing to rename.
+    pub fn abandon(&self) {
+        if let Output::Temporary(temporary) = self {
+            temporary.abandon();
         }
     }
 }
@@ -177,8 +206,8 @@ impl Stream {
         Ok(Stream { name, is_stdout: false, file: Some(file), fifo: None, manner })
     }
 
-    fn finish(self) -> Result<(), Problem> {
-        match self.file {
+    fn finish(&self) -> Result<(), Problem> {
+        match &self.file {
             Some(file) if self.manner.sync => file.sync_all().map_err(|error| cannot("sync", &self.name, &error)),
             _ => Ok(()),
         }
@@ -186,26 +215,34 @@ impl Stream {
 }
 
 impl Temporary {
-    fn create(name: String, path: &Path, manner: Manner) -> anyhow::Result<Temporary> {
+    fn create(name: String, path: &Path, old_mode: Option<u32>, manner: Manner) -> anyhow::Result<Temporary> {
         let final_name =
             path.file_name().ok_or_else(|| Problem::failed(format!("cannot write {name}: not a file name")))?;
-        let directory_path = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
         let cannot_create = || format!("cannot create {name}");
-        let directory = Directory::open(directory_path).with_context(cannot_create)?;
+        let directory = Directory::open(parent_of(path)).with_context(cannot_create)?;
         let temporary_name = temporary_name(final_name, sys::random_u64().with_context(cannot_create)?);
         let file = directory.create_locked(&temporary_name).with_context(cannot_create)?;
         let final_name = final_name.to_owned();
-        Ok(Temporary { name, directory, file, temporary_name, final_name, manner, is_committed: false })
+        Ok(Temporary {
+            name,
+            directory,
+            file,
+            temporary_name,
+            final_name,
+            manner,
+            old_mode,
+            is_committed: AtomicBool::new(false),
+        })
     }
 
-    fn commit(mut self, source: &Metadata, is_cancelled: impl Fn() -> bool) -> Result<(), Problem> {
+    fn commit(&self, source: &Metadata, is_cancelled: impl Fn() -> bool) -> Result<(), Problem> {
         let Manner { force, sync, umask } = self.manner;
         let is_file = source.is_file();
-        let source_mode = if is_file { source.mode() } else { 0o666 };
-        let mode = source_mode & 0o777 & !umask;
+        // What comes through a pipe has no mode of its own: a file that is replaced keeps its one.
+        let mode = match self.old_mode {
+            Some(old_mode) if !is_file => old_mode & 0o777,
+            _ => (if is_file { source.mode() } else { 0o666 }) & 0o777 & !umask,
+        };
         sys::copy_mode_and_times(&self.file, mode, is_file.then_some(source))
             .map_err(|error| cannot("set mode and times of", &self.name, &error))?;
         if sync {
@@ -218,7 +255,7 @@ impl Temporary {
             io::ErrorKind::AlreadyExists => exists_already(&self.name),
             _ => cannot("name", &self.name, &error),
         })?;
-        self.is_committed = true;
+        self.is_committed.store(true, Ordering::SeqCst);
         if sync {
             self.directory.sync().map_err(|error| cannot("sync the directory of", &self.name, &error))?;
         }
@@ -226,12 +263,26 @@ impl Temporary {
     }
 }
 
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.is_committed {
+impl Temporary {
+    fn abandon(&self) {
+        if !self.is_committed.load(Ordering::SeqCst) {
             // Nothing can be done about a failure here, and the file is harmless: it has a name of its own.
             let _ = self.directory.unlink(&self.temporary_name);
         }
+    }
+
+    /// Whether `path` names the same place, by whatever way.
+    fn is_at(&self, path: &Path) -> bool {
+        let Ok(path) = resolve_links(path) else { return false };
+        let directory = Directory::open(parent_of(&path)).and_then(|directory| directory.identity());
+        path.file_name() == Some(&self.final_name)
+            && directory.is_ok_and(|there| self.directory.identity().is_ok_and(|here| here == there))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
 
@@ -241,7 +292,11 @@ struct TextOnly<W>(W);
 impl<W: Write> Write for TextOnly<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let is_text = |byte: &u8| !byte.is_ascii_control() || matches!(byte, b'\n' | b'\r' | b'\t' | 0x08 | 0x0C);
-        if bytes.iter().all(is_text) {
+        // No more than what is written at once, since the rest is looked at again.
+        let bytes = &bytes[..bytes.len().min(TERMINAL_WRITE_LEN)];
+        // C1 controls in UTF-8: U+0080 to U+009F.
+        let has_c1 = bytes.windows(2).any(|pair| pair[0] == 0xC2 && (0x80..0xA0).contains(&pair[1]));
+        if bytes.iter().all(is_text) && !has_c1 {
             return self.0.write(bytes);
         }
         Err(io::Error::other("binary data is not written to a terminal, unless with --force"))
@@ -258,6 +313,14 @@ fn temporary_name(final_name: &OsStr, random: u64) -> OsString {
     format!(".pipeline-{destination:016x}-{random:016x}.tmp").into()
 }
 
+/// The directory that `path` is in.
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 fn exists_already(name: &str) -> Problem {
     Problem::failed(format!("{name} exists already")).hint("--force overwrites it")
 }
@@ -267,8 +330,7 @@ fn cannot(verb: &str, name: &str, error: &io::Error) -> Problem {
 }
 
 fn refuse_input(name: &str, metadata: &Metadata, inputs: &[&Input]) -> Result<(), Problem> {
-    let is_same =
-        |input: &&&Input| input.metadata.is_file() && sys::identity(&input.metadata) == sys::identity(metadata);
+    let is_same = |input: &&&Input| input.is_seekable() && sys::identity(&input.metadata) == sys::identity(metadata);
     match inputs.iter().find(is_same) {
         Some(input) => Err(Problem::failed(format!("{} and {name} are the same file", input.name))),
         None => Ok(()),

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use crate::format::age::AgeError;
 use crate::format::zstd::ZstdError;
+use crate::format::zstd::codec::WINDOW_LOG_MAX_DECODED;
 use crate::pipeline::error::{Cause, Failure, Signal};
 
 /// How the program ends.
@@ -20,12 +22,14 @@ pub enum Exit {
     Failed,
     /// Wrong usage.
     Usage,
+    /// Finished, with a warning that counts.
+    Warned,
     /// Data damaged, truncated or not authentic.
     Damaged,
-    /// SIGINT.
-    Interrupted,
-    /// SIGTERM.
-    Terminated,
+    /// No identity matches, or the passphrase is wrong.
+    NoKey,
+    /// Stopped by a signal.
+    Stopped(Signal),
     /// The reader of stdout went away.
     ReaderGone,
 }
@@ -36,10 +40,11 @@ impl Exit {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Usage => 2,
+            Exit::Warned => 3,
             Exit::Damaged => 4,
-            Exit::Interrupted => 130,
+            Exit::NoKey => 5,
             Exit::ReaderGone => 141,
-            Exit::Terminated => 143,
+            Exit::Stopped(signal) => 128 + signal.number().unsigned_abs() as u8,
         }
     }
 }
@@ -126,18 +131,23 @@ fn judge(error: &anyhow::Error) -> (Exit, Option<String>) {
         return (Exit::Failed, None);
     };
     match &failure.cause {
-        Cause::Signal(Signal::Interrupt) => (Exit::Interrupted, None),
-        Cause::Signal(Signal::Terminate) => (Exit::Terminated, None),
+        Cause::Signal(signal) => (Exit::Stopped(*signal), None),
         Cause::Write(error) if is_reader_gone(error) => (Exit::ReaderGone, None),
         Cause::Task(task) => match task.downcast_ref::<Problem>() {
             Some(problem) => (problem.exit, problem.hint.clone()),
             None => (Exit::Failed, None),
         },
         Cause::Zstd(zstd) if zstd.is_damage() => (Exit::Damaged, None),
-        Cause::Zstd(ZstdError::WindowTooLarge { window_bytes, .. }) => {
-            let mebibytes = window_bytes.div_ceil(1024 * 1024);
+        Cause::Zstd(ZstdError::WindowTooLarge { window_bytes, .. }) if *window_bytes <= 1 << WINDOW_LOG_MAX_DECODED => {
+            let mebibytes = window_bytes.next_power_of_two() >> 20;
             (Exit::Failed, Some(format!("--window-max {mebibytes}M accepts it, and takes as much memory")))
         }
+        Cause::Age(AgeError::NoMatch { .. } | AgeError::Plugin) => (Exit::NoKey, None),
+        Cause::Age(AgeError::WorkFactor { work_factor, .. }) => {
+            let mebibytes = 1u64 << work_factor.saturating_sub(10).min(50);
+            (Exit::Damaged, Some(format!("--max-work-factor {work_factor} accepts it, and takes {mebibytes} MiB")))
+        }
+        Cause::Age(_) => (Exit::Damaged, None),
         Cause::Memory { .. } => (Exit::Failed, Some("--engine channels works in bounded memory".to_owned())),
         _ => (Exit::Failed, None),
     }
@@ -148,13 +158,15 @@ pub fn say_usage(error: &clap::Error) -> Said {
     use clap::error::ErrorKind as Kind;
 
     if matches!(error.kind(), Kind::DisplayHelp | Kind::DisplayVersion) {
-        // What cannot be printed because the reader has gone is not worth a word.
-        let _ = error.print();
-        return Said(Exit::Done);
+        return match print(&error.render().to_string()) {
+            Ok(()) => Said(Exit::Done),
+            Err(error) => say(&error),
+        };
     }
     let text = error.render().to_string();
     let message: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    // Of clap's advice, what names another flag helps; that a value may stand behind `--` hardly ever does.
+    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).filter(|tip| !tip.contains("-- "));
     match error.kind() {
         Kind::DisplayHelpOnMissingArgumentOrSubcommand => tell(&text),
         _ => {
@@ -177,8 +189,7 @@ pub fn tell(text: &str) {
 
 /// Writes to stdout what was asked for there.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context(ToStdout)
+    super::sys::stdout().and_then(|mut stdout| stdout.write_all(text.as_bytes())).context(ToStdout)
 }
 
 /// A file name as it is shown: in quotes, with everything escaped that could pass for something else.

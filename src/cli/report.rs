@@ -1,13 +1,18 @@
 //! The report on exit, for people and for programs.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::args::{StatsForm, TalkArgs};
-use super::problem::{quoted, tell};
+use super::input::Input;
+use super::output::Output;
+use super::problem::{Problem, quoted, tell};
 use super::sys;
 use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::metrics::{ChannelFigures, Histogram, ReorderFigures, StageFigures, WaitFigures, WindowFigures};
@@ -40,22 +45,60 @@ impl Verb {
     }
 }
 
-/// Shows `report` in the form and the place that `talk` asks for; `default` where it asks for none.
-pub fn show(report: &Report, verb: Verb, talk: &TalkArgs, default: StatsForm) -> anyhow::Result<()> {
-    let unasked = if talk.quiet { StatsForm::None } else { default };
-    let in_a_file = talk.stats_file.as_ref().map(|_| StatsForm::Text);
-    let text = match talk.stats.or(in_a_file).unwrap_or(unasked) {
-        StatsForm::None => return Ok(()),
-        StatsForm::Text => text(report, verb, talk.verbose),
-        StatsForm::Json => format!("{}\n", json(report, verb)),
-    };
-    match &talk.stats_file {
-        Some(path) => {
-            std::fs::write(path, text).with_context(|| format!("cannot write the report to {}", quoted(path)))
+/// Where the report goes: stderr, or a file that is opened before the run, so that no run is in vain for a report.
+pub struct ReportFile {
+    file: Option<(File, PathBuf)>,
+    /// Made for this run: it goes again if the run fails.
+    is_new: bool,
+}
+
+impl ReportFile {
+    /// Opens the file that `talk` asks for. Refuses one that is among `inputs` or is `output`.
+    pub fn prepare(talk: &TalkArgs, inputs: &[&Input], output: Option<&Output>) -> anyhow::Result<ReportFile> {
+        let Some(path) = &talk.stats_file else {
+            return Ok(ReportFile { file: None, is_new: false });
+        };
+        if output.is_some_and(|output| output.is_at(path)) {
+            return Err(
+                Problem::usage(format!("the report cannot be written to {}, which is OUT", quoted(path))).into()
+            );
         }
-        None => {
-            tell(&text);
-            Ok(())
+        let is_new = std::fs::symlink_metadata(path).is_err();
+        let file = sys::open_to_write(path).with_context(|| format!("cannot write the report to {}", quoted(path)))?;
+        let identity = sys::identity(&file.metadata().context("cannot look at the report's file")?);
+        if let Some(input) = inputs.iter().find(|input| sys::identity(&input.metadata) == identity) {
+            let message = format!("the report cannot be written to {}, which is {}", quoted(path), input.name);
+            return Err(Problem::usage(message).into());
+        }
+        Ok(ReportFile { file: Some((file, path.clone())), is_new })
+    }
+
+    /// Shows `report` in the form that `talk` asks for.
+    pub fn show(mut self, report: &Report, verb: Verb, talk: &TalkArgs) -> anyhow::Result<()> {
+        let is_unasked = talk.quiet || matches!(verb, Verb::Read);
+        let unasked = if is_unasked && self.file.is_none() { StatsForm::None } else { StatsForm::Text };
+        let text = match talk.stats.unwrap_or(unasked) {
+            StatsForm::None => String::new(),
+            StatsForm::Text => text(report, verb, talk.verbose),
+            StatsForm::Json => format!("{}\n", json(report, verb)),
+        };
+        match &mut self.file {
+            None => tell(&text),
+            Some((file, path)) => {
+                let written = file.set_len(0).or(Ok(())).and_then(|()| file.write_all(text.as_bytes()));
+                written.with_context(|| format!("cannot write the report to {}", quoted(path)))?;
+            }
+        }
+        self.is_new = false;
+        Ok(())
+    }
+}
+
+impl Drop for ReportFile {
+    fn drop(&mut self) {
+        if let (Some((_, path)), true) = (&self.file, self.is_new) {
+            // An empty report of a run that failed; if it stays, it does no harm.
+            let _ = std::fs::remove_file(path);
         }
     }
 }
@@ -75,9 +118,10 @@ fn write_text(out: &mut String, report: &Report, verb: Verb, verbose: bool) -> s
     };
     writeln!(
         out,
-        "{}: read {}, wrote {}, {} frames, ratio {ratio:.3}, in {}: {content_rate:.0} MB/s of content",
+        "{}: read {}, {} {}, {} frames, ratio {ratio:.3}, in {}: {content_rate:.0} MB/s of content",
         verb.word(),
         bytes(*read_bytes),
+        if let Verb::Verified = verb { "decoded" } else { "wrote" },
         bytes(*written_bytes),
         summary.frame_count,
         duration(*wall),

@@ -42,28 +42,35 @@ impl<'a> Environment<'a> {
         Environment(get)
     }
 
-    /// The first of `names` that is set and not empty, read by `parse`.
-    fn first<T>(&self, names: &[&str], parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Problem> {
-        for name in names {
-            let Some(value) = (self.0)(name).filter(|value| !value.is_empty()) else {
-                continue;
-            };
-            let parsed = value.to_str().and_then(&parse);
-            let bad = || Problem::usage(format!("{} in the environment variable {name} is not valid", quoted(&value)));
-            return parsed.map(Some).ok_or_else(bad);
+    /// Our variable `name`, read by `parse`; where that is not set, zstd's variable `theirs`, which counts only where it is
+    /// valid, since it is not ours to complain about.
+    fn get<T>(
+        &self,
+        name: &str,
+        theirs: Option<&str>,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        let set = |name: &str| (self.0)(name).filter(|value| !value.is_empty());
+        let parse = |value: &OsStr| value.to_str().and_then(&parse);
+        match set(name) {
+            Some(value) => parse(&value).map(Some).ok_or_else(|| {
+                Problem::usage(format!("{} in the environment variable {name} is not valid", quoted(&value)))
+            }),
+            None => Ok(theirs.and_then(set).and_then(|value| parse(&value))),
         }
-        Ok(None)
     }
 }
 
 /// Settles workers and channel depth.
 pub fn width(args: &WidthArgs, environment: &Environment<'_>) -> Result<Width, Problem> {
-    let from_environment = || environment.first(&["PIPELINE_WORKERS", "ZSTD_NBTHREADS"], |text| text.parse().ok());
+    let parse_workers = |text: &str| text.parse().ok().filter(|workers| *workers <= WORKERS_MAX);
+    let from_environment = || environment.get("PIPELINE_WORKERS", Some("ZSTD_NBTHREADS"), parse_workers);
     let workers = match args.workers {
         Some(workers) => workers,
         None => from_environment()?.unwrap_or(0),
     };
-    let from_environment = || environment.first(&["PIPELINE_CHANNEL_DEPTH"], |text| text.parse().ok());
+    let parse_depth = |text: &str| text.parse().ok().filter(|depth| (1..=CHANNEL_DEPTH_MAX).contains(depth));
+    let from_environment = || environment.get("PIPELINE_CHANNEL_DEPTH", None, parse_depth);
     let channel_depth = match args.channel_depth {
         Some(depth) => depth,
         None => from_environment()?.unwrap_or(CHANNEL_DEPTH_DEFAULT),
@@ -86,28 +93,28 @@ pub fn width(args: &WidthArgs, environment: &Environment<'_>) -> Result<Width, P
 
 /// Settles the level.
 pub fn level(flag: Option<i32>, environment: &Environment<'_>) -> Result<Level, Problem> {
-    let level = match flag {
-        Some(level) => level,
-        None => environment
-            .first(&["PIPELINE_LEVEL", "ZSTD_CLEVEL"], |text| text.parse().ok())?
-            .unwrap_or(Level::DEFAULT.get()),
-    };
-    Level::new(level).ok_or_else(|| {
-        Problem::usage(format!("there is no level {level}: 1 to 22, or negative for speed at the expense of size"))
-    })
+    let parse = |text: &str| text.parse().ok().and_then(Level::new);
+    match flag {
+        None => Ok(environment.get("PIPELINE_LEVEL", Some("ZSTD_CLEVEL"), parse)?.unwrap_or(Level::DEFAULT)),
+        Some(level) => Level::new(level).ok_or_else(|| {
+            Problem::usage(format!("there is no level {level}: 1 to 22, or negative for speed at the expense of size"))
+        }),
+    }
 }
 
 /// Settles the length of a chunk.
 pub fn chunk_len(flag: Option<u64>, level: Level, environment: &Environment<'_>) -> Result<usize, Problem> {
-    let from_environment = || environment.first(&["PIPELINE_CHUNK_SIZE"], |text| super::size::parse_size(text).ok());
+    let is_chunk = |bytes: &u64| (CHUNK_GRAIN..=CHUNK_MAX).contains(bytes) && bytes.is_multiple_of(CHUNK_GRAIN);
+    let parse = |text: &str| super::size::parse_size(text).ok().filter(is_chunk);
     let default = if level.get() >= LEVEL_HIGH { CHUNK_DEFAULT_HIGH } else { CHUNK_DEFAULT };
     let bytes = match flag {
-        Some(bytes) => bytes,
-        None => from_environment()?.unwrap_or(default),
+        Some(bytes) if is_chunk(&bytes) => bytes,
+        Some(bytes) => {
+            let message = format!("a chunk of {bytes} bytes is not a multiple of 64K between 64K and 64M");
+            return Err(Problem::usage(message));
+        }
+        None => environment.get("PIPELINE_CHUNK_SIZE", None, parse)?.unwrap_or(default),
     };
-    if !(CHUNK_GRAIN..=CHUNK_MAX).contains(&bytes) || bytes % CHUNK_GRAIN != 0 {
-        return Err(Problem::usage(format!("a chunk of {bytes} bytes is not a multiple of 64K between 64K and 64M")));
-    }
     usize::try_from(bytes).map_err(|_| Problem::usage("the chunk does not fit this machine's memory"))
 }
 
@@ -159,6 +166,9 @@ pub fn names(args: &FileArgs, make: impl Fn(&OsStr) -> Option<OsString>) -> Resu
     }
     if args.rm && (input == stdio || output == stdio) {
         return Err(Problem::usage("--rm needs IN and OUT to be files"));
+    }
+    if args.rm && args.no_sync {
+        return Err(Problem::usage("--rm waits until OUT is durable, and --no-sync never does"));
     }
     Ok(Names { input, output })
 }

@@ -13,7 +13,7 @@ use super::problem::{Problem, ToStdout};
 use super::progress::Display;
 use super::sys::{self, WakeUp};
 use crate::pipeline::ends::Ends;
-use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::error::{Cause, Failure, Signal};
 use crate::pipeline::metrics::Progress;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::report::Report;
@@ -35,7 +35,9 @@ impl Session {
     /// Takes over the signals. Call it before anything else starts threads.
     pub fn start(talk: &TalkArgs) -> anyhow::Result<Session> {
         let umask = sys::umask();
-        let supervisor = Supervisor::new().context("cannot start")?;
+        // A signal that was ignored before, by nohup or by a shell for its background jobs, stays ignored.
+        let heeded = Signal::ALL.into_iter().filter(|signal| !sys::is_ignored(signal.number()));
+        let supervisor = Supervisor::new(heeded).context("cannot start")?;
         Ok(Session { supervisor, display: Display::new(talk), umask })
     }
 
@@ -92,8 +94,15 @@ impl Session {
 
     /// Makes `output` durable and gives it its name, with the mode and times of `input`.
     pub fn commit(&mut self, output: Output, input: &Input) -> Result<(), Failure> {
-        let source = input.metadata.clone();
-        self.task("commit", Cancel::default(), move |cancel| Ok(output.commit(&source, || cancel.is_set())?))
+        let (source, output) = (input.metadata.clone(), Arc::new(output));
+        let committed = Arc::clone(&output);
+        let result =
+            self.task("commit", Cancel::default(), move |cancel| Ok(committed.commit(&source, || cancel.is_set())?));
+        if result.is_err() {
+            // The thread may be left behind in a system call, with its share of the output.
+            output.abandon();
+        }
+        result
     }
 }
 

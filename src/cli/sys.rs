@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Timestamps};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::pipeline::shutdown::Cancel;
 
@@ -141,28 +141,41 @@ impl FifoWriter {
         FifoWriter { path, wake, opened: None }
     }
 
-    fn open(&mut self) -> io::Result<&mut PatientWriter> {
-        while self.opened.is_none() {
+    fn opened(&mut self) -> io::Result<&mut PatientWriter> {
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => self.open()?,
+        };
+        Ok(self.opened.insert(opened))
+    }
+
+    fn open(&self) -> io::Result<PatientWriter> {
+        loop {
             let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            match rustix::fs::open(&self.path, flags, Mode::empty()) {
-                Ok(fd) => self.opened = Some(PatientWriter::new(fd.into(), self.wake.clone())),
-                Err(Errno::NXIO) => drop(self.wake.wait(None, Some(FIFO_RETRY))?),
-                Err(Errno::INTR) => {}
+            let file = match retry_on_intr(|| rustix::fs::open(&self.path, flags, Mode::empty())) {
+                Ok(fd) => File::from(fd),
+                Err(Errno::NXIO) => {
+                    self.wake.wait(None, Some(FIFO_RETRY))?;
+                    continue;
+                }
                 Err(errno) => return Err(errno.into()),
+            };
+            if !file.metadata()?.file_type().is_fifo() {
+                return Err(io::Error::other("it is no FIFO any more"));
             }
+            return Ok(PatientWriter::new(file, self.wake.clone()));
         }
-        self.opened.as_mut().ok_or_else(|| ErrorKind::NotFound.into())
     }
 }
 
 impl Write for FifoWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.open()?.write(bytes)
+        self.opened()?.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         // Output of no bytes has never been opened, and its reader waits for the end.
-        self.open()?.flush()
+        self.opened()?.flush()
     }
 }
 
@@ -172,9 +185,19 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)
 }
 
-/// What makes two names the same file.
+/// Opens `path` for writing without waiting and without cutting it off; makes it where there is nothing.
+pub fn open_to_write(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).custom_flags(flags.cast_signed()).open(path)
+}
+
+/// What makes two names the same file: device and inode, or of a block device, which device it is.
 pub fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
+    match metadata.file_type().is_block_device() {
+        true => (u64::MAX, metadata.rdev()),
+        false => (metadata.dev(), metadata.ino()),
+    }
 }
 
 /// Whether a read or write may wait for somebody else.
@@ -189,14 +212,34 @@ pub fn advise_sequential(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
 }
 
-/// Standard input as a file of its own.
+/// Standard input as a file of its own. Fails if it is closed.
 pub fn stdin() -> io::Result<File> {
-    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+    unless_closed(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
-/// Standard output as a file of its own.
+/// Standard output as a file of its own. Fails if it is closed.
 pub fn stdout() -> io::Result<File> {
-    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+    unless_closed(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+/// Rust's runtime opens /dev/null in the place of a standard descriptor that is closed, for reading and writing, which a
+/// shell's `>/dev/null` does not.
+fn unless_closed(file: File) -> io::Result<File> {
+    let metadata = file.metadata()?;
+    let is_null = metadata.file_type().is_char_device() && metadata.rdev() == rustix::fs::makedev(1, 3);
+    let flags = rustix::fs::fcntl_getfl(&file)?;
+    if is_null && flags & OFlags::RWMODE == OFlags::RDWR {
+        return Err(io::Error::other("it is closed"));
+    }
+    Ok(file)
+}
+
+/// Whether this process was started to ignore the signal, as `nohup` does with SIGHUP.
+pub fn is_ignored(number: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (number - 1)) != 0
 }
 
 /// The permission bits that new files of this process do not get. Call it before threads are started: the mask can only
@@ -215,14 +258,15 @@ impl Directory {
     /// Opens `path`.
     pub fn open(path: &Path) -> io::Result<Directory> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Directory(rustix::fs::open(path, flags, Mode::empty())?))
+        Ok(Directory(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?))
     }
 
     /// Creates `name` with mode 0600, exclusively, never through a link, and locks it for as long as it is open.
     pub fn create_locked(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::RUSR | Mode::WUSR)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, mode))?;
+        match retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
             // File systems without locks exist; the lock only tells others that this file is not left over.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS | Errno::INVAL) => Ok(file.into()),
             Err(errno) => {
@@ -236,13 +280,13 @@ impl Directory {
     pub fn rename(&self, from: &OsStr, to: &OsStr, replace: bool) -> io::Result<()> {
         let (from, to) = (from.as_bytes(), to.as_bytes());
         if replace {
-            return Ok(rustix::fs::renameat(&self.0, from, &self.0, to)?);
+            return Ok(retry_on_intr(|| rustix::fs::renameat(&self.0, from, &self.0, to))?);
         }
-        match rustix::fs::renameat_with(&self.0, from, &self.0, to, RenameFlags::NOREPLACE) {
+        match retry_on_intr(|| rustix::fs::renameat_with(&self.0, from, &self.0, to, RenameFlags::NOREPLACE)) {
             // Some file systems do not know the flag; a hard link never replaces anything.
             Err(Errno::INVAL | Errno::NOSYS) => {
-                rustix::fs::linkat(&self.0, from, &self.0, to, AtFlags::empty())?;
-                Ok(rustix::fs::unlinkat(&self.0, from, AtFlags::empty())?)
+                retry_on_intr(|| rustix::fs::linkat(&self.0, from, &self.0, to, AtFlags::empty()))?;
+                Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.0, from, AtFlags::empty()))?)
             }
             result => Ok(result?),
         }
@@ -250,22 +294,37 @@ impl Directory {
 
     /// Removes `name`.
     pub fn unlink(&self, name: &OsStr) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(&self.0, name.as_bytes(), AtFlags::empty())?)
+        Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.0, name.as_bytes(), AtFlags::empty()))?)
     }
 
-    /// Waits until the names in the directory are on the disk.
+    /// Waits until the names in the directory are on the disk. Some file systems have no such thing.
     pub fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.0)?)
+        match retry_on_intr(|| rustix::fs::fsync(&self.0)) {
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    /// What makes two directories the same.
+    pub fn identity(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.0)?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 }
 
-/// Sets permission bits and times of access and modification, through the descriptor.
+/// Sets permission bits and times of access and modification, through the descriptor. File systems that have none leave the
+/// file as it is, readable by nobody else.
 pub fn copy_mode_and_times(file: &File, mode: u32, source: Option<&Metadata>) -> io::Result<()> {
-    rustix::fs::fchmod(file, Mode::from_bits_truncate(mode))?;
+    let unless_unknown = |result| match result {
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        result => result,
+    };
+    unless_unknown(retry_on_intr(|| rustix::fs::fchmod(file, Mode::from_bits_truncate(mode))))?;
     if let Some(source) = source {
         let last_access = rustix::fs::Timespec { tv_sec: source.atime(), tv_nsec: source.atime_nsec() };
         let last_modification = rustix::fs::Timespec { tv_sec: source.mtime(), tv_nsec: source.mtime_nsec() };
-        rustix::fs::futimens(file, &Timestamps { last_access, last_modification })?;
+        let times = Timestamps { last_access, last_modification };
+        unless_unknown(retry_on_intr(|| rustix::fs::futimens(file, &times)))?;
     }
     Ok(())
 }

@@ -34,6 +34,20 @@ impl std::error::Error for Failure {
     }
 }
 
+impl Failure {
+    /// What a task failed with, if that was a `T`; otherwise the failure itself, as an error.
+    pub fn into_task_error<T: std::error::Error + Send + Sync + 'static>(self) -> Result<T, Failure> {
+        let Failure { stage, seq, cause } = self;
+        match cause {
+            Cause::Task(error) => {
+                let other = |error| Failure { stage, seq, cause: Cause::Task(error) };
+                error.downcast::<T>().map(|error| *error).map_err(other)
+            }
+            cause => Err(Failure { stage, seq, cause }),
+        }
+    }
+}
+
 /// What a stage can fail with.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
@@ -97,6 +111,22 @@ pub enum Signal {
     Interrupt,
     /// SIGTERM.
     Terminate,
+    /// SIGHUP.
+    Hangup,
+}
+
+impl Signal {
+    /// All that a run can be stopped by.
+    pub const ALL: [Signal; 3] = [Signal::Interrupt, Signal::Terminate, Signal::Hangup];
+
+    /// The number that the system knows it by; an exit code is 128 and this.
+    pub fn number(self) -> i32 {
+        match self {
+            Signal::Hangup => 1,
+            Signal::Interrupt => 2,
+            Signal::Terminate => 15,
+        }
+    }
 }
 
 impl fmt::Display for Signal {
@@ -104,6 +134,7 @@ impl fmt::Display for Signal {
         f.write_str(match self {
             Signal::Interrupt => "SIGINT",
             Signal::Terminate => "SIGTERM",
+            Signal::Hangup => "SIGHUP",
         })
     }
 }

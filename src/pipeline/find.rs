@@ -230,7 +230,8 @@ impl FrameFinder {
             unreachable!("internal error: bytes of no streamed frame");
         };
         while !streaming.is_ended {
-            let room = streaming.piece.room();
+            let room_len = PIECE_LEN - streaming.piece.len();
+            let room = &mut streaming.piece.room()[..room_len];
             let streamed = streamer
                 .decompress(bytes, room)
                 .map_err(|damage| damaged_frame(streaming.frame_index, streaming.offset, damage))?;
@@ -241,10 +242,10 @@ impl FrameFinder {
             streaming.content_bytes += streamed.produced_len as u64;
             streaming.is_ended = streamed.is_frame_end;
             bytes = &bytes[streamed.consumed_len..];
-            let is_full = streaming.piece.room().is_empty();
+            let is_full = streaming.piece.len() == PIECE_LEN;
             if is_full {
                 let content = std::mem::replace(&mut streaming.piece, self.pool.take(PIECE_LEN));
-                emit(content.capacity() as u64, Found::Piece(Piece { content, records: Vec::new() }))?;
+                emit(PIECE_LEN as u64, Found::Piece(Piece { content, records: Vec::new() }))?;
             }
             // With room left, libzstd has given all it has.
             if bytes.is_empty() && !is_full {
@@ -276,7 +277,7 @@ impl FrameFinder {
         let checksum = frame.checksum.or(computed).unwrap_or_default();
         let record = Record::Frame(FrameRecord { frame, content_bytes: streaming.content_bytes, checksum });
         let piece = Piece { content: streaming.piece, records: vec![record] };
-        emit(piece.content.capacity() as u64, Found::Piece(piece))
+        emit(PIECE_LEN as u64, Found::Piece(piece))
     }
 
     fn end_skippable(&mut self, emit: &mut Emit<'_>) -> Result<(), Stop> {

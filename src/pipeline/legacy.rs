@@ -44,13 +44,13 @@ pub(super) fn start(
     let (source, output) = ends.split();
     crew.alone("mutex", move |cancel| {
         let mut memory = Memory { available_bytes, needed_bytes: 0 };
-        Memory { available_bytes, needed_bytes: 0 }.need(input_bytes)?;
-        let task = Tasks { width, cancel: cancel.clone() };
+        memory.check(input_bytes)?;
+        let tasks = Tasks { width, cancel: cancel.clone() };
         match work {
             Work::Compress { chunk_len, level } => {
-                compress(&task, &pool, chunk_len, level, &mut memory, source, output, &slot)
+                compress(&tasks, &pool, chunk_len, level, &mut memory, source, output, &slot)
             }
-            Work::Decompress(work) => decompress(&task, &pool, &work, &mut memory, source, output, &slot),
+            Work::Decompress(work) => decompress(&tasks, &pool, &work, &mut memory, source, output, &slot),
         }
     });
     summary
@@ -65,11 +65,17 @@ struct Memory {
 impl Memory {
     fn need(&mut self, bytes: u64) -> Result<(), Stop> {
         self.needed_bytes = self.needed_bytes.saturating_add(bytes);
-        let Memory { available_bytes, needed_bytes } = *self;
-        if needed_bytes > available_bytes {
-            return Err(Cause::Memory { needed_bytes, available_bytes }.into());
+        self.check(self.needed_bytes)
+    }
+
+    /// Fails when `needed_bytes` are more than there are.
+    fn check(&self, needed_bytes: u64) -> Result<(), Stop> {
+        match self.available_bytes {
+            available_bytes if needed_bytes > available_bytes => {
+                Err(Cause::Memory { needed_bytes, available_bytes }.into())
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -146,7 +152,7 @@ fn decompress(
 
 /// The phase in front of all tasks, as a stage of one item.
 fn reading_figures(since: Instant) -> StageFigures {
-    let mut figures = StageFigures::new("read");
+    let mut figures = StageFigures::new("read", false);
     figures.record(elapsed_ns(since));
     figures
 }
@@ -247,13 +253,24 @@ async fn gather(
     workers: usize,
     mut tasks: JoinSet<Result<TaskFigures, Stop>>,
 ) -> Result<Figures, Stop> {
-    let mut figures = StageFigures { items_by_thread: vec![0; workers], ..StageFigures::new(stage) };
+    let mut figures = StageFigures { items_by_thread: vec![0; workers], ..StageFigures::new(stage, true) };
     let mut waits = ["permit", "lock"].map(|name| WaitFigures { name, wait_ns: histogram() });
+    let mut is_poisoned = false;
     while let Some(joined) = tasks.join_next().await {
-        let task = joined.map_err(|error| Cause::Panicked(error.to_string()))??;
+        let task = match joined.map_err(|error| Cause::Panicked(error.to_string()))? {
+            // The lock is poisoned; the task that panicked comes too, and tells more.
+            Err(Stop::Closed) => {
+                is_poisoned = true;
+                continue;
+            }
+            task => task?,
+        };
         figures.record(task.service_ns);
         waits[0].wait_ns.saturating_record(task.permit_wait_ns);
         waits[1].wait_ns.saturating_record(task.lock_wait_ns);
+    }
+    if is_poisoned {
+        return Err(Stop::Closed);
     }
     Ok(Figures { stages: vec![figures], waits: waits.into(), ..Figures::default() })
 }

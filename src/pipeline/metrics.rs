@@ -94,6 +94,8 @@ impl ChannelFigures {
 pub struct StageFigures {
     /// The stage's name.
     pub name: &'static str,
+    /// Whether more workers can share its work.
+    pub is_parallel: bool,
     /// Time per call that was work, waiting for tokens and channels excepted, in nanoseconds.
     pub service_ns: Histogram,
     /// All such time together.
@@ -103,8 +105,8 @@ pub struct StageFigures {
 }
 
 impl StageFigures {
-    pub(super) fn new(name: &'static str) -> StageFigures {
-        StageFigures { name, service_ns: histogram(), busy_ns: 0, items_by_thread: vec![0] }
+    pub(super) fn new(name: &'static str, is_parallel: bool) -> StageFigures {
+        StageFigures { name, is_parallel, service_ns: histogram(), busy_ns: 0, items_by_thread: vec![0] }
     }
 
     pub(super) fn record(&mut self, service_ns: u64) {

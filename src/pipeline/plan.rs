@@ -2,9 +2,10 @@
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::format::zstd::codec::Level;
-use crate::format::zstd::seek_table::Entry;
+use crate::format::zstd::seek_table::SeekTable;
 
 use super::crew::Width;
 
@@ -35,8 +36,9 @@ impl Plan {
     }
 }
 
-/// Compressed bytes below which another worker of a restore costs more to start than it saves.
-const RESTORE_BYTES_A_WORKER: u64 = 64 * 1024;
+/// Compressed bytes for which another worker of a restore is started. Few, since four mebibytes of zeros are a frame of
+/// 151 bytes.
+const RESTORE_BYTES_A_WORKER: u64 = 1024;
 
 /// Who moves the items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,11 +116,11 @@ pub enum ContentRange {
 pub enum Expect {
     /// Seek tables that come by; what became of them is told at the end.
     Tables,
-    /// The entries of a table read before, for just the frames of this input. No byte of a frame that differs is written.
+    /// A table read before, from an entry on. Nothing of a frame that differs is written, but for one that is streamed.
     Entries {
-        /// In order.
-        entries: Vec<Entry>,
-        /// Whether they hold checksums.
-        has_checksums: bool,
+        /// The table.
+        table: Arc<SeekTable>,
+        /// The entry of the first frame of this input.
+        first_index: u64,
     },
 }

@@ -5,12 +5,13 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::format::zstd::scan::{Edge, FRAME_HEADER_LEN_MAX, FrameScanner, SKIPPABLE_HEADER_LEN};
 use crate::format::zstd::seek_table::{FOOTER_LEN, Footer, Located, SeekTable, TableError};
 use crate::format::zstd::{Damage, ZstdError};
 
-use super::error::{Cause, damaged_frame};
+use super::error::Cause;
 use super::plan::{ContentRange, Decompress, Expect, Start};
 
 /// Why a range can not be read by seek table.
@@ -19,6 +20,9 @@ pub enum RangeError {
     /// There is none that can be used: the frames have to be walked from the start.
     #[error(transparent)]
     NoTable(#[from] TableError),
+    /// The table and a frame contradict each other.
+    #[error(transparent)]
+    Damaged(#[from] ZstdError),
     /// The file can not be read.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -41,9 +45,12 @@ pub fn read_table(file: &mut (impl Read + Seek)) -> Result<SeekTable, RangeError
     file.read_exact(&mut header)?;
     SeekTable::check_header(footer, header, file_bytes)?;
     let entries_bytes = footer.table_bytes() - (SKIPPABLE_HEADER_LEN + FOOTER_LEN) as u64;
-    let mut entries = vec![0; usize::try_from(entries_bytes).map_err(|_| wrong_size)?];
+    let entries_len = usize::try_from(entries_bytes).map_err(|_| wrong_size)?;
+    let mut entries = Vec::new();
+    entries.try_reserve_exact(entries_len).map_err(io::Error::other)?;
+    entries.resize(entries_len, 0);
     file.read_exact(&mut entries)?;
-    Ok(SeekTable::parse(footer, &entries, file_bytes)?)
+    Ok(SeekTable::parse(footer, entries, file_bytes)?)
 }
 
 /// Which part of a file to decode for a range of its content.
@@ -55,53 +62,66 @@ pub struct RangePlan {
     pub work: Decompress,
 }
 
-/// Finds the frames that hold `range`. Fails where the range ends behind the content.
-pub fn locate(table: &SeekTable, range: &ContentRange, window_log_max: u32) -> Result<RangePlan, Cause> {
+/// Finds the frames that hold `range`. Fails where the range ends behind the content. A range without end takes all frames
+/// up to the table, whatever the table says of their content: only decoding proves that there is no more.
+pub fn locate(table: &Arc<SeekTable>, range: &ContentRange, window_log_max: u32) -> Result<RangePlan, Cause> {
     let content_bytes = table.content_bytes();
-    let wanted = match range {
-        ContentRange::All => 0..content_bytes,
-        ContentRange::From(start) => *start..content_bytes.max(*start),
-        ContentRange::Within(range) => range.clone(),
+    let (wanted, is_open) = match range {
+        ContentRange::All => (0..content_bytes, true),
+        ContentRange::From(start) => (*start..content_bytes.max(*start), true),
+        ContentRange::Within(range) => (range.clone(), false),
     };
     if wanted.end > content_bytes {
         return Err(Cause::RangePastEnd { range_end: wanted.end, content_bytes });
     }
     let is_needed = |frame: &Located| {
         let content = frame.content_range();
-        !wanted.is_empty() && content.start < wanted.end && wanted.start < content.end
+        let is_within = !wanted.is_empty() && content.start < wanted.end && wanted.start < content.end;
+        is_within || (is_open && wanted.start <= content.start)
     };
-    let frames: Vec<Located> = table.frames().filter(is_needed).collect();
-    let (start, file_range) = match (frames.first(), frames.last()) {
+    let mut needed = table.frames().filter(is_needed);
+    let first = needed.next();
+    let last = needed.last().or(first);
+    let (start, file_range) = match (first, last) {
         (Some(first), Some(last)) => {
-            let Located { index: frame_index, offset, content_offset, .. } = *first;
+            let Located { index: frame_index, offset, content_offset, .. } = first;
             (Start { frame_index, offset, content_offset }, offset..last.offset + u64::from(last.entry.compressed_len))
         }
         // An empty range needs no frame; its start counts as reached.
         _ => (Start { content_offset: wanted.start, ..Start::default() }, 0..0),
     };
-    let entries = frames.iter().map(|frame| frame.entry).collect();
-    let expect = Expect::Entries { entries, has_checksums: table.has_checksums() };
-    let work = Decompress { window_log_max, start, range: ContentRange::Within(wanted), expect };
-    Ok(RangePlan { file_range, work })
+    let expect = Expect::Entries { table: Arc::clone(table), first_index: start.frame_index };
+    let range = if is_open { ContentRange::From(wanted.start) } else { ContentRange::Within(wanted) };
+    Ok(RangePlan { file_range, work: Decompress { window_log_max, start, range, expect } })
 }
 
 /// Holds the headers of the frames in front of `offset` against the table: each must begin where the table says, and
-/// declare the content that the table says, where it declares any. Gives how many were read.
-pub fn check_headers_before(file: &mut (impl Read + Seek), table: &SeekTable, offset: u64) -> Result<u64, Cause> {
-    let mut checked_count = 0;
+/// declare the content that the table says. A frame that declares none leaves the table unproven. `is_cancelled` is asked
+/// before each.
+pub fn check_headers_before(
+    file: &mut (impl Read + Seek),
+    table: &SeekTable,
+    offset: u64,
+    is_cancelled: impl Fn() -> bool,
+) -> Result<(), RangeError> {
     for frame in table.frames().take_while(|frame| frame.offset < offset) {
+        if is_cancelled() {
+            return Err(io::Error::other("stopped").into());
+        }
         let mut bytes = [0; FRAME_HEADER_LEN_MAX];
         let len = (frame.entry.compressed_len as usize).min(FRAME_HEADER_LEN_MAX);
-        file.seek(SeekFrom::Start(frame.offset)).map_err(Cause::Read)?;
-        file.read_exact(&mut bytes[..len]).map_err(Cause::Read)?;
-        let declared_bytes = declared_content_bytes(&bytes[..len], &frame)?;
-        if declared_bytes.is_some_and(|declared| declared != u64::from(frame.entry.content_len)) {
-            let damage = Damage::SeekTable("it gives another content length");
-            return Err(damaged_frame(frame.index, frame.offset, damage));
+        file.seek(SeekFrom::Start(frame.offset))?;
+        file.read_exact(&mut bytes[..len])?;
+        match declared_content_bytes(&bytes[..len], &frame)? {
+            None => return Err(TableError::Unproven(frame.index).into()),
+            Some(declared) if declared == u64::from(frame.entry.content_len) => {}
+            Some(_) => {
+                let damage = Damage::SeekTable("it gives another content length");
+                return Err(ZstdError::Damaged { frame_index: frame.index, offset: frame.offset, damage }.into());
+            }
         }
-        checked_count += 1;
     }
-    Ok(checked_count)
+    Ok(())
 }
 
 /// What the frame that begins with `bytes` declares of its content; a skippable frame has none.

@@ -60,7 +60,7 @@ impl Report {
             self.figures.stages.iter().max_by(|a, b| a.busy_share(self.wall).total_cmp(&b.busy_share(self.wall)))?;
         Some(Bottleneck {
             stage: busiest.name,
-            is_parallel: !matches!(busiest.name, "read" | "find" | "write"),
+            is_parallel: busiest.is_parallel,
             busy_share: busiest.busy_share(self.wall),
         })
     }

@@ -176,7 +176,7 @@ pub(super) fn run_source<T>(
     mut outlet: Outlet<T>,
     mut body: impl FnMut(&mut Outlet<T>) -> Result<Flow, Stop>,
 ) -> (Outcome, Figures) {
-    let mut meter = Meter::new(name);
+    let mut meter = Meter::new(name, false);
     let ended = loop {
         if cancel.is_set() {
             break Err(Stop::Cancelled);
@@ -201,7 +201,7 @@ pub(super) fn run_serial<I, O>(
     mut outlet: Outlet<O>,
     mut body: impl FnMut(Option<I>, &mut Outlet<O>) -> Result<(), Stop>,
 ) -> (Outcome, Figures) {
-    let mut meter = Meter::new(name);
+    let mut meter = Meter::new(name, false);
     let ended = loop {
         if cancel.is_set() {
             break Err(Outcome::Cancelled);
@@ -231,7 +231,7 @@ pub(super) fn run_sink<T>(
     mut inlet: Inlet<T>,
     mut body: impl FnMut(Option<T>) -> Result<Flow, Stop>,
 ) -> (Outcome, Figures) {
-    let mut meter = Meter::new(name);
+    let mut meter = Meter::new(name, false);
     let outcome = loop {
         if cancel.is_set() {
             break Outcome::Cancelled;
@@ -259,7 +259,7 @@ pub(super) fn run_worker<I, O>(
     mut sink: QueueSender<Message<O>>,
     mut step: impl FnMut(I) -> Result<O, Cause>,
 ) -> (Outcome, Figures) {
-    let mut meter = Meter::new(name);
+    let mut meter = Meter::new(name, true);
     let outcome = loop {
         let message = match source.recv() {
             Ok(Message::Item { seq, token, item }) => {
@@ -306,8 +306,8 @@ struct Meter {
 }
 
 impl Meter {
-    fn new(name: &'static str) -> Meter {
-        Meter { stage: StageFigures::new(name), figures: Figures::default() }
+    fn new(name: &'static str, is_parallel: bool) -> Meter {
+        Meter { stage: StageFigures::new(name, is_parallel), figures: Figures::default() }
     }
 
     /// Calls `body` and counts the time it worked.

@@ -48,24 +48,23 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Takes over SIGINT and SIGTERM for the rest of the process, and ignores SIGXFSZ, so that a file size limit is an
-    /// error when writing. Call it before threads are started.
-    pub fn new() -> io::Result<Supervisor> {
+    /// Takes over `heeded` for the rest of the process, and ignores SIGXFSZ, so that a file size limit is an error when
+    /// writing. Call it before threads are started.
+    pub fn new(heeded: impl IntoIterator<Item = Signal>) -> io::Result<Supervisor> {
         use tokio::signal::unix::{SignalKind, signal};
 
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (said, signals) = async_channel::unbounded();
         let guard = runtime.enter();
-        for (kind, name) in [(SignalKind::interrupt(), Signal::Interrupt), (SignalKind::terminate(), Signal::Terminate)]
-        {
-            let (mut stream, said) = (signal(kind)?, said.clone());
+        for heeded in heeded {
+            let (mut stream, said) = (signal(SignalKind::from_raw(heeded.number()))?, said.clone());
             runtime.spawn(async move {
                 while stream.recv().await.is_some() {
-                    let _ = said.try_send(name);
+                    let _ = said.try_send(heeded);
                 }
             });
         }
-        // A handler that nobody listens to; SIGXFSZ is 25 on every Linux that Rust runs on but MIPS and SPARC.
+        // A handler that nobody listens to; SIGXFSZ is 25 on every Linux but that of MIPS.
         drop(signal(SignalKind::from_raw(25))?);
         drop(guard);
         Ok(Supervisor { runtime, signals })

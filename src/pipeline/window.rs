@@ -66,7 +66,8 @@ impl Window {
     pub fn of_weight(name: &'static str, weight_max: u64, item_count_max: usize) -> Window {
         assert!(item_count_max > 0 && weight_max >= item_count_max as u64, "internal error: a window of no items");
         let (give_back, given_back) = async_channel::bounded(item_count_max);
-        let item_weight_min = weight_max / item_count_max as u64;
+        // Rounded up, so that there are never more tokens than places to give them back to.
+        let item_weight_min = weight_max.div_ceil(item_count_max as u64);
         let figures = WindowFigures { name, weight_max, item_count_max, weight_in_flight_max: 0, wait_ns: 0 };
         Window { weight_max, item_weight_min, available: weight_max, given_back, give_back, figures }
     }

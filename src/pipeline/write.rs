@@ -1,6 +1,8 @@
 //! The writing stages: frames with their seek table, and content cut to the range that is wanted.
 
-use crate::format::zstd::seek_table::{Entry, FRAME_COUNT_MAX, TableBuilder, TableCheck, TableStatus};
+use std::sync::Arc;
+
+use crate::format::zstd::seek_table::{Entry, FRAME_COUNT_MAX, SeekTable, TableBuilder, TableCheck, TableStatus};
 use crate::format::zstd::{Damage, ZstdError};
 
 use super::ends::Output;
@@ -67,17 +69,17 @@ pub struct ContentWriter {
 }
 
 enum Check {
-    Tables(TableCheck),
-    Entries { entries: std::vec::IntoIter<Entry>, has_checksums: bool },
+    Tables(Box<TableCheck>),
+    Entries { table: Arc<SeekTable>, next_index: u64 },
 }
 
 impl ContentWriter {
     /// Writes to `output` what `work` asks for.
     pub fn new(output: Output, work: &Decompress) -> ContentWriter {
         let check = match &work.expect {
-            Expect::Tables => Check::Tables(TableCheck::default()),
-            Expect::Entries { entries, has_checksums } => {
-                Check::Entries { entries: entries.clone().into_iter(), has_checksums: *has_checksums }
+            Expect::Tables => Check::Tables(Box::default()),
+            Expect::Entries { table, first_index } => {
+                Check::Entries { table: Arc::clone(table), next_index: *first_index }
             }
         };
         let (range, position) = (work.range.clone(), work.start.content_offset);
@@ -155,12 +157,13 @@ impl Check {
                 tables.table(*table);
                 Ok(())
             }
-            (Check::Entries { entries, has_checksums }, Record::Frame(record)) => {
-                hold_against(entries.next(), *has_checksums, record)
-            }
-            (Check::Entries { entries, .. }, Record::Skippable { .. } | Record::Table(_)) => {
-                entries.next();
-                Ok(())
+            (Check::Entries { table, next_index }, record) => {
+                let entry = table.entry(*next_index);
+                *next_index += 1;
+                match record {
+                    Record::Frame(record) => hold_against(entry, table.has_checksums(), record),
+                    Record::Skippable { .. } | Record::Table(_) => Ok(()),
+                }
             }
         }
     }

@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::require_zstd;
 use crate::cli::args::InspectArgs;
 use crate::cli::input::Input;
-use crate::cli::problem;
+use crate::cli::problem::{self, Exit};
 use crate::cli::report::bytes;
+use crate::cli::sys::WakeUp;
 use crate::format::detect::DETECT_LEN;
 use crate::format::zstd::scan::{Edge, Frame, FrameScanner};
 use crate::pipeline::error::Failure;
@@ -36,40 +37,47 @@ struct Inspection {
     window_bytes_max: u64,
     /// Frames that end with a checksum.
     checksummed_frame_count: u64,
-    /// `valid`, or why it can not be used.
-    seek_table: String,
+    /// Whether there is a seek table that fits the frames: their lengths and content sizes. Checksums are not compared
+    /// here, since nothing is decoded.
+    seek_table: bool,
+    /// Why there is none.
+    seek_table_problem: Option<String>,
 }
 
 /// Runs the command.
-pub fn run(args: InspectArgs) -> anyhow::Result<()> {
+pub fn run(args: InspectArgs) -> anyhow::Result<Exit> {
     let input = Input::open(&args.input)?;
     let what = || format!("inspect {}", input.name);
+    let at_start = input.is_seekable() && (&input.file).stream_position().with_context(what)? == 0;
+    let mut reader = input.reader(&WakeUp::new().context("cannot start")?)?;
     let mut head = Vec::with_capacity(DETECT_LEN);
-    let mut reader = BufReader::with_capacity(WALK_READ_LEN, &input.file);
-    let at_start = input.is_seekable() && reader.stream_position().with_context(what)? == 0;
     reader.by_ref().take(DETECT_LEN as u64).read_to_end(&mut head).with_context(what)?;
     require_zstd(&input, &head)?;
 
-    let seek_table = if at_start { judge_table(&mut reader).with_context(what)? } else { "not looked for".to_owned() };
-    let mut walk =
-        Walk { scanner: FrameScanner::new(u64::MAX), found: Inspection { seek_table, ..Default::default() } };
-    if at_start { walk.passing_over(&mut reader) } else { walk.reading(std::io::Cursor::new(head).chain(reader)) }
-        .with_context(what)?;
+    let mut walk = Walk { scanner: FrameScanner::new(u64::MAX), found: Inspection::default() };
+    if at_start {
+        let mut reader = BufReader::with_capacity(WALK_READ_LEN, &input.file);
+        walk.found.seek_table_problem = judge_table(&mut reader).with_context(what)?;
+        walk.passing_over(&mut reader).with_context(what)?;
+    } else {
+        walk.found.seek_table_problem = Some("not looked for: this input can only be read once".to_owned());
+        walk.reading(std::io::Cursor::new(head).chain(reader)).with_context(what)?;
+    }
     let found = walk.finish().with_context(what)?;
     let text = match args.json {
         true => serde_json::to_string_pretty(&found).context("cannot write JSON")? + "\n",
         false => text(&input.name, &found),
     };
-    problem::print(&text)
+    problem::print(&text)?;
+    Ok(Exit::Done)
 }
 
-/// Whether a range read could use the seek table.
-fn judge_table(file: &mut (impl Read + Seek)) -> anyhow::Result<String> {
-    let checked = read_table(file).map(|table| check_headers_before(file, &table, u64::MAX));
-    match checked {
-        Ok(Ok(_)) => Ok("valid".to_owned()),
-        Ok(Err(cause)) => Ok(Failure { stage: "inspect", seq: None, cause }.to_string()),
-        Err(RangeError::NoTable(error)) => Ok(error.to_string()),
+/// Why a range read could not use the seek table; `None` where it could.
+fn judge_table(file: &mut (impl Read + Seek)) -> anyhow::Result<Option<String>> {
+    match read_table(file).and_then(|table| check_headers_before(file, &table, u64::MAX, || false)) {
+        Ok(()) => Ok(None),
+        Err(RangeError::NoTable(error)) => Ok(Some(error.to_string())),
+        Err(RangeError::Damaged(error)) => Ok(Some(error.to_string())),
         Err(RangeError::Io(error)) => Err(error.into()),
     }
 }
@@ -86,7 +94,10 @@ impl Walk {
         let file_bytes = reader.seek(SeekFrom::End(0))?;
         reader.seek(SeekFrom::Start(0))?;
         loop {
-            let buffered = reader.fill_buf()?;
+            let buffered = match reader.fill_buf() {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                buffered => buffered?,
+            };
             if buffered.is_empty() {
                 return Ok(());
             }
@@ -151,7 +162,8 @@ impl Walk {
         let content_bytes = self.found.content_bytes.or((self.found.frame_count == 0).then_some(0));
         let ratio = content_bytes.map(|bytes| bytes as f64 / file_bytes as f64);
         self.found.layers = vec!["zstd"];
-        Ok(Inspection { file_bytes, content_bytes, ratio, ..self.found })
+        let seek_table = self.found.seek_table_problem.is_none();
+        Ok(Inspection { file_bytes, content_bytes, ratio, seek_table, ..self.found })
     }
 }
 
@@ -166,7 +178,7 @@ fn text(name: &str, found: &Inspection) -> String {
         ("ratio", found.ratio.map_or_else(unknown, |ratio| format!("{ratio:.3}"))),
         ("largest", found.frame_content_bytes_max.map_or_else(unknown, bytes)),
         ("window", bytes(found.window_bytes_max)),
-        ("seek table", found.seek_table.clone()),
+        ("seek table", found.seek_table_problem.clone().unwrap_or("fits the frames".to_owned())),
     ];
     lines.map(|(key, value)| format!("{key:<11} {value}\n")).concat()
 }

@@ -3,16 +3,17 @@
 use anyhow::Context;
 
 use super::environment;
-use crate::cli::args::{ProcessArgs, StatsForm};
+use crate::cli::args::ProcessArgs;
 use crate::cli::input::Input;
 use crate::cli::output::{Manner, Output};
+use crate::cli::problem::Exit;
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
 use crate::cli::sys::WakeUp;
 use crate::cli::{report, resolve};
 use crate::pipeline::plan::{Plan, Work};
 
 /// Runs the command.
-pub fn run(args: ProcessArgs) -> anyhow::Result<()> {
+pub fn run(args: ProcessArgs) -> anyhow::Result<Exit> {
     let names = resolve::names(&args.files, resolve::compressed_name)?;
     let level = resolve::level(args.level, &environment())?;
     let chunk_len = resolve::chunk_len(args.chunk_size, level, &environment())?;
@@ -24,6 +25,7 @@ pub fn run(args: ProcessArgs) -> anyhow::Result<()> {
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = Output::prepare(&names.output, &[&input], manner)?;
     refuse_terminal(&output, args.files.force)?;
+    let report_file = super::prepare(&args.files, &args.talk, &names, &input, &output)?;
 
     let what = || format!("process {}", input.name);
     let wake = WakeUp::new().context("cannot start")?;
@@ -33,6 +35,7 @@ pub fn run(args: ProcessArgs) -> anyhow::Result<()> {
         .run(&plan, reader, input.bytes(), writer, &wake)
         .map_err(|failure| name_the_output(failure, &output))
         .with_context(what)?;
-    super::finish(&mut session, &args.files, &input, output, &names)?;
-    report::show(&report, report::Verb::Processed, &args.talk, StatsForm::Text)
+    super::finish(&mut session, &input, output)?;
+    let exit = super::tell(&report, report::Verb::Processed, report_file, &args.talk, &input);
+    super::delete_if_asked(&args.files, &input, &names, exit)
 }

@@ -1,14 +1,15 @@
 //! `pipeline verify`: decodes everything, writes nothing, and holds it against the original if asked.
 
 use std::io::{self, Cursor, Read, Write};
+use std::path::Path;
 
 use anyhow::Context;
 
 use super::restore::everything;
 use super::{environment, require_zstd};
-use crate::cli::args::{StatsForm, VerifyArgs};
+use crate::cli::args::VerifyArgs;
 use crate::cli::input::Input;
-use crate::cli::problem::Problem;
+use crate::cli::problem::{Exit, Problem};
 use crate::cli::session::Session;
 use crate::cli::sys::WakeUp;
 use crate::cli::{report, resolve};
@@ -18,11 +19,15 @@ use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::plan::{Engine, Plan, Work};
 
 /// Runs the command.
-pub fn run(args: VerifyArgs) -> anyhow::Result<()> {
+pub fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
     let width = resolve::width(&args.width, &environment())?;
     let work = everything(resolve::window_log_max(&args.limits)?);
     let plan = Plan { width, engine: Engine::Channels, work: Work::Decompress(work) };
 
+    let stdin = Path::new("-");
+    if args.input == stdin && args.against.as_deref() == Some(stdin) {
+        return Err(Problem::usage("standard input cannot be both IN and ORIGINAL").into());
+    }
     let mut session = Session::start(&args.talk)?;
     let input = Input::open(&args.input)?;
     let what = || format!("verify {}", input.name);
@@ -30,6 +35,8 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<()> {
     require_zstd(&input, &head)?;
     let wake = WakeUp::new().context("cannot start")?;
     let original = args.against.as_deref().map(Input::open).transpose()?;
+    let inputs: Vec<&Input> = [&input].into_iter().chain(&original).collect();
+    let report_file = report::ReportFile::prepare(&args.talk, &inputs, None)?;
     let writer: Box<dyn Write + Send> = match &original {
         Some(original) => Box::new(Comparer { original: original.reader(&wake)?, position: 0, bytes: Vec::new() }),
         None => Box::new(io::sink()),
@@ -44,7 +51,7 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<()> {
         let message = format!("verify {}: {error}, so frames that are missing would not be noticed", input.name);
         return Err(Problem::damaged(message).hint("--foreign accepts a file without a valid seek table").into());
     }
-    report::show(&report, report::Verb::Verified, &args.talk, StatsForm::Text)
+    Ok(super::tell(&report, report::Verb::Verified, report_file, &args.talk, &input))
 }
 
 /// What is "written" is compared instead.

@@ -39,11 +39,6 @@ const LEVEL_WITH_LARGE_WINDOWS: i32 = 20;
 /// The largest windowLog that libzstd decodes on a 64-bit machine.
 pub const WINDOW_LOG_MAX_DECODED: u32 = 31;
 
-/// The version of the libzstd linked in, as `1.5.7`.
-pub fn libzstd_version() -> &'static str {
-    zstd_safe::version_string()
-}
-
 /// The low 32 bits of XXH64 of `content`: what a frame's Content_Checksum and a seek table's entry hold.
 pub fn content_checksum(content: &[u8]) -> u32 {
     low_32_bits(twox_hash::XxHash64::oneshot(0, content))
@@ -155,9 +150,18 @@ fn codec_error(code: usize) -> ZstdError {
 /// a test holds this one against the library that is linked in.
 const CHECKSUM_ERROR_NAME: &str = "Restored data doesn't match checksum";
 
+/// The same for content that does not fit the room given for it.
+const ROOM_ERROR_NAME: &str = "Destination buffer is too small";
+
+/// The same for a window that there is no memory for.
+const MEMORY_ERROR_NAME: &str = "Allocation error : not enough memory";
+
 fn damage(code: usize) -> Damage {
     match get_error_name(code) {
         CHECKSUM_ERROR_NAME => Damage::Checksum,
+        // The room is what the header declares, or what the blocks can hold at most.
+        ROOM_ERROR_NAME => Damage::Decode("the blocks hold more content than the frame declares"),
+        MEMORY_ERROR_NAME => Damage::NoMemory,
         name => Damage::Decode(name),
     }
 }
@@ -193,6 +197,8 @@ mod tests {
         let mut content = [0; 16];
         assert_eq!(Decompressor::new().unwrap().decompress(&bytes, &mut content), Err(Damage::Checksum));
         assert!(matches!(Decompressor::new().unwrap().decompress(&bytes[1..], &mut content), Err(Damage::Decode(_))));
+        let more = Damage::Decode("the blocks hold more content than the frame declares");
+        assert_eq!(Decompressor::new().unwrap().decompress(&frame(b"content", 3), &mut content[..6]), Err(more));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub enum ZstdError {
 impl ZstdError {
     /// Whether this says that the bytes are damaged (as against: of another kind, or beyond a limit).
     pub fn is_damage(&self) -> bool {
-        matches!(self, ZstdError::Damaged { .. })
+        matches!(self, ZstdError::Damaged { damage, .. } if *damage != Damage::NoMemory)
     }
 }
 
@@ -96,6 +96,9 @@ pub enum Damage {
     /// The frame is not the one that the seek table tells of.
     #[error("does not agree with the seek table: {0}")]
     SeekTable(&'static str),
+    /// There is no memory for the frame's window. Not the frame's fault.
+    #[error("not enough memory to decode it")]
+    NoMemory,
     /// libzstd refuses the frame's blocks.
     #[error("{0}")]
     Decode(&'static str),

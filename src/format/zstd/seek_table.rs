@@ -30,6 +30,9 @@ const ENTRY_WITH_CHECKSUM_LEN: usize = 12;
 /// Frames a table can hold: the limit of the reference implementation, and well within Frame_Size.
 pub const FRAME_COUNT_MAX: u32 = 0x0800_0000;
 
+/// No frame is shorter: a skippable one of no bytes is a magic number and a length.
+const FRAME_BYTES_MIN: u64 = SKIPPABLE_HEADER_LEN as u64;
+
 /// One entry: what a table tells of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -109,6 +112,9 @@ pub enum TableError {
         /// Bytes in front of the table.
         file_bytes: u64,
     },
+    /// Nothing but the table tells how much content a frame in front of the range has.
+    #[error("frame {0} does not declare its content's size, so the seek table cannot be held against it")]
+    Unproven(u64),
     /// The frames in the stream are not those that the table lists.
     #[error("the seek table does not list the frames in front of it")]
     OtherFrames,
@@ -154,11 +160,11 @@ impl Footer {
     }
 }
 
-/// A table read from the end of a file, whose sums fit the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A table read from the end of a file, whose sums fit the file. It stays as it was read: 8 or 12 bytes a frame.
+#[derive(Debug, PartialEq, Eq)]
 pub struct SeekTable {
-    entries: Vec<Entry>,
-    has_checksums: bool,
+    footer: Footer,
+    entries: Vec<u8>,
     content_bytes: u64,
 }
 
@@ -183,31 +189,33 @@ impl Located {
 }
 
 impl SeekTable {
-    /// Checks that a skippable frame header for `footer`'s table is what `header` holds, before anything is allocated for
-    /// the table. `file_bytes` is the length of the whole file.
+    /// Checks that a table like `footer`'s can stand behind the frames of a file of `file_bytes`, before anything is allocated
+    /// for it: `header` is what the file holds where the table would begin.
     pub fn check_header(footer: Footer, header: [u8; SKIPPABLE_HEADER_LEN], file_bytes: u64) -> Result<(), TableError> {
         let content_bytes = footer.table_bytes() - SKIPPABLE_HEADER_LEN as u64;
-        let fits = footer.table_bytes() <= file_bytes
+        let frames_bytes = file_bytes.checked_sub(footer.table_bytes());
+        let fits = footer.frame_count <= FRAME_COUNT_MAX
+            && frames_bytes.is_some_and(|bytes| bytes >= FRAME_BYTES_MIN * u64::from(footer.frame_count))
             && u32_at(&header, 0) == TABLE_MAGIC
             && u64::from(u32_at(&header, 4)) == content_bytes;
         if fits { Ok(()) } else { Err(TableError::WrongSize(footer.frame_count)) }
     }
 
-    /// Reads the entries, the part of a table between its header and its footer, of a file `file_bytes` long.
-    pub fn parse(footer: Footer, entries: &[u8], file_bytes: u64) -> Result<SeekTable, TableError> {
+    /// Takes the entries, the part of a table between its header and its footer, of a file `file_bytes` long.
+    pub fn parse(footer: Footer, entries: Vec<u8>, file_bytes: u64) -> Result<SeekTable, TableError> {
         let wrong_size = TableError::WrongSize(footer.frame_count);
         let file_bytes = file_bytes.checked_sub(footer.table_bytes()).ok_or(wrong_size.clone())?;
         if entries.len() as u64 != footer.table_bytes() - (SKIPPABLE_HEADER_LEN + FOOTER_LEN) as u64 {
             return Err(wrong_size);
         }
-        let entries: Vec<Entry> = entries.chunks_exact(footer.entry_len()).map(Entry::parse).collect();
+        let mut table = SeekTable { footer, entries, content_bytes: 0 };
         // 2^32 entries of less than 2^32 bytes each: the sums fit a u64.
-        let table_bytes = entries.iter().map(|entry| u64::from(entry.compressed_len)).sum();
-        let content_bytes = entries.iter().map(|entry| u64::from(entry.content_len)).sum();
+        let table_bytes = table.entries().map(|entry| u64::from(entry.compressed_len)).sum();
+        table.content_bytes = table.entries().map(|entry| u64::from(entry.content_len)).sum();
         if table_bytes != file_bytes {
             return Err(TableError::WrongSum { table_bytes, file_bytes });
         }
-        Ok(SeekTable { entries, has_checksums: footer.has_checksums, content_bytes })
+        Ok(table)
     }
 
     /// Length of the whole content, in bytes.
@@ -215,26 +223,31 @@ impl SeekTable {
         self.content_bytes
     }
 
-    /// Entries, skippable frames that the writer listed included.
-    pub fn frame_count(&self) -> u64 {
-        self.entries.len() as u64
-    }
-
     /// Whether entries hold checksums.
     pub fn has_checksums(&self) -> bool {
-        self.has_checksums
+        self.footer.has_checksums
+    }
+
+    /// The entry at `index`, if there are so many.
+    pub fn entry(&self, index: u64) -> Option<Entry> {
+        let start = usize::try_from(index).ok()?.checked_mul(self.footer.entry_len())?;
+        self.entries.get(start..start + self.footer.entry_len()).map(Entry::parse)
     }
 
     /// All frames, in order.
     pub fn frames(&self) -> impl Iterator<Item = Located> + '_ {
         let mut offset = 0;
         let mut content_offset = 0;
-        (0..).zip(&self.entries).map(move |(index, entry)| {
-            let located = Located { index, offset, content_offset, entry: *entry };
+        (0..).zip(self.entries()).map(move |(index, entry)| {
+            let located = Located { index, offset, content_offset, entry };
             offset += u64::from(entry.compressed_len);
             content_offset += u64::from(entry.content_len);
             located
         })
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.entries.chunks_exact(self.footer.entry_len()).map(Entry::parse)
     }
 }
 
