@@ -37,13 +37,20 @@ fn errors_are_one_line_with_the_path_and_the_cause() {
         ("process in", 1, "'in.zst' exists already"),
         ("process in in -f", 1, "'in' and 'in' are the same file"),
         ("process in /dev/full", 1, "process 'in': '/dev/full': cannot write: No space left on device"),
-        ("restore empty out", 1, "'empty' is empty"),
-        ("restore plain out", 1, "'plain' is neither a zstd nor an age file: it begins with 'plain te'"),
-        ("restore age out", 1, "'age' is encrypted with age"),
+        ("restore empty out", 4, "'empty': it is empty"),
+        ("restore plain out", 1, "restore 'plain': it is neither a zstd nor an age file: it begins with 'plain te'"),
+        ("restore age out", 4, "restore 'age': age header: it is cut short"),
+        ("process in out.age", 2, "asks for encryption, but nobody to encrypt to is given\nhint: -r"),
+        ("process in out --no-compress", 2, "--no-compress without a recipient"),
+        ("process in out -a", 2, "--armor is for encrypted files"),
+        ("process in out -r nobody", 2, "--recipient: not a recipient"),
+        ("process in out -R empty", 2, "recipients file 'empty' holds no recipient"),
+        ("process in out --passphrase-file empty", 2, "the passphrase is empty"),
+        ("restore in.zst out --no-decompress", 2, "--no-decompress takes off an age layer"),
         ("restore in.zst in", 1, "'in' exists already"),
-        ("verify plain", 1, "'plain' is neither"),
-        ("cat plain", 1, "'plain' is neither"),
-        ("inspect plain", 1, "'plain' is neither"),
+        ("verify plain", 1, "'plain': it is neither"),
+        ("cat plain", 1, "'plain': it is neither"),
+        ("inspect plain", 1, "'plain': it is neither"),
         ("verify in.zst --against missing", 1, "cannot open 'missing'"),
         ("restore plain", 2, "cannot tell OUT from 'plain': it has no suffix to take off\nhint: give OUT"),
         ("process in out --channel-depth 0", 2, "a channel depth of 0 is not between 1 and 4096"),
@@ -562,7 +569,7 @@ fn names_that_are_no_text_are_shown_escaped() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         said,
-        "pipeline: error: 'new\\nline \\xff' is neither a zstd nor an age file: it begins with 'content'\n"
+        "pipeline: error: restore 'new\\nline \\xff': it is neither a zstd nor an age file: it begins with 'content'\n"
     );
     let ran = bench.command(["process".as_ref(), name, "-q".as_ref()]).output().unwrap();
     assert!(ran.status.success() && bench.names().len() == 2);

@@ -11,7 +11,7 @@ use pipeline::format::zstd::codec::Level;
 use pipeline::format::zstd::seek_table::{TableError, TableStatus};
 use pipeline::format::zstd::{Damage, ZstdError};
 use pipeline::pipeline::error::{Cause, Failure};
-use pipeline::pipeline::plan::Work;
+use pipeline::pipeline::plan::{Compress, Process, Work};
 use pipeline::pipeline::supervisor::Supervisor;
 use support::{Bench, noise, text};
 
@@ -140,7 +140,10 @@ fn an_input_that_dies_leaves_no_valid_looking_end() {
     std::panic::set_hook(Box::new(|_| ()));
     for panics in [false, true] {
         for len in [0, 1, 65536, 300_000] {
-            let work = Work::Compress { chunk_len: 65536, level: Level::DEFAULT };
+            let work = Work::Process(Process {
+                compress: Some(Compress { chunk_len: 65536, level: Level::DEFAULT }),
+                seal: None,
+            });
             let input = Box::new(Dies(std::io::Cursor::new(text(len, 1)), panics));
             let (ran, out) = run(&mut supervisor, work, input);
             assert_eq!(ran.unwrap_err().stage, "read");

@@ -9,7 +9,7 @@ mod support;
 use memory::{entry, frame, table};
 use pipeline::format::zstd::codec::content_checksum;
 use pipeline::format::zstd::seek_table::{Entry, TableError};
-use pipeline::pipeline::plan::{ContentRange, Work};
+use pipeline::pipeline::plan::{Content, ContentRange, Restore, Work};
 use pipeline::pipeline::range::{RangeError, check_headers_before, locate, read_table};
 use pipeline::pipeline::supervisor::Supervisor;
 use std::io::{Cursor, Read, Seek, SeekFrom};
@@ -24,7 +24,8 @@ fn cat(supervisor: &mut Supervisor, file: &[u8], range: ContentRange) -> Result<
     check_headers_before(&mut cursor, &table, plan.file_range.start, || false).map_err(|error| error.to_string())?;
     cursor.seek(SeekFrom::Start(plan.file_range.start)).unwrap();
     let input = Box::new(cursor.take(plan.file_range.end - plan.file_range.start));
-    let (ran, out) = memory::run(supervisor, Work::Decompress(plan.work), input);
+    let (ran, out) =
+        memory::run(supervisor, Work::Restore(Restore { open: None, content: Content::Frames(plan.work) }), input);
     ran.map(|_| out).map_err(|failure| failure.to_string())
 }
 

@@ -22,7 +22,9 @@ use pipeline::format::zstd::codec::{Compressor, Decompressor, Level};
 use pipeline::format::zstd::scan::FrameScanner;
 use pipeline::pipeline::crew::{Crew, Names, Width};
 use pipeline::pipeline::ends::Ends;
-use pipeline::pipeline::plan::{ContentRange, Decompress, Engine, Expect, Plan, Start, Work};
+use pipeline::pipeline::plan::{
+    Compress, Content, ContentRange, Decompress, Engine, Expect, Plan, Process, Restore, Start, Work,
+};
 use pipeline::pipeline::queue::queue;
 use pipeline::pipeline::reorder::Reorder;
 use pipeline::pipeline::shutdown::Cancel;
@@ -189,13 +191,15 @@ fn whole(c: &mut Criterion) {
     let mut supervisor = Supervisor::new([]).unwrap();
     let content = content(WHOLE);
     let stream = compressed(&content);
-    let process = Work::Compress { chunk_len: CHUNK, level: Level::DEFAULT };
-    let restore = Work::Decompress(Decompress {
+    let compress = Some(Compress { chunk_len: CHUNK, level: Level::DEFAULT });
+    let process = Work::Process(Process { compress, seal: None });
+    let frames = Content::Frames(Decompress {
         window_log_max: 27,
         start: Start::default(),
         range: ContentRange::All,
         expect: Expect::Tables,
     });
+    let restore = Work::Restore(Restore { open: None, content: frames });
     let mut group = c.benchmark_group("whole");
     group.throughput(Throughput::Bytes(WHOLE as u64)).sample_size(10);
     for (name, work, input) in [("process", process, &content), ("restore", restore, &stream)] {

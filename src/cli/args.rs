@@ -37,6 +37,8 @@ pub enum Command {
     Cat(CatArgs),
     /// Tell what a file holds: layers, frames, sizes, ratio
     Inspect(InspectArgs),
+    /// Make an identity; its recipient goes to stderr
+    Keygen(KeygenArgs),
 }
 
 /// `pipeline process`.
@@ -51,6 +53,12 @@ pub struct ProcessArgs {
     /// Bytes of input in a frame: a multiple of 64K, 64K to 64M [default: 4M, from level 9 on 8M]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub chunk_size: Option<u64>,
+    /// Encrypt only; a zstd file that goes in comes back decompressed
+    #[arg(long)]
+    pub no_compress: bool,
+    /// Whom to encrypt to.
+    #[command(flatten)]
+    pub encrypt: EncryptArgs,
     /// How the work is spread.
     #[command(flatten)]
     pub width: WidthArgs,
@@ -62,6 +70,53 @@ pub struct ProcessArgs {
     pub talk: TalkArgs,
 }
 
+/// Whom to encrypt to.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Encryption")]
+pub struct EncryptArgs {
+    /// Encrypt to age1…, age1pq1…, ssh-ed25519 …, ssh-rsa … or a plugin's recipient; repeatable
+    #[arg(short, long, value_name = "KEY")]
+    pub recipient: Vec<String>,
+    /// Encrypt to the recipients in this file, one a line; repeatable
+    #[arg(short = 'R', long, value_name = "FILE")]
+    pub recipients_file: Vec<PathBuf>,
+    /// Encrypt with a passphrase, asked for on the terminal
+    #[arg(short, long)]
+    pub passphrase: bool,
+    /// Passphrases without a terminal.
+    #[command(flatten)]
+    pub passphrases: PassphraseArgs,
+    /// Write age's PEM text
+    #[arg(short, long)]
+    pub armor: bool,
+}
+
+/// Passphrases without a terminal.
+#[derive(Debug, clap::Args)]
+pub struct PassphraseArgs {
+    /// Take the passphrase from this file, less one trailing newline
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_fd")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Take the passphrase from this descriptor
+    #[arg(long, value_name = "N")]
+    pub passphrase_fd: Option<i32>,
+}
+
+/// Who opens an encrypted file.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Decryption")]
+pub struct IdentityArgs {
+    /// Open with the identities in this file: age, encrypted age, ssh keys, plugins; repeatable
+    #[arg(short, long, value_name = "FILE")]
+    pub identity: Vec<PathBuf>,
+    /// Passphrases without a terminal.
+    #[command(flatten)]
+    pub passphrases: PassphraseArgs,
+    /// Largest scrypt work factor accepted; it decides time and memory
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub max_work_factor: u8,
+}
+
 /// `pipeline restore`.
 #[derive(Debug, clap::Args)]
 pub struct RestoreArgs {
@@ -71,6 +126,12 @@ pub struct RestoreArgs {
     /// Refuse a file without a valid seek table: a cut at a frame edge would not be seen
     #[arg(long)]
     pub require_table: bool,
+    /// Take the age layer off and leave what is inside as it is
+    #[arg(long)]
+    pub no_decompress: bool,
+    /// Who opens an encrypted file.
+    #[command(flatten)]
+    pub identities: IdentityArgs,
     /// Limits of decoding.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -97,6 +158,9 @@ pub struct VerifyArgs {
     /// Accept a file without a valid seek table
     #[arg(long)]
     pub foreign: bool,
+    /// Who opens an encrypted file.
+    #[command(flatten)]
+    pub identities: IdentityArgs,
     /// Limits of decoding.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -120,6 +184,9 @@ pub struct CatArgs {
     /// Write binary to a terminal
     #[arg(short, long)]
     pub force: bool,
+    /// Who opens an encrypted file.
+    #[command(flatten)]
+    pub identities: IdentityArgs,
     /// Limits of decoding.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -140,6 +207,20 @@ pub struct InspectArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Who opens an encrypted file.
+    #[command(flatten)]
+    pub identities: IdentityArgs,
+}
+
+/// `pipeline keygen`.
+#[derive(Debug, clap::Args)]
+pub struct KeygenArgs {
+    /// The file to write, mode 0600 [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// A post-quantum identity
+    #[arg(long)]
+    pub pq: bool,
 }
 
 /// IN and OUT.

@@ -18,6 +18,12 @@ pub mod input;
 
 pub mod output;
 
+pub mod keys;
+
+pub mod peel;
+
+pub mod wrap;
+
 pub mod problem;
 
 pub mod report;
@@ -56,6 +62,7 @@ fn run_command(command: Command) -> Said {
         Command::Verify(args) => commands::verify::run(args),
         Command::Cat(args) => commands::cat::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
+        Command::Keygen(args) => commands::keygen::run(args),
     };
     match result {
         Ok(exit) => Said::nothing(exit),

@@ -173,16 +173,14 @@ pub fn names(args: &FileArgs, make: impl Fn(&OsStr) -> Option<OsString>) -> Resu
     Ok(Names { input, output })
 }
 
-/// IN's name with `.zst` added.
-pub fn compressed_name(name: &OsStr) -> Option<OsString> {
-    let mut name = name.to_owned();
-    name.push(".zst");
-    Some(name)
-}
-
-/// IN's name with `.zst` taken off, or `.tzst` made `.tar`.
-pub fn restored_name(name: &OsStr) -> Option<OsString> {
+/// IN's name with `.age` taken off, and behind that `.zst`, unless only the first is wanted; `.tzst` becomes `.tar`.
+pub fn restored_name(name: &OsStr, decompress: bool) -> Option<OsString> {
     let path = Path::new(name);
+    if path.extension() == Some(OsStr::new("age")) {
+        let inside = path.file_stem()?;
+        let restored = if decompress { restored_name(inside, true) } else { None };
+        return Some(restored.unwrap_or_else(|| inside.to_owned()));
+    }
     let stem = path.file_stem()?;
     match path.extension()?.to_str()? {
         "zst" | "zstd" => Some(stem.to_owned()),
@@ -244,7 +242,10 @@ mod tests {
 
     #[test]
     fn names_gain_and_lose_suffixes() {
-        let restored = |name: &str| restored_name(OsStr::new(name)).map(|name| name.into_string().unwrap());
+        let restored = |name: &str| restored_name(OsStr::new(name), true).map(|name| name.into_string().unwrap());
+        assert_eq!(restored("a.tar.zst.age").as_deref(), Some("a.tar"));
+        assert_eq!(restored("a.age").as_deref(), Some("a"));
+        assert_eq!(restored_name(OsStr::new("a.zst.age"), false).unwrap(), "a.zst");
         assert_eq!(restored("a.tar.zst").as_deref(), Some("a.tar"));
         assert_eq!(restored("a.tzst").as_deref(), Some("a.tar"));
         assert_eq!([restored("a.txt"), restored("zst"), restored(".zst")], [None, None, None]);

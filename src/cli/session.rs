@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::args::TalkArgs;
+use super::args::{ProgressWhen, TalkArgs};
 use super::input::Input;
 use super::output::Output;
 use super::problem::{Problem, ToStdout};
@@ -39,6 +39,12 @@ impl Session {
         let heeded = Signal::ALL.into_iter().filter(|signal| !sys::is_ignored(signal.number()));
         let supervisor = Supervisor::new(heeded).context("cannot start")?;
         Ok(Session { supervisor, display: Display::new(talk), umask })
+    }
+
+    /// A session that shows no progress.
+    pub fn start_quiet() -> anyhow::Result<Session> {
+        let progress = ProgressWhen::Never;
+        Session::start(&TalkArgs { stats: None, stats_file: None, progress, quiet: true, verbose: false })
     }
 
     /// Runs `plan` from `input` to `output`.

@@ -185,6 +185,11 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)
 }
 
+/// Creates `path` for a secret: mode 0600, and never over something that exists.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
 /// Opens `path` for writing without waiting and without cutting it off; makes it where there is nothing.
 pub fn open_to_write(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
@@ -232,6 +237,16 @@ fn unless_closed(file: File) -> io::Result<File> {
         return Err(io::Error::other("it is closed"));
     }
     Ok(file)
+}
+
+/// A descriptor that this process was started with, by its number, as a file of its own.
+pub fn open_descriptor(number: i32) -> io::Result<File> {
+    File::open(format!("/proc/self/fd/{number}"))
+}
+
+/// The terminal, wherever stdin and stdout lead.
+pub fn open_terminal() -> io::Result<File> {
+    File::open("/dev/tty")
 }
 
 /// Whether this process was started to ignore the signal, as `nohup` does with SIGHUP.
@@ -332,6 +347,12 @@ pub fn copy_mode_and_times(file: &File, mode: u32, source: Option<&Metadata>) ->
 /// 64 random bits, for names that nobody can guess.
 pub fn random_u64() -> io::Result<u64> {
     let mut bytes = [0; 8];
+    fill_random(&mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// Fills `bytes` with random ones from the kernel.
+pub fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled_len = 0;
     while filled_len < bytes.len() {
         match rustix::rand::getrandom(&mut bytes[filled_len..], rustix::rand::GetRandomFlags::empty()) {
@@ -340,7 +361,14 @@ pub fn random_u64() -> io::Result<u64> {
             Err(errno) => return Err(errno.into()),
         }
     }
-    Ok(u64::from_ne_bytes(bytes))
+    Ok(())
+}
+
+/// Turns core dumps off for the rest of the process, since keys are held.
+pub fn forbid_core_dumps() -> io::Result<()> {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
 }
 
 /// The most memory that this process ever had in use, in bytes, where the system tells.

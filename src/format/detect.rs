@@ -1,15 +1,13 @@
 //! What a file is, told by its first bytes and never by its name.
 
+use super::age::armor;
 use super::zstd::scan::{SKIPPABLE_MAGIC_FIRST, SKIPPABLE_MAGIC_MASK, ZSTD_MAGIC};
 
 /// How many of a file's first bytes [`detect`] wants to see; fewer are enough when the file is shorter.
-pub const DETECT_LEN: usize = 34;
+pub const DETECT_LEN: usize = 256;
 
-/// The first line of an age v1 file (C2SP age, "Header").
-const AGE_VERSION_LINE: &[u8] = b"age-encryption.org/v1\n";
-
-/// The first line of an armored age file (C2SP age, "ASCII armor").
-const AGE_ARMOR_LINE: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
+/// What the first line of an age file begins with, whatever its version (C2SP age, "Header").
+const AGE_PREFIX: &[u8] = b"age-encryption.org/";
 
 /// The layer a file begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +29,11 @@ pub fn detect(head: &[u8]) -> Layer {
     if head.is_empty() {
         return Layer::Empty;
     }
-    if head.starts_with(AGE_VERSION_LINE) {
+    if head.starts_with(AGE_PREFIX) {
         return Layer::Age;
     }
-    if head.starts_with(AGE_ARMOR_LINE) {
+    // White space may stand in front of armor.
+    if head.trim_ascii_start().starts_with(armor::BEGIN.as_bytes()) {
         return Layer::AgeArmor;
     }
     match head.first_chunk::<4>().map(|magic| u32::from_le_bytes(*magic)) {
@@ -58,12 +57,13 @@ mod tests {
             (b"\x60\x2a\x4d\x18", Layer::Other),
             (b"\x28\xb5\x2f", Layer::Other),
             (b"age-encryption.org/v1\n-> X25519", Layer::Age),
-            (b"age-encryption.org/v2\n", Layer::Other),
+            (b"age-encryption.org/v2\n", Layer::Age),
             (b"-----BEGIN AGE ENCRYPTED FILE-----\n", Layer::AgeArmor),
+            (b" \r\n\t-----BEGIN AGE ENCRYPTED FILE-----\n", Layer::AgeArmor),
+            (b"-----BEGIN PGP MESSAGE-----\n", Layer::Other),
             (b"plain text", Layer::Other),
         ] {
             assert_eq!(detect(head), layer, "{head:?}");
-            assert!(head.len() <= DETECT_LEN + 1);
         }
     }
 }

@@ -48,7 +48,7 @@ impl Source {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) if self.cancel.is_set() => return Err(Stop::Cancelled),
-                Err(error) => return Err(Stop::Failed(Cause::Read(error))),
+                Err(error) => return Err(Stop::Failed(Cause::of_read(error))),
             }
         }
     }

@@ -98,6 +98,13 @@ pub enum Cause {
     Signal(Signal),
 }
 
+impl Cause {
+    /// A read that failed: the input's own damage where the reader says so, as one does that takes a layer off.
+    pub fn of_read(error: io::Error) -> Cause {
+        error.downcast::<AgeError>().map_or_else(Cause::Read, Cause::Age)
+    }
+}
+
 impl From<ZstdError> for Cause {
     fn from(error: ZstdError) -> Cause {
         Cause::Zstd(error)

@@ -143,11 +143,7 @@ impl FrameFinder {
         loop {
             let (len, edge) = match self.scanner.advance(piece) {
                 Ok(advanced) => advanced,
-                Err(error) => {
-                    // What is right in front of the damage still comes out.
-                    self.emit_gathered(emit)?;
-                    return Err(error.into());
-                }
+                Err(error) => return self.give_up(error.into(), emit),
             };
             let (taken, rest) = piece.split_at(len);
             piece = rest;
@@ -181,6 +177,12 @@ impl FrameFinder {
     pub fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), Stop> {
         self.emit_gathered(emit)?;
         Ok(self.scanner.finish()?)
+    }
+
+    /// The stream ends in front of its end, for `stop`: hands on what is right in front of it, and gives `stop` back.
+    pub fn give_up(&mut self, stop: Stop, emit: &mut Emit<'_>) -> Result<(), Stop> {
+        self.emit_gathered(emit)?;
+        Err(stop)
     }
 
     fn take(&mut self, bytes: &[u8], emit: &mut Emit<'_>) -> Result<(), Stop> {

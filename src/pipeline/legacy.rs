@@ -15,31 +15,32 @@ use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::format::zstd::codec::{Compressor, Decompressor, Level};
+use crate::format::age::stream::SegmentCipher;
+use crate::format::zstd::codec::{Compressor, Decompressor};
 
-use super::buffer::BufferPool;
 use super::crew::{Crew, Width};
 use super::ends::{Ends, Output, Source};
 use super::error::{Cause, Stop};
 use super::find::{Found, FrameFinder};
 use super::metrics::{Figures, StageFigures, WaitFigures, elapsed_ns, histogram};
-use super::plan::{Decompress, Work};
-use super::recipes::{READ_LEN, SummarySlot, find_limits};
+use super::plan::{Compress, Content, Process, Restore, Seal, Work};
+use super::recipes::{Pools, READ_LEN, SummarySlot, find_limits};
+use super::seal::{RunCheck, RunCutter, RunReader, open_run, seal_run};
 use super::shutdown::Cancel;
 use super::steps::{compress_chunk, decompress_batch};
-use super::write::{ContentWriter, FrameWriter};
+use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 
 /// Starts the thread that does `work` in the legacy way. An input that needs more than `available_bytes` is refused.
 pub(super) fn start(
     crew: &mut Crew,
-    pool: &BufferPool,
+    pools: Pools,
     width: Width,
     work: &Work,
     available_bytes: u64,
     ends: Ends,
 ) -> SummarySlot {
     let summary = SummarySlot::default();
-    let (slot, pool, work) = (Arc::clone(&summary), pool.clone(), work.clone());
+    let (slot, work) = (Arc::clone(&summary), work.clone());
     let input_bytes = ends.input_bytes.unwrap_or(0);
     let (source, output) = ends.split();
     crew.alone("mutex", move |cancel| {
@@ -47,10 +48,8 @@ pub(super) fn start(
         memory.check(input_bytes)?;
         let tasks = Tasks { width, cancel: cancel.clone() };
         match work {
-            Work::Compress { chunk_len, level } => {
-                compress(&tasks, &pool, chunk_len, level, &mut memory, source, output, &slot)
-            }
-            Work::Decompress(work) => decompress(&tasks, &pool, &work, &mut memory, source, output, &slot),
+            Work::Process(work) => process(&tasks, &pools, &work, &mut memory, source, output, &slot),
+            Work::Restore(work) => restore(&tasks, &pools, &work, &mut memory, source, output, &slot),
         }
     });
     summary
@@ -79,20 +78,19 @@ impl Memory {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of a run, each used once, in a file kept apart")]
-fn compress(
+fn process(
     tasks: &Tasks,
-    pool: &BufferPool,
-    chunk_len: usize,
-    level: Level,
+    pools: &Pools,
+    work: &Process,
     memory: &mut Memory,
     mut source: Source,
     output: Output,
     summary: &SummarySlot,
 ) -> Result<Figures, Stop> {
     let (reading_since, mut chunks) = (Instant::now(), Vec::new());
+    let chunk_len = work.compress.map_or(READ_LEN, |compress| compress.chunk_len);
     loop {
-        let mut chunk = pool.take(Compressor::frame_len_bound(chunk_len));
+        let mut chunk = pools.chunks.take(Compressor::frame_len_bound(chunk_len));
         let len = source.fill(&mut chunk.room()[..chunk_len])?;
         memory.need(len as u64)?;
         chunk.extend_len(len);
@@ -104,50 +102,130 @@ fn compress(
         }
     }
     let reading = reading_figures(reading_since);
-    let (pool, writer) = (pool.clone(), FrameWriter::new(output));
-    let step = move |chunk| compress_chunk(&mut Compressor::new(level)?, &pool, chunk);
-    let (mut figures, mut writer) = tasks.run("compress", chunks, step, writer, |writer, frame| writer.push(&frame))?;
-    let _ = summary.set(writer.finish()?);
+    let mut sealed = SealedOutput::new(output, work.seal.as_ref(), pools)?;
+    let mut figures = match work.compress {
+        Some(Compress { level, .. }) => {
+            let pool = pools.chunks.clone();
+            let step = move |chunk| compress_chunk(&mut Compressor::new(level)?, &pool, chunk);
+            let writer = (FrameWriter::default(), sealed);
+            let (figures, (mut frames, mut sealed)) =
+                tasks.run("compress", chunks, step, writer, |(frames, sealed), frame| {
+                    frames.push(&frame, &mut |bytes| sealed.write(bytes))
+                })?;
+            let _ = summary.set(frames.finish(&mut |bytes| sealed.write(bytes))?);
+            sealed.finish()?;
+            figures
+        }
+        None => {
+            let content_bytes = memory.needed_bytes;
+            chunks.iter().try_for_each(|chunk| sealed.write(chunk))?;
+            sealed.finish()?;
+            let _ = summary.set(Summary { frame_count: 0, content_bytes, table: None });
+            Figures::default()
+        }
+    };
     figures.stages.insert(0, reading);
     Ok(figures)
 }
 
-fn decompress(
+/// The ordered output, sealed on the way where that is asked for: under the lock, one segment after the other.
+struct SealedOutput {
+    output: Output,
+    seal: Option<(RunCutter, SegmentCipher)>,
+}
+
+impl SealedOutput {
+    fn new(mut output: Output, seal: Option<&Seal>, pools: &Pools) -> Result<SealedOutput, Stop> {
+        if let Some(seal) = seal {
+            output.write(&seal.prefix)?;
+        }
+        let seal = seal.map(|seal| (RunCutter::new(pools.runs.clone()), SegmentCipher::new(&seal.key)));
+        Ok(SealedOutput { output, seal })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        match &mut self.seal {
+            None => self.output.write(bytes),
+            Some((cutter, cipher)) => cutter.push(bytes, &mut |run| self.output.write(&seal_run(cipher, run))),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), Stop> {
+        if let Some((cutter, cipher)) = &mut self.seal {
+            cutter.finish(&mut |run| self.output.write(&seal_run(cipher, run)))?;
+        }
+        self.output.flush()
+    }
+}
+
+fn restore(
     tasks: &Tasks,
-    pool: &BufferPool,
-    work: &Decompress,
+    pools: &Pools,
+    work: &Restore,
     memory: &mut Memory,
     mut source: Source,
     output: Output,
     summary: &SummarySlot,
 ) -> Result<Figures, Stop> {
-    let limits = find_limits(tasks.width, work.window_log_max);
-    let mut finder = FrameFinder::new(work.start, limits, pool.clone());
-    let (reading_since, mut found, mut piece) = (Instant::now(), Vec::new(), pool.take(READ_LEN));
+    let reading_since = Instant::now();
+    let frames = match &work.content {
+        Content::Frames(frames) => frames,
+        Content::Plain(range) => {
+            let mut writer = RangeWriter::new(output, range.clone(), 0);
+            read_all(work, pools, &mut source, &mut |text| writer.push(text))?;
+            writer.finish()?;
+            let _ = summary.set(Summary { frame_count: 0, content_bytes: writer.content_bytes(), table: None });
+            return Ok(Figures { stages: vec![reading_figures(reading_since)], ..Figures::default() });
+        }
+    };
+    let limits = find_limits(tasks.width, frames.window_log_max);
+    let mut finder = FrameFinder::new(frames.start, limits, pools.chunks.clone());
+    let mut found = Vec::new();
     let mut emit = |weight, item| {
         memory.need(weight)?;
         found.push(item);
         Ok(())
     };
-    loop {
-        match source.read(&mut piece.room()[..READ_LEN])? {
-            0 => break,
-            len => finder.push(&piece.room()[..len], &mut emit)?,
-        }
-    }
+    read_all(work, pools, &mut source, &mut |text| finder.push(text, &mut emit))?;
     finder.finish(&mut emit)?;
     let reading = reading_figures(reading_since);
-    let (pool, writer) = (pool.clone(), ContentWriter::new(output, work));
+    let (pool, writer) = (pools.chunks.clone(), ContentWriter::new(output, frames));
     let step = move |found| match found {
         Found::Batch(batch) => decompress_batch(&mut Decompressor::new()?, &pool, batch),
         Found::Piece(piece) => Ok(piece),
     };
     let (mut figures, mut writer) =
         tasks.run("decompress", found, step, writer, |writer, piece| writer.push(&piece).map(drop))?;
-    writer.finish()?;
-    let _ = summary.set(writer.summary());
+    let _ = summary.set(writer.finish()?);
     figures.stages.insert(0, reading);
     Ok(figures)
+}
+
+/// Reads the input to its end; `take` gets it, opened where it is sealed.
+fn read_all(
+    work: &Restore,
+    pools: &Pools,
+    source: &mut Source,
+    take: &mut impl FnMut(&[u8]) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    let Some(key) = &work.open else {
+        let mut piece = pools.chunks.take(READ_LEN);
+        loop {
+            match source.read(&mut piece.room()[..READ_LEN])? {
+                0 => return Ok(()),
+                len => take(&piece.room()[..len])?,
+            }
+        }
+    };
+    let (mut reader, cipher) = (RunReader::new(pools.runs.clone()), SegmentCipher::new(key));
+    let mut check = RunCheck::default();
+    while let Some(sealed) = reader.read(source)? {
+        let run = open_run(&cipher, sealed);
+        check.before(&run)?;
+        run.texts().try_for_each(&mut *take)?;
+        check.behind(&run)?;
+    }
+    check.finish()
 }
 
 /// The phase in front of all tasks, as a stage of one item.

@@ -18,6 +18,8 @@ pub mod write;
 
 pub mod seal;
 
+pub mod sealed;
+
 pub mod range;
 
 pub mod stage;
@@ -50,7 +52,8 @@ use buffer::BufferPool;
 use crew::Crew;
 use ends::Ends;
 use error::Failure;
-use plan::{Engine, Plan, Work};
+use plan::{Engine, Plan, Process, Work};
+use recipes::Pools;
 use report::Report;
 use supervisor::{Supervisor, Watch};
 
@@ -62,13 +65,12 @@ pub fn run(plan: &Plan, ends: Ends, supervisor: &mut Supervisor, watch: &mut Wat
     let progress = Arc::clone(&ends.progress);
     let mut crew = Crew::new(ends.cancel.clone());
     let (width, pool) = (plan.width, pool_for(plan));
+    let pools = Pools::new(pool.clone(), width);
     let summary = match (&plan.work, plan.engine) {
-        (Work::Compress { chunk_len, level }, Engine::Channels) => {
-            recipes::compress(&mut crew, &pool, width, *chunk_len, *level, ends)
-        }
-        (Work::Decompress(work), Engine::Channels) => recipes::decompress(&mut crew, &pool, width, work, ends),
+        (Work::Process(work), Engine::Channels) => recipes::process(&mut crew, &pools, width, work, ends),
+        (Work::Restore(work), Engine::Channels) => recipes::restore(&mut crew, &pools, width, work, ends),
         (work, Engine::Mutex { available_bytes }) => {
-            legacy::start(&mut crew, &pool, width, work, available_bytes, ends)
+            legacy::start(&mut crew, pools, width, work, available_bytes, ends)
         }
     };
     let ran = supervisor.run(crew, watch)?;
@@ -78,13 +80,15 @@ pub fn run(plan: &Plan, ends: Ends, supervisor: &mut Supervisor, watch: &mut Wat
 
 /// A pool that keeps what the run has in flight when it is warm.
 fn pool_for(plan: &Plan) -> BufferPool {
-    match plan.work {
-        Work::Compress { chunk_len, .. } => {
+    match &plan.work {
+        Work::Process(Process { compress: Some(compress), .. }) => {
             let buffer_count = recipes::compress_buffer_count(plan.width);
-            BufferPool::new(buffer_count.saturating_mul(Compressor::frame_len_bound(chunk_len)), buffer_count)
+            let frame_len = Compressor::frame_len_bound(compress.chunk_len);
+            BufferPool::new(buffer_count.saturating_mul(frame_len), buffer_count)
         }
+        Work::Process(_) => BufferPool::new(0, 1),
         // A third above the window: buffers that held content once hold compressed bytes later, and count as before.
-        Work::Decompress(_) => {
+        Work::Restore(_) => {
             let budget_bytes = recipes::decompress_window_bytes(plan.width) / 3 * 4;
             BufferPool::new(budget_bytes, 2 * plan.width.token_count() + 2)
         }

@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::format::age::cut::RUN_LEN;
+use crate::format::age::stream::PayloadKey;
 use crate::format::zstd::codec::Level;
 use crate::format::zstd::seek_table::SeekTable;
 
@@ -23,9 +25,10 @@ pub struct Plan {
 impl Plan {
     /// The same plan without workers that an input of `input_bytes` has no items for. The output stays the same.
     pub fn narrowed_to(mut self, input_bytes: Option<u64>) -> Plan {
-        let item_bytes = match self.work {
-            Work::Compress { chunk_len, .. } => chunk_len as u64,
-            Work::Decompress(_) => RESTORE_BYTES_A_WORKER,
+        let item_bytes = match &self.work {
+            Work::Process(Process { compress: Some(compress), .. }) => compress.chunk_len as u64,
+            Work::Process(_) => RUN_LEN as u64,
+            Work::Restore(_) => RESTORE_BYTES_A_WORKER,
         };
         if let Some(bytes) = input_bytes {
             let items = usize::try_from(bytes.div_ceil(item_bytes)).unwrap_or(usize::MAX);
@@ -65,15 +68,55 @@ impl Engine {
 /// What is done.
 #[derive(Clone, Debug)]
 pub enum Work {
-    /// The input, chunk by chunk, into zstd frames and a seek table.
-    Compress {
-        /// Bytes of a chunk, from 64 KiB to 64 MiB.
-        chunk_len: usize,
-        /// The level of compression.
-        level: Level,
-    },
-    /// The content of zstd frames back.
-    Decompress(Decompress),
+    /// The input into zstd frames and a seek table, or as it is; then into the segments of an age payload, or not.
+    Process(Process),
+    /// The way back.
+    Restore(Restore),
+}
+
+/// Which layers are put on. At least one is.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The inner layer.
+    pub compress: Option<Compress>,
+    /// The outer one.
+    pub seal: Option<Seal>,
+}
+
+/// How the input is compressed.
+#[derive(Clone, Copy, Debug)]
+pub struct Compress {
+    /// Bytes of a chunk, from 64 KiB to 64 MiB.
+    pub chunk_len: usize,
+    /// The level of compression.
+    pub level: Level,
+}
+
+/// How what is written is encrypted.
+#[derive(Clone, Debug)]
+pub struct Seal {
+    /// The key of this payload, and of no other.
+    pub key: PayloadKey,
+    /// What stands in front of the payload: header and nonce.
+    pub prefix: Vec<u8>,
+}
+
+/// Which layers are taken off. At least one is.
+#[derive(Clone, Debug)]
+pub struct Restore {
+    /// The outer layer: the input then begins with the first segment.
+    pub open: Option<PayloadKey>,
+    /// The inner one.
+    pub content: Content,
+}
+
+/// What is inside.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// zstd frames, which are decoded.
+    Frames(Decompress),
+    /// Anything, written as it is.
+    Plain(ContentRange),
 }
 
 /// What is decoded, and how much of it is written.

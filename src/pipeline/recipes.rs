@@ -1,27 +1,39 @@
 //! The wiring of the channel engine, a function a diagram.
 //!
 //! ```text
-//! compress    read -> [compress xN] -> reorder, write, seek table
-//! decompress  read, find frames -> [decompress xN] -> reorder, check against tables, write
+//! compress         read -> [compress xN] -> reorder, write, seek table
+//! both             read -> [compress xN] -> reorder, cut into runs -> [seal xN] -> reorder, write
+//! encrypt          read, cut into runs -> [seal xN] -> reorder, write
+//! decompress       read, find frames -> [decompress xN] -> reorder, check against tables, write
+//! both, back       read runs -> [open xN] -> reorder, find frames -> [decompress xN] -> reorder, check, write
+//! decrypt          read runs -> [open xN] -> reorder, write
+//! decrypt a range  read (and open) -> [hand on] -> write
 //! ```
 //!
-//! Memory in flight. Compressing: as many buffers of a chunk as there are tokens (an item is a chunk or, later, its frame), one more
-//! at each worker while it has both, one with the writer. Decompressing: the window's bytes, a batch being gathered, a piece
-//! being written. ARCHITECTURE.md gives the formula with all its terms.
+//! The serial stage between two pools moves bytes and cuts runs, nothing else. It has let go of the first window's token when it
+//! takes one of the second, so it never holds the one while it waits for the other.
+//!
+//! Memory in flight: as many buffers of a chunk as there are tokens (an item is a chunk or its frame), one more at each worker
+//! while it has both, one at the stage behind; as many runs as there are tokens. Decompressing: the window's bytes, a batch being
+//! gathered, a piece being written. ARCHITECTURE.md gives the formula with all its terms.
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
-use crate::format::zstd::codec::{Compressor, Decompressor, Level};
+use crate::format::age::cut::RUN_LEN;
+use crate::format::age::stream::{PayloadKey, SegmentCipher};
+use crate::format::zstd::codec::{Compressor, Decompressor};
 
-use super::buffer::BufferPool;
+use super::buffer::{Buffer, BufferPool};
 use super::crew::{Crew, Names, Width};
-use super::ends::Ends;
-use super::find::{Found, FrameFinder, Limits};
-use super::plan::Decompress;
-use super::stage::Flow;
-use super::steps::{compress_chunk, decompress_batch};
+use super::ends::{Ends, Output, Source};
+use super::find::{Found, FrameFinder, Limits, Piece};
+use super::plan::{Compress, Content, ContentRange, Decompress, Process, Restore, Seal};
+use super::seal::{OpenedRun, PlainRun, RunCheck, RunCutter, RunReader, SealedRun, open_run, seal_run};
+use super::stage::{Flow, Inlet, Outlet};
+use super::steps::{CompressedChunk, compress_chunk, decompress_batch};
 use super::window::Window;
-use super::write::{ContentWriter, FrameWriter, Summary};
+use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 
 /// Bytes that a restore reads at once: they stay in a core's cache until they are gathered.
 pub(super) const READ_LEN: usize = 256 * 1024;
@@ -35,34 +47,145 @@ const WINDOW_BYTES_A_PLACE: usize = 1024 * 1024;
 /// Where the sink leaves what it has to say.
 pub(super) type SummarySlot = Arc<OnceLock<Summary>>;
 
-const COMPRESS: Names = Names { stage: "compress", before: "read>compress", behind: "compress>write", next: "write" };
+/// The buffers of a run.
+pub(super) struct Pools {
+    /// Chunks, frames, content.
+    pub chunks: BufferPool,
+    /// Runs of segments.
+    pub runs: BufferPool,
+}
 
-const DECOMPRESS: Names =
-    Names { stage: "decompress", before: "find>decompress", behind: "decompress>write", next: "write" };
+impl Pools {
+    pub(super) fn new(chunks: BufferPool, width: Width) -> Pools {
+        let run_count = width.token_count() + 2;
+        Pools { chunks, runs: BufferPool::new(run_count * RUN_LEN, run_count) }
+    }
+}
+
+/// Starts the threads of `work`.
+pub(super) fn process(crew: &mut Crew, pools: &Pools, width: Width, work: &Process, ends: Ends) -> SummarySlot {
+    let summary = SummarySlot::default();
+    let (source, output) = ends.split();
+    match (work.compress, &work.seal) {
+        (Some(compress), None) => {
+            let (chunks, frames) = compressors(crew, pools, width, compress, "write");
+            read_chunks(crew, pools, compress, source, chunks);
+            write_frames(crew, frames, output, &summary);
+        }
+        (Some(compress), Some(seal)) => {
+            let (chunks, frames) = compressors(crew, pools, width, compress, "cut");
+            let (runs, sealed) = sealers(crew, width, &seal.key);
+            read_chunks(crew, pools, compress, source, chunks);
+            cut_frames(crew, pools, frames, runs, &summary);
+            write_sealed(crew, sealed, seal, output);
+        }
+        (None, Some(seal)) => {
+            let (runs, sealed) = sealers(crew, width, &seal.key);
+            cut_input(crew, pools, source, runs, &summary);
+            write_sealed(crew, sealed, seal, output);
+        }
+        (None, None) => unreachable!("internal error: a plan without a layer"),
+    }
+    summary
+}
+
+/// Starts the threads of `work`.
+pub(super) fn restore(crew: &mut Crew, pools: &Pools, width: Width, work: &Restore, ends: Ends) -> SummarySlot {
+    let summary = SummarySlot::default();
+    let (source, output) = ends.split();
+    match (&work.open, &work.content) {
+        (None, Content::Frames(frames)) => {
+            let (found, pieces) = decompressors(crew, pools, width);
+            find_in_input(crew, pools, width, frames, source, found);
+            write_content(crew, frames, pieces, output, &summary);
+        }
+        (Some(key), Content::Frames(frames)) => {
+            let (sealed, opened) = openers(crew, width, key, "find");
+            let (found, pieces) = decompressors(crew, pools, width);
+            read_runs(crew, pools, source, sealed);
+            find_in_runs(crew, pools, width, frames, opened, found);
+            write_content(crew, frames, pieces, output, &summary);
+        }
+        (Some(key), Content::Plain(range)) => {
+            let (sealed, opened) = openers(crew, width, key, "write");
+            read_runs(crew, pools, source, sealed);
+            write_plain(crew, range, opened, output, &summary);
+        }
+        (None, Content::Plain(range)) => copy(crew, pools, width, range, source, output, &summary),
+    }
+    summary
+}
 
 /// Buffers that a compressing run has in use at most, each of a frame's length.
 pub fn compress_buffer_count(width: Width) -> usize {
     width.token_count() + width.workers.get() + 1
 }
 
-/// Starts the threads that compress `ends.input` in chunks of `chunk_len` bytes.
-pub(super) fn compress(
-    crew: &mut Crew,
-    pool: &BufferPool,
-    width: Width,
-    chunk_len: usize,
-    level: Level,
-    ends: Ends,
-) -> SummarySlot {
-    let window = Window::of_items("compress", width.token_count());
-    let worker_pool = pool.clone();
-    let (mut source, output) = ends.split();
-    let (chunks, frames) = crew.parallel(COMPRESS, width, window, move |_| {
-        let (mut compressor, pool) = (Compressor::new(level)?, worker_pool.clone());
-        Ok(move |chunk| compress_chunk(&mut compressor, &pool, chunk))
-    });
+/// What a restore may have in flight, in bytes.
+pub fn decompress_window_bytes(width: Width) -> usize {
+    width.workers.get() * WINDOW_BYTES_A_WORKER + width.channel_depth.get() * WINDOW_BYTES_A_PLACE
+}
 
-    let pool = pool.clone();
+/// What bounds the finding stage of a restore: two of the heaviest batches fit the window.
+pub(super) fn find_limits(width: Width, window_log_max: u32) -> Limits {
+    Limits { window_log_max, batch_bytes_max: decompress_window_bytes(width) as u64 / 2 }
+}
+
+fn compressors(
+    crew: &mut Crew,
+    pools: &Pools,
+    width: Width,
+    Compress { level, .. }: Compress,
+    next: &'static str,
+) -> (Outlet<Buffer>, Inlet<CompressedChunk>) {
+    let behind = if next == "cut" { "compress>cut" } else { "compress>write" };
+    let names = Names { stage: "compress", before: "read>compress", behind, next };
+    let (window, pool) = (Window::of_items("compress", width.token_count()), pools.chunks.clone());
+    crew.parallel(names, width, window, move |_| {
+        let (mut compressor, pool) = (Compressor::new(level)?, pool.clone());
+        Ok(move |chunk| compress_chunk(&mut compressor, &pool, chunk))
+    })
+}
+
+fn sealers(crew: &mut Crew, width: Width, key: &PayloadKey) -> (Outlet<PlainRun>, Inlet<Buffer>) {
+    let names = Names { stage: "seal", before: "cut>seal", behind: "seal>write", next: "write" };
+    let (window, key) = (Window::of_items("seal", width.token_count()), key.clone());
+    crew.parallel(names, width, window, move |_| {
+        let cipher = SegmentCipher::new(&key);
+        Ok(move |run| Ok(seal_run(&cipher, run)))
+    })
+}
+
+fn openers(
+    crew: &mut Crew,
+    width: Width,
+    key: &PayloadKey,
+    next: &'static str,
+) -> (Outlet<SealedRun>, Inlet<OpenedRun>) {
+    let behind = if next == "find" { "open>find" } else { "open>write" };
+    let names = Names { stage: "open", before: "read>open", behind, next };
+    let (window, key) = (Window::of_items("open", width.token_count()), key.clone());
+    crew.parallel(names, width, window, move |_| {
+        let cipher = SegmentCipher::new(&key);
+        Ok(move |run| Ok(open_run(&cipher, run)))
+    })
+}
+
+fn decompressors(crew: &mut Crew, pools: &Pools, width: Width) -> (Outlet<Found>, Inlet<Piece>) {
+    let names = Names { stage: "decompress", before: "find>decompress", behind: "decompress>write", next: "write" };
+    let window = Window::of_weight("decompress", decompress_window_bytes(width) as u64, width.token_count());
+    let pool = pools.chunks.clone();
+    crew.parallel(names, width, window, move |_| {
+        let (mut decompressor, pool) = (Decompressor::new()?, pool.clone());
+        Ok(move |found| match found {
+            Found::Batch(batch) => decompress_batch(&mut decompressor, &pool, batch),
+            Found::Piece(piece) => Ok(piece),
+        })
+    })
+}
+
+fn read_chunks(crew: &mut Crew, pools: &Pools, compress: Compress, mut source: Source, chunks: Outlet<Buffer>) {
+    let (pool, chunk_len) = (pools.chunks.clone(), compress.chunk_len);
     crew.source("read", chunks, move |chunks| {
         let is_first = chunks.next_seq() == 0;
         let slot = chunks.reserve(1)?;
@@ -76,50 +199,120 @@ pub(super) fn compress(
         slot.send(chunk)?;
         Ok(if len < chunk_len { Flow::End } else { Flow::More })
     });
+}
 
-    let mut writer = FrameWriter::new(output);
-    let (summary, slot) = summary_slot();
-    crew.sink("write", frames, move |frame| match frame {
-        Some(frame) => writer.push(&frame).map(|()| Flow::More),
-        None => {
-            let _ = slot.set(writer.finish()?);
-            Ok(Flow::End)
+fn write_frames(crew: &mut Crew, frames: Inlet<CompressedChunk>, mut output: Output, summary: &SummarySlot) {
+    let (mut writer, summary) = (FrameWriter::default(), Arc::clone(summary));
+    crew.sink("write", frames, move |frame| {
+        let put = &mut |bytes: &[u8]| output.write(bytes);
+        match frame {
+            Some(frame) => writer.push(&frame, put)?,
+            None => {
+                let _ = summary.set(writer.finish(put)?);
+                output.flush()?;
+            }
+        }
+        Ok(Flow::More)
+    });
+}
+
+fn cut_frames(
+    crew: &mut Crew,
+    pools: &Pools,
+    frames: Inlet<CompressedChunk>,
+    runs: Outlet<PlainRun>,
+    summary: &SummarySlot,
+) {
+    let (mut writer, mut cutter) = (FrameWriter::default(), RunCutter::new(pools.runs.clone()));
+    let summary = Arc::clone(summary);
+    crew.serial("cut", frames, runs, move |frame, runs| {
+        let emit = &mut |run| runs.reserve(1)?.send(run);
+        match frame {
+            Some(frame) => writer.push(&frame, &mut |bytes| cutter.push(bytes, emit)),
+            None => {
+                let _ = summary.set(writer.finish(&mut |bytes| cutter.push(bytes, emit))?);
+                cutter.finish(emit)
+            }
         }
     });
-    summary
 }
 
-/// What a restore may have in flight, in bytes.
-pub fn decompress_window_bytes(width: Width) -> usize {
-    width.workers.get() * WINDOW_BYTES_A_WORKER + width.channel_depth.get() * WINDOW_BYTES_A_PLACE
+fn cut_input(crew: &mut Crew, pools: &Pools, mut source: Source, runs: Outlet<PlainRun>, summary: &SummarySlot) {
+    let (mut cutter, mut piece) = (RunCutter::new(pools.runs.clone()), pools.chunks.take(READ_LEN));
+    let (summary, mut content_bytes) = (Arc::clone(summary), 0);
+    crew.source("cut", runs, move |runs| {
+        let len = source.read(&mut piece.room()[..READ_LEN])?;
+        let emit = &mut |run| runs.reserve(1)?.send(run);
+        if len == 0 {
+            let _ = summary.set(Summary { frame_count: 0, content_bytes, table: None });
+            cutter.finish(emit)?;
+            return Ok(Flow::End);
+        }
+        content_bytes += len as u64;
+        cutter.push(&piece.room()[..len], emit)?;
+        Ok(Flow::More)
+    });
 }
 
-/// What bounds the finding stage of a restore: two of the heaviest batches fit the window.
-pub(super) fn find_limits(width: Width, window_log_max: u32) -> Limits {
-    Limits { window_log_max, batch_bytes_max: decompress_window_bytes(width) as u64 / 2 }
+fn write_sealed(crew: &mut Crew, sealed: Inlet<Buffer>, seal: &Seal, mut output: Output) {
+    let mut prefix = Some(seal.prefix.clone());
+    crew.sink("write", sealed, move |run| {
+        if let Some(prefix) = prefix.take() {
+            output.write(&prefix)?;
+        }
+        match run {
+            Some(run) => output.write(&run)?,
+            None => output.flush()?,
+        }
+        Ok(Flow::More)
+    });
 }
 
-/// Starts the threads that decode `ends.input`.
-pub(super) fn decompress(
+/// What a range read of an age file does whose reader opens the few segments itself: read -> [hand on] -> write.
+fn copy(
     crew: &mut Crew,
-    pool: &BufferPool,
+    pools: &Pools,
+    width: Width,
+    range: &ContentRange,
+    mut source: Source,
+    output: Output,
+    summary: &SummarySlot,
+) {
+    let names = Names { stage: "hand on", before: "read>hand on", behind: "hand on>write", next: "write" };
+    let width = Width { workers: NonZeroUsize::MIN, ..width };
+    let window = Window::of_items("hand on", width.token_count());
+    let (pieces, at_write) = crew.parallel(names, width, window, |_| Ok(Ok::<Buffer, _>));
+    let (pool, summary) = (pools.runs.clone(), Arc::clone(summary));
+    crew.source("read", pieces, move |pieces| {
+        let slot = pieces.reserve(1)?;
+        let mut piece = pool.take(RUN_LEN);
+        let len = source.read(piece.room())?;
+        piece.extend_len(len);
+        if len == 0 { Ok(Flow::End) } else { slot.send(piece).map(|()| Flow::More) }
+    });
+    let mut writer = RangeWriter::new(output, range.clone(), 0);
+    crew.sink("write", at_write, move |piece| {
+        if let Some(piece) = &piece {
+            writer.push(piece)?;
+            return Ok(Flow::More);
+        }
+        writer.finish()?;
+        let _ = summary.set(Summary { frame_count: 0, content_bytes: writer.content_bytes(), table: None });
+        Ok(Flow::End)
+    });
+}
+
+fn find_in_input(
+    crew: &mut Crew,
+    pools: &Pools,
     width: Width,
     work: &Decompress,
-    ends: Ends,
-) -> SummarySlot {
-    let window = Window::of_weight("decompress", decompress_window_bytes(width) as u64, width.token_count());
-    let worker_pool = pool.clone();
-    let (mut source, output) = ends.split();
-    let (found, pieces) = crew.parallel(DECOMPRESS, width, window, move |_| {
-        let (mut decompressor, pool) = (Decompressor::new()?, worker_pool.clone());
-        Ok(move |found| match found {
-            Found::Batch(batch) => decompress_batch(&mut decompressor, &pool, batch),
-            Found::Piece(piece) => Ok(piece),
-        })
-    });
-
-    let mut finder = FrameFinder::new(work.start, find_limits(width, work.window_log_max), pool.clone());
-    let mut piece = pool.take(READ_LEN);
+    mut source: Source,
+    found: Outlet<Found>,
+) {
+    let limits = find_limits(width, work.window_log_max);
+    let mut finder = FrameFinder::new(work.start, limits, pools.chunks.clone());
+    let mut piece = pools.chunks.take(READ_LEN);
     crew.source("find", found, move |found| {
         let len = source.read(&mut piece.room()[..READ_LEN])?;
         let emit = &mut |weight, item| found.reserve(weight)?.send(item);
@@ -130,26 +323,69 @@ pub(super) fn decompress(
         finder.push(&piece.room()[..len], emit)?;
         Ok(Flow::More)
     });
+}
 
-    let mut writer = ContentWriter::new(output, work);
-    let (summary, slot) = summary_slot();
-    crew.sink("write", pieces, move |piece| {
-        let flow = match piece {
-            Some(piece) => writer.push(&piece)?,
-            None => {
-                writer.finish()?;
-                Flow::End
-            }
+fn read_runs(crew: &mut Crew, pools: &Pools, mut source: Source, sealed: Outlet<SealedRun>) {
+    let mut reader = RunReader::new(pools.runs.clone());
+    crew.source("read", sealed, move |sealed| {
+        let slot = sealed.reserve(1)?;
+        match reader.read(&mut source)? {
+            Some(run) => slot.send(run).map(|()| Flow::More),
+            None => Ok(Flow::End),
+        }
+    });
+}
+
+fn find_in_runs(
+    crew: &mut Crew,
+    pools: &Pools,
+    width: Width,
+    work: &Decompress,
+    opened: Inlet<OpenedRun>,
+    found: Outlet<Found>,
+) {
+    let limits = find_limits(width, work.window_log_max);
+    let mut finder = FrameFinder::new(work.start, limits, pools.chunks.clone());
+    let mut check = RunCheck::default();
+    crew.serial("find", opened, found, move |run, found| {
+        let emit = &mut |weight, item| found.reserve(weight)?.send(item);
+        let Some(run) = run else {
+            check.finish().and_then(|()| finder.finish(emit)).or_else(|stop| finder.give_up(stop, emit))?;
+            return Ok(());
         };
+        check.before(&run).or_else(|stop| finder.give_up(stop, emit))?;
+        run.texts().try_for_each(|text| finder.push(text, emit))?;
+        check.behind(&run).or_else(|stop| finder.give_up(stop, emit))
+    });
+}
+
+fn write_content(crew: &mut Crew, work: &Decompress, pieces: Inlet<Piece>, output: Output, summary: &SummarySlot) {
+    let (mut writer, summary) = (ContentWriter::new(output, work), Arc::clone(summary));
+    crew.sink("write", pieces, move |piece| {
+        let flow = piece.map_or(Ok(Flow::End), |piece| writer.push(&piece))?;
         if flow == Flow::End {
-            let _ = slot.set(writer.summary());
+            let _ = summary.set(writer.finish()?);
         }
         Ok(flow)
     });
-    summary
 }
 
-fn summary_slot() -> (SummarySlot, SummarySlot) {
-    let slot = SummarySlot::default();
-    (Arc::clone(&slot), slot)
+fn write_plain(crew: &mut Crew, range: &ContentRange, opened: Inlet<OpenedRun>, output: Output, summary: &SummarySlot) {
+    let (mut writer, mut check) = (RangeWriter::new(output, range.clone(), 0), RunCheck::default());
+    let summary = Arc::clone(summary);
+    crew.sink("write", opened, move |run| {
+        if let Some(run) = &run {
+            check.before(run)?;
+            run.texts().try_for_each(|text| writer.push(text))?;
+            check.behind(run)?;
+        } else {
+            check.finish()?;
+        }
+        let flow = if run.is_none() || writer.is_done() { Flow::End } else { Flow::More };
+        if flow == Flow::End {
+            writer.finish()?;
+            let _ = summary.set(Summary { frame_count: 0, content_bytes: writer.content_bytes(), table: None });
+        }
+        Ok(flow)
+    });
 }

@@ -23,47 +23,100 @@ pub struct Summary {
     pub table: Option<TableStatus>,
 }
 
-/// Writes frames, and behind the last one the seek table.
+/// Where the bytes of a layer go: to the output, or into the layer around it.
+pub type Put<'a> = dyn FnMut(&[u8]) -> Result<(), Stop> + 'a;
+
+/// Lays out frames, and behind the last one the seek table.
+#[derive(Default)]
 pub struct FrameWriter {
-    output: Output,
     table: TableBuilder,
     content_bytes: u64,
 }
 
 impl FrameWriter {
-    /// Writes to `output`.
-    pub fn new(output: Output) -> FrameWriter {
-        FrameWriter { output, table: TableBuilder::default(), content_bytes: 0 }
-    }
-
-    /// Writes the next frame.
-    pub fn push(&mut self, chunk: &CompressedChunk) -> Result<(), Stop> {
+    /// Puts the next frame.
+    pub fn push(&mut self, chunk: &CompressedChunk, put: &mut Put<'_>) -> Result<(), Stop> {
         if !self.table.push(chunk.entry) {
             return Err(ZstdError::TooManyFrames(FRAME_COUNT_MAX).into());
         }
         self.content_bytes += u64::from(chunk.entry.content_len);
-        self.output.write(&chunk.frame)
+        put(&chunk.frame)
     }
 
-    /// Writes the seek table. Call it only when the end of the input was said.
-    pub fn finish(&mut self) -> Result<Summary, Stop> {
+    /// Puts the seek table. Call it only when the end of the input was said.
+    pub fn finish(&mut self, put: &mut Put<'_>) -> Result<Summary, Stop> {
         let (header, entries, footer) = self.table.finish();
-        self.output.write(&header)?;
-        self.output.write(entries)?;
-        self.output.write(&footer)?;
-        self.output.flush()?;
+        put(&header)?;
+        put(entries)?;
+        put(&footer)?;
         let frame_count = u64::from(self.table.frame_count());
         Ok(Summary { frame_count, content_bytes: self.content_bytes, table: None })
     }
 }
 
-/// Writes content, or the range of it that is wanted.
-pub struct ContentWriter {
+/// Writes the range of a content that is wanted, as the content goes by.
+pub struct RangeWriter {
     output: Output,
     range: ContentRange,
     /// Where in the content the next byte stands.
     position: u64,
     content_bytes: u64,
+}
+
+impl RangeWriter {
+    /// Writes `range` to `output`; the first byte that goes by stands at `position`.
+    pub fn new(output: Output, range: ContentRange, position: u64) -> RangeWriter {
+        RangeWriter { output, range, position, content_bytes: 0 }
+    }
+
+    /// Takes the next bytes of content, and writes what is wanted of them.
+    pub fn push(&mut self, content: &[u8]) -> Result<(), Stop> {
+        let wanted = self.wanted(content.len());
+        if !wanted.is_empty() {
+            self.output.write(&content[wanted])?;
+        }
+        self.position += content.len() as u64;
+        self.content_bytes += content.len() as u64;
+        Ok(())
+    }
+
+    /// Whether nothing more is wanted.
+    pub fn is_done(&self) -> bool {
+        matches!(&self.range, ContentRange::Within(range) if self.position >= range.end)
+    }
+
+    /// Bytes of content that went by.
+    pub fn content_bytes(&self) -> u64 {
+        self.content_bytes
+    }
+
+    /// The content is at its end, or nothing more is wanted. Fails if it ended before the range did.
+    pub fn finish(&mut self) -> Result<(), Stop> {
+        let range_end = match self.range {
+            ContentRange::All => 0,
+            ContentRange::From(start) => start,
+            ContentRange::Within(ref range) => range.end,
+        };
+        if range_end > self.position {
+            return Err(Cause::RangePastEnd { range_end, content_bytes: self.position }.into());
+        }
+        self.output.flush()
+    }
+
+    /// Which of the next `len` bytes are wanted.
+    fn wanted(&self, len: usize) -> std::ops::Range<usize> {
+        let within = |offset: u64| usize::try_from(offset.saturating_sub(self.position)).map_or(len, |at| at.min(len));
+        match self.range {
+            ContentRange::All => 0..len,
+            ContentRange::From(start) => within(start)..len,
+            ContentRange::Within(ref range) => within(range.start)..within(range.end),
+        }
+    }
+}
+
+/// Writes the content of frames, once they are held against what is known of them.
+pub struct ContentWriter {
+    output: RangeWriter,
     frame_count: u64,
     check: Check,
 }
@@ -82,8 +135,8 @@ impl ContentWriter {
                 Check::Entries { table: Arc::clone(table), next_index: *first_index }
             }
         };
-        let (range, position) = (work.range.clone(), work.start.content_offset);
-        ContentWriter { output, range, position, content_bytes: 0, frame_count: 0, check }
+        let output = RangeWriter::new(output, work.range.clone(), work.start.content_offset);
+        ContentWriter { output, frame_count: 0, check }
     }
 
     /// Checks the frames that end with `piece`, and writes what is wanted of it. `Flow::End` when nothing more is wanted.
@@ -92,53 +145,20 @@ impl ContentWriter {
             self.check.record(record)?;
             self.frame_count += u64::from(matches!(record, Record::Frame(_)));
         }
-        let wanted = self.wanted(piece.content.len());
-        if !wanted.is_empty() {
-            self.output.write(&piece.content[wanted])?;
-        }
-        self.position += piece.content.len() as u64;
-        self.content_bytes += piece.content.len() as u64;
+        self.output.push(&piece.content)?;
         // Content may be streamed before its frame's checksum is known: go on to the end of the frame.
         let is_at_frame_edge = !piece.records.is_empty();
-        match self.range {
-            ContentRange::Within(ref range) if is_at_frame_edge && self.position >= range.end => {
-                self.output.flush()?;
-                Ok(Flow::End)
-            }
-            _ => Ok(Flow::More),
-        }
+        Ok(if is_at_frame_edge && self.output.is_done() { Flow::End } else { Flow::More })
     }
 
-    /// Says what was done; fails if the content ended before the range did.
-    pub fn finish(&mut self) -> Result<(), Stop> {
-        let range_end = match self.range {
-            ContentRange::All => 0,
-            ContentRange::From(start) => start,
-            ContentRange::Within(ref range) => range.end,
-        };
-        if range_end > self.position {
-            return Err(Cause::RangePastEnd { range_end, content_bytes: self.position }.into());
-        }
-        self.output.flush()
-    }
-
-    /// What was written and found so far.
-    pub fn summary(&self) -> Summary {
+    /// Says what was written and found; fails if the content ended before the range did.
+    pub fn finish(&mut self) -> Result<Summary, Stop> {
+        self.output.finish()?;
         let table = match &self.check {
             Check::Tables(tables) => Some(tables.finish()),
             Check::Entries { .. } => None,
         };
-        Summary { frame_count: self.frame_count, content_bytes: self.content_bytes, table }
-    }
-
-    /// Which of the next `len` bytes are wanted.
-    fn wanted(&self, len: usize) -> std::ops::Range<usize> {
-        let within = |offset: u64| usize::try_from(offset.saturating_sub(self.position)).map_or(len, |at| at.min(len));
-        match self.range {
-            ContentRange::All => 0..len,
-            ContentRange::From(start) => within(start)..len,
-            ContentRange::Within(ref range) => within(range.start)..within(range.end),
-        }
+        Ok(Summary { frame_count: self.frame_count, content_bytes: self.output.content_bytes(), table })
     }
 }
 

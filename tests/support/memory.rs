@@ -12,7 +12,7 @@ use pipeline::format::zstd::seek_table::{Entry, TableBuilder};
 use pipeline::pipeline::crew::Width;
 use pipeline::pipeline::ends::Ends;
 use pipeline::pipeline::error::Failure;
-use pipeline::pipeline::plan::{ContentRange, Decompress, Engine, Expect, Plan, Start, Work};
+use pipeline::pipeline::plan::{Content, ContentRange, Decompress, Engine, Expect, Plan, Restore, Start, Work};
 use pipeline::pipeline::report::Report;
 use pipeline::pipeline::shutdown::Cancel;
 use pipeline::pipeline::supervisor::{Supervisor, Watch};
@@ -55,7 +55,8 @@ pub fn run(
 }
 
 pub fn decompress(range: ContentRange) -> Work {
-    Work::Decompress(Decompress { window_log_max: 27, start: Start::default(), range, expect: Expect::Tables })
+    let frames = Decompress { window_log_max: 27, start: Start::default(), range, expect: Expect::Tables };
+    Work::Restore(Restore { open: None, content: Content::Frames(frames) })
 }
 
 /// Decodes all of `bytes`.

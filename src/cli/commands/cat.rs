@@ -1,12 +1,13 @@
 //! `pipeline cat`: a range of the content to stdout, by seek table where there is one.
 
+use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::{environment, require_zstd};
+use super::environment;
 use crate::cli::args::CatArgs;
 use crate::cli::input::Input;
 use crate::cli::output::{Manner, Output};
@@ -14,10 +15,12 @@ use crate::cli::problem::{self, Exit};
 use crate::cli::session::{Session, name_the_output};
 use crate::cli::sys::WakeUp;
 use crate::cli::{report, resolve};
-use crate::format::detect::DETECT_LEN;
-use crate::pipeline::error::Failure;
-use crate::pipeline::plan::{ContentRange, Decompress, Engine, Plan, Work};
+use crate::format::age::stream::PayloadKey;
+use crate::format::detect::{DETECT_LEN, Layer};
+use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::plan::{Content, ContentRange, Decompress, Engine, Expect, Plan, Restore, Start, Work};
 use crate::pipeline::range::{RangeError, RangePlan, check_headers_before, locate, read_table};
+use crate::pipeline::sealed::SealedReader;
 use crate::pipeline::shutdown::Cancel;
 
 /// Runs the command.
@@ -33,27 +36,34 @@ pub fn run(args: CatArgs) -> anyhow::Result<Exit> {
     let report_file = report::ReportFile::prepare(&args.talk, &[&input], Some(&output))?;
     let start = if input.is_seekable() { (&input.file).stream_position().with_context(what)? } else { 0 };
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
-    require_zstd(&input, &head)?;
-
-    let wake = WakeUp::new().context("cannot start")?;
-    let reader = input.reader(&wake)?;
     let behind_head = start + head.len() as u64;
+    let wake = WakeUp::new().context("cannot start")?;
+    let layers =
+        super::open_layers(&mut session, head.clone(), input.reader(&wake)?, &args.identities).with_context(what)?;
     let is_whole_file = input.is_seekable() && start == 0;
-    let by_table = match is_whole_file {
-        true => plan_by_table(&mut session, &input, &args, window_log_max, behind_head).with_context(what)?,
-        false => None,
-    };
-    let (reader, work): (Box<dyn Read + Send>, Decompress) = match by_table {
-        Some(RangePlan { file_range, work }) => {
-            (&input.file).seek(SeekFrom::Start(file_range.start)).with_context(what)?;
-            (Box::new(reader.take(file_range.end - file_range.start)), work)
+    let (reader, work): (Box<dyn Read + Send>, Restore) = match &layers.open {
+        Some(key) if is_whole_file && !layers.is_armored => {
+            let sealed = seek_sealed(&mut session, &input, layers.payload_offset, key).with_context(what)?;
+            plan_sealed(&mut session, sealed, &layers, &args, window_log_max).with_context(what)?
         }
-        None => {
-            let work = Decompress { range: args.range.clone(), ..super::restore::everything(window_log_max) };
-            (Box::new(Cursor::new(head).chain(reader)), work)
+        None if is_whole_file => match plan_by_table(&mut session, &input, &args, window_log_max).with_context(what)? {
+            Some(RangePlan { file_range, work }) => {
+                (&input.file).seek(SeekFrom::Start(file_range.start)).with_context(what)?;
+                let reader = input.reader(&wake)?.take(file_range.end - file_range.start);
+                (Box::new(reader), Restore { open: None, content: Content::Frames(work) })
+            }
+            None => {
+                (&input.file).seek(SeekFrom::Start(behind_head)).with_context(what)?;
+                let work = super::restore_work(&layers, args.range.clone(), window_log_max, true);
+                (Box::new(Cursor::new(head).chain(input.reader(&wake)?)), work)
+            }
+        },
+        _ => {
+            let work = super::restore_work(&layers, args.range.clone(), window_log_max, true);
+            (layers.reader, work)
         }
     };
-    let plan = Plan { width, engine: Engine::Channels, work: Work::Decompress(work) };
+    let plan = Plan { width, engine: Engine::Channels, work: Work::Restore(work) };
     let writer = output.writer(&wake)?;
     let report = session
         .run(&plan, reader, None, writer, &wake)
@@ -64,13 +74,11 @@ pub fn run(args: CatArgs) -> anyhow::Result<Exit> {
 }
 
 /// What the seek table says of the range; `None` where there is no table that can be used, and a warning that says so.
-/// The file is then left where the head ended.
 fn plan_by_table(
     session: &mut Session,
     input: &Input,
     args: &CatArgs,
     window_log_max: u32,
-    behind_head: u64,
 ) -> anyhow::Result<Option<RangePlan>> {
     let (mut file, range) = (input.file.try_clone().context("cannot read")?, args.range.clone());
     let planned = session.task("locate", Cancel::default(), move |cancel| {
@@ -91,11 +99,87 @@ fn plan_by_table(
                 if args.range != ContentRange::All && !args.talk.quiet {
                     problem::warn(&format!("{}: {error}: decoding from the start to find the range", input.name));
                 }
-                (&input.file).seek(SeekFrom::Start(behind_head)).context("cannot read")?;
                 Ok(None)
             }
             RangeError::Damaged(error) => Err(Failure { stage: "locate", seq: None, cause: error.into() }.into()),
             RangeError::Io(error) => Err(error).context("cannot read"),
         },
+    }
+}
+
+/// The payload of an age file, its final segment authenticated, so that it can be read from any place.
+fn seek_sealed(
+    session: &mut Session,
+    input: &Input,
+    payload_offset: u64,
+    key: &PayloadKey,
+) -> anyhow::Result<SealedReader<File>> {
+    let (file, key) = (input.file.try_clone().context("cannot read")?, key.clone());
+    let (give, take) = std::sync::mpsc::sync_channel(1);
+    let opened = session.task("locate", Cancel::default(), move |_| {
+        let _ = give.send(SealedReader::new(file, payload_offset, &key)?);
+        Ok(())
+    });
+    opened.map_err(damage_of)?;
+    take.recv().context("cannot read")
+}
+
+/// The part of the payload that holds the range: by the seek table, which is authentic in here; all of it where there is none.
+fn plan_sealed(
+    session: &mut Session,
+    mut sealed: SealedReader<File>,
+    layers: &super::Layers,
+    args: &CatArgs,
+    window_log_max: u32,
+) -> anyhow::Result<(Box<dyn Read + Send>, Restore)> {
+    if layers.inner != Layer::Zstd {
+        let (start, range) = match &args.range {
+            ContentRange::All => (0, ContentRange::All),
+            ContentRange::From(start) => (*start, ContentRange::All),
+            ContentRange::Within(range) => (range.start, ContentRange::Within(0..range.end - range.start)),
+        };
+        let content_bytes = sealed.content_bytes();
+        let range_end = if let ContentRange::Within(range) = &args.range { range.end } else { start };
+        if range_end > content_bytes {
+            let cause = Cause::RangePastEnd { range_end, content_bytes };
+            return Err(Failure { stage: "locate", seq: None, cause }.into());
+        }
+        sealed.seek(SeekFrom::Start(start)).context("cannot read")?;
+        let wanted_bytes = if let ContentRange::Within(range) = &range { range.end } else { content_bytes - start };
+        return Ok((Box::new(sealed.take(wanted_bytes)), Restore { open: None, content: Content::Plain(range) }));
+    }
+    let range = args.range.clone();
+    let (give, take) = std::sync::mpsc::sync_channel(1);
+    let planned = session.task("locate", Cancel::default(), move |_| {
+        let planned = match read_table(&mut sealed) {
+            Ok(table) => Some(locate(&Arc::new(table), &range, window_log_max)),
+            Err(RangeError::NoTable(_)) => None,
+            Err(RangeError::Damaged(error)) => return Err(error.into()),
+            Err(RangeError::Io(error)) => return Err(error.into()),
+        };
+        let _ = give.send((sealed, planned));
+        Ok(())
+    });
+    planned.map_err(damage_of)?;
+    let (mut sealed, planned) = take.recv().context("cannot read")?;
+    let (file_range, work) = match planned {
+        Some(Ok(RangePlan { file_range, work })) => (file_range, work),
+        Some(Err(cause)) => return Err(Failure { stage: "locate", seq: None, cause }.into()),
+        None => {
+            let range = args.range.clone();
+            let work = Decompress { window_log_max, start: Start::default(), range, expect: Expect::Tables };
+            (0..sealed.content_bytes(), work)
+        }
+    };
+    sealed.seek(SeekFrom::Start(file_range.start)).context("cannot read")?;
+    let reader = sealed.take(file_range.end - file_range.start);
+    Ok((Box::new(reader), Restore { open: None, content: Content::Frames(work) }))
+}
+
+/// Damage of the age layer that came as an I/O error, told as what it is.
+fn damage_of(failure: Failure) -> Failure {
+    match failure.into_task_error::<std::io::Error>() {
+        Ok(error) => Failure { stage: "locate", seq: None, cause: Cause::of_read(error) },
+        Err(failure) => failure,
     }
 }

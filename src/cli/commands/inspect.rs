@@ -1,20 +1,28 @@
-//! `pipeline inspect`: what a file holds, told from headers and the seek table, without decoding anything.
+//! `pipeline inspect`: what a file holds, told from headers and the seek table, without decoding a frame.
 
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 
 use anyhow::Context;
 use serde::Serialize;
 
-use super::require_zstd;
 use crate::cli::args::InspectArgs;
 use crate::cli::input::Input;
+use crate::cli::keys;
+use crate::cli::peel::{PeelError, read_header};
 use crate::cli::problem::{self, Exit};
 use crate::cli::report::bytes;
+use crate::cli::session::Session;
 use crate::cli::sys::WakeUp;
-use crate::format::detect::DETECT_LEN;
+use crate::format::age::AgeError;
+use crate::format::age::header::NONCE_LEN;
+use crate::format::age::stream::{SEALED_LEN, TAG_LEN};
+use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::format::zstd::scan::{Edge, Frame, FrameScanner};
-use crate::pipeline::error::Failure;
+use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::range::{RangeError, check_headers_before, read_table};
+use crate::pipeline::sealed::OpeningReader;
+use crate::pipeline::shutdown::Cancel;
 
 /// What is read at once while walking headers. Small, since most of what follows a header is passed over.
 const WALK_READ_LEN: usize = 16 * 1024;
@@ -24,6 +32,8 @@ const WALK_READ_LEN: usize = 16 * 1024;
 struct Inspection {
     /// From the outside in.
     layers: Vec<&'static str>,
+    /// The age layer, where there is one.
+    age: Option<AgeLayer>,
     file_bytes: u64,
     frame_count: u64,
     skippable_frame_count: u64,
@@ -44,32 +54,123 @@ struct Inspection {
     seek_table_problem: Option<String>,
 }
 
+/// What an age layer tells of itself.
+#[derive(Debug, Serialize)]
+struct AgeLayer {
+    /// The types of its stanzas, in order.
+    stanzas: Vec<String>,
+    is_armored: bool,
+    header_bytes: u64,
+    segment_count: u64,
+    /// Plaintext in the segments.
+    payload_bytes: u64,
+    /// Every segment was opened with a key and is authentic.
+    is_authenticated: bool,
+}
+
 /// Runs the command.
 pub fn run(args: InspectArgs) -> anyhow::Result<Exit> {
+    let mut session = Session::start_quiet()?;
     let input = Input::open(&args.input)?;
     let what = || format!("inspect {}", input.name);
-    let at_start = input.is_seekable() && (&input.file).stream_position().with_context(what)? == 0;
-    let mut reader = input.reader(&WakeUp::new().context("cannot start")?)?;
-    let mut head = Vec::with_capacity(DETECT_LEN);
-    reader.by_ref().take(DETECT_LEN as u64).read_to_end(&mut head).with_context(what)?;
-    require_zstd(&input, &head)?;
-
-    let mut walk = Walk { scanner: FrameScanner::new(u64::MAX), found: Inspection::default() };
-    if at_start {
-        let mut reader = BufReader::with_capacity(WALK_READ_LEN, &input.file);
-        walk.found.seek_table_problem = judge_table(&mut reader).with_context(what)?;
-        walk.passing_over(&mut reader).with_context(what)?;
+    let is_at_start = input.is_seekable() && (&input.file).stream_position().with_context(what)? == 0;
+    let head = session.head(&input, DETECT_LEN).with_context(what)?;
+    let reader = input.reader(&WakeUp::new().context("cannot start")?)?;
+    let layer = detect(&head);
+    let has_key =
+        !args.identities.identity.is_empty() || keys::given_passphrase(&args.identities.passphrases)?.is_some();
+    let found = if matches!(layer, Layer::Age | Layer::AgeArmor) && !has_key {
+        let reader = Box::new(Cursor::new(head).chain(reader));
+        in_task(&mut session, move || inspect_header(reader, layer))
     } else {
-        walk.found.seek_table_problem = Some("not looked for: this input can only be read once".to_owned());
-        walk.reading(std::io::Cursor::new(head).chain(reader)).with_context(what)?;
-    }
-    let found = walk.finish().with_context(what)?;
+        let layers = super::open_layers(&mut session, head, reader, &args.identities).with_context(what)?;
+        let file = input.file.try_clone().with_context(what)?;
+        in_task(&mut session, move || inspect_layers(layers, &file, is_at_start))
+    };
+    let found = found.with_context(what)?;
     let text = match args.json {
         true => serde_json::to_string_pretty(&found).context("cannot write JSON")? + "\n",
         false => text(&input.name, &found),
     };
     problem::print(&text)?;
     Ok(Exit::Done)
+}
+
+/// Runs `inspect` where signals end it.
+fn in_task(
+    session: &mut Session,
+    inspect: impl FnOnce() -> anyhow::Result<Inspection> + Send + 'static,
+) -> anyhow::Result<Inspection> {
+    session.task("inspect", Cancel::default(), move |_| Ok(inspect()))?
+}
+
+/// What can be told of an age file without a key.
+fn inspect_header(reader: Box<dyn Read + Send>, layer: Layer) -> anyhow::Result<Inspection> {
+    let (header, mut rest) = read_header(reader, layer).map_err(failure_of)?;
+    let payload_bytes = io::copy(&mut rest, &mut io::sink()).map_err(|error| failure_of(error.into()))?;
+    let sealed_bytes = payload_bytes.checked_sub(NONCE_LEN as u64);
+    let missing = AgeError::Header("the payload nonce is missing or cut short");
+    let sealed_bytes = sealed_bytes.ok_or_else(|| failure_of(missing.into()))?;
+    let segment_count = sealed_bytes.div_ceil(SEALED_LEN as u64);
+    let age = AgeLayer {
+        stanzas: header.stanzas.iter().map(|stanza| stanza.tag.clone()).collect(),
+        is_armored: layer == Layer::AgeArmor,
+        header_bytes: header.len as u64,
+        segment_count,
+        payload_bytes: sealed_bytes.saturating_sub(segment_count * TAG_LEN as u64),
+        is_authenticated: false,
+    };
+    let file_bytes = header.len as u64 + payload_bytes;
+    let seek_table_problem = Some("not looked for: it is encrypted".to_owned());
+    Ok(Inspection { layers: vec!["age"], age: Some(age), file_bytes, seek_table_problem, ..Inspection::default() })
+}
+
+/// What can be told of a file whose age layer, if it has one, is opened. Every segment is authenticated on the way.
+fn inspect_layers(layers: super::Layers, mut file: &File, is_at_start: bool) -> anyhow::Result<Inspection> {
+    let mut walk = Walk { scanner: FrameScanner::new(u64::MAX), found: Inspection::default() };
+    let super::Layers { reader, open, payload_offset, stanzas, is_armored, inner } = layers;
+    let Some(key) = open else {
+        if is_at_start {
+            let mut reader = BufReader::with_capacity(WALK_READ_LEN, &mut file);
+            walk.found.seek_table_problem = judge_table(&mut reader)?;
+            walk.passing_over(&mut reader)?;
+        } else {
+            walk.found.seek_table_problem = Some("not looked for: this input can only be read once".to_owned());
+            walk.reading(reader)?;
+        }
+        return walk.finish();
+    };
+    let mut opened = OpeningReader::new(reader, &key);
+    let (mut found, payload_bytes) = match inner {
+        Layer::Zstd => {
+            walk.found.seek_table_problem = Some("not looked for: the payload is read once".to_owned());
+            walk.reading(&mut opened)?;
+            let bytes = walk.scanner.offset();
+            (walk.finish()?, bytes)
+        }
+        _ => {
+            let bytes = io::copy(&mut opened, &mut io::sink()).map_err(|error| failure_of(error.into()))?;
+            (Inspection { content_bytes: Some(bytes), ..Inspection::default() }, bytes)
+        }
+    };
+    let segment_count = opened.opened_count();
+    let sealed_bytes = payload_bytes + segment_count * TAG_LEN as u64;
+    found.layers.insert(0, "age");
+    found.file_bytes = payload_offset + sealed_bytes;
+    found.ratio = found.content_bytes.map(|bytes| bytes as f64 / found.file_bytes as f64);
+    let header_bytes = payload_offset - NONCE_LEN as u64;
+    let is_authenticated = true;
+    found.age = Some(AgeLayer { stanzas, is_armored, header_bytes, segment_count, payload_bytes, is_authenticated });
+    Ok(found)
+}
+
+/// Damage as the failure that it is, so that it has its exit code.
+fn failure_of(error: PeelError) -> Failure {
+    let cause = match error {
+        PeelError::Age(error) => Cause::Age(error),
+        PeelError::Io(error) => Cause::of_read(error),
+    };
+    Failure { stage: "inspect", seq: None, cause }
 }
 
 /// Why a range read could not use the seek table; `None` where it could.
@@ -121,7 +222,7 @@ impl Walk {
                 Ok(0) => return Ok(()),
                 Ok(len) => self.take(&piece[..len])?,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(failure_of(error.into()).into()),
             }
         }
     }
@@ -168,17 +269,23 @@ impl Walk {
 }
 
 fn text(name: &str, found: &Inspection) -> String {
-    let unknown = || "unknown (frames do not declare it)".to_owned();
-    let lines = [
-        ("file", format!("{name}, {}", bytes(found.file_bytes))),
-        ("layers", found.layers.join(", then ")),
-        ("frames", format!("{} ({} with a checksum)", found.frame_count, found.checksummed_frame_count)),
-        ("skippable", found.skippable_frame_count.to_string()),
-        ("content", found.content_bytes.map_or_else(unknown, bytes)),
-        ("ratio", found.ratio.map_or_else(unknown, |ratio| format!("{ratio:.3}"))),
-        ("largest", found.frame_content_bytes_max.map_or_else(unknown, bytes)),
-        ("window", bytes(found.window_bytes_max)),
-        ("seek table", found.seek_table_problem.clone().unwrap_or("fits the frames".to_owned())),
-    ];
-    lines.map(|(key, value)| format!("{key:<11} {value}\n")).concat()
+    let unknown = || "unknown".to_owned();
+    let mut lines =
+        vec![("file", format!("{name}, {}", bytes(found.file_bytes))), ("layers", found.layers.join(", then "))];
+    if let Some(age) = &found.age {
+        let authenticated = if age.is_authenticated { "all authentic" } else { "not opened: no key was given" };
+        lines.push(("recipients", age.stanzas.join(", ")));
+        lines.push(("segments", format!("{} ({authenticated})", age.segment_count)));
+        lines.push(("payload", bytes(age.payload_bytes)));
+    }
+    if found.layers.contains(&"zstd") {
+        lines.push(("frames", format!("{} ({} with a checksum)", found.frame_count, found.checksummed_frame_count)));
+        lines.push(("skippable", found.skippable_frame_count.to_string()));
+        lines.push(("content", found.content_bytes.map_or_else(unknown, bytes)));
+        lines.push(("ratio", found.ratio.map_or_else(unknown, |ratio| format!("{ratio:.3}"))));
+        lines.push(("largest", found.frame_content_bytes_max.map_or_else(unknown, bytes)));
+        lines.push(("window", bytes(found.window_bytes_max)));
+        lines.push(("seek table", found.seek_table_problem.clone().unwrap_or("fits the frames".to_owned())));
+    }
+    lines.iter().map(|(key, value)| format!("{key:<11} {value}\n")).collect()
 }

@@ -1,10 +1,10 @@
-//! `pipeline restore`: the way back, from any zstd file.
+//! `pipeline restore`: the way back, from any zstd or age file.
 
-use std::io::{Cursor, Read};
+use std::ffi::OsStr;
 
 use anyhow::Context;
 
-use super::{environment, require_zstd};
+use super::environment;
 use crate::cli::args::RestoreArgs;
 use crate::cli::input::Input;
 use crate::cli::output::{Manner, Output};
@@ -14,33 +14,42 @@ use crate::cli::sys::WakeUp;
 use crate::cli::{report, resolve};
 use crate::format::detect::DETECT_LEN;
 use crate::format::zstd::seek_table::{TableError, TableStatus};
-use crate::pipeline::plan::{ContentRange, Decompress, Expect, Plan, Start, Work};
+use crate::pipeline::plan::{ContentRange, Plan, Work};
 
 /// Runs the command.
 pub fn run(args: RestoreArgs) -> anyhow::Result<Exit> {
-    let names = resolve::names(&args.files, resolve::restored_name)?;
+    let decompress = !args.no_decompress;
+    let names = resolve::names(&args.files, |name: &OsStr| resolve::restored_name(name, decompress))?;
     let width = resolve::width(&args.width, &environment())?;
-    let work = everything(resolve::window_log_max(&args.limits)?);
-    let plan = Plan { width, engine: resolve::engine(args.engine), work: Work::Decompress(work) };
+    let window_log_max = resolve::window_log_max(&args.limits)?;
 
     let mut session = Session::start(&args.talk)?;
     let input = Input::open(&names.input)?;
     let what = || format!("restore {}", input.name);
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
-    require_zstd(&input, &head)?;
+    let wake = WakeUp::new().context("cannot start")?;
+    let layers = super::open_layers(&mut session, head, input.reader(&wake)?, &args.identities).with_context(what)?;
+    if args.no_decompress && layers.open.is_none() {
+        return Err(
+            Problem::usage(format!("--no-decompress takes off an age layer, and {} has none", input.name)).into()
+        );
+    }
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = Output::prepare(&names.output, &[&input], manner)?;
     let report_file = super::prepare(&args.files, &args.talk, &names, &input, &output)?;
 
-    let wake = WakeUp::new().context("cannot start")?;
-    let reader = Box::new(Cursor::new(head).chain(input.reader(&wake)?));
-    let writer = output.writer(&wake)?;
+    let work = super::restore_work(&layers, ContentRange::All, window_log_max, decompress);
+    let is_bare = layers.open.is_none();
+    let plan = Plan { width, engine: resolve::engine(args.engine), work: Work::Restore(work) };
     let plan = plan.narrowed_to(input.bytes());
+    let writer = output.writer(&wake)?;
     let report = session
-        .run(&plan, reader, input.bytes(), writer, &wake)
+        .run(&plan, layers.reader, input.bytes(), writer, &wake)
         .map_err(|failure| name_the_output(failure, &output))
         .with_context(what)?;
-    let is_table_valid = judge_table(&input.name, report.summary.table.as_ref(), args.require_table, args.talk.quiet)?;
+    // Inside age the final segment protects: what lacks a table there was written without one.
+    let table = report.summary.table.as_ref().filter(|_| is_bare);
+    let is_table_valid = judge_table(&input.name, table, args.require_table, args.talk.quiet)?;
     super::finish(&mut session, &input, output)?;
     let exit = super::tell(&report, report::Verb::Restored, report_file, &args.talk, &input);
     if args.files.rm && !is_table_valid {
@@ -49,11 +58,6 @@ pub fn run(args: RestoreArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Warned);
     }
     super::delete_if_asked(&args.files, &input, &names, exit)
-}
-
-/// All of a stream, held against the tables in it.
-pub(super) fn everything(window_log_max: u32) -> Decompress {
-    Decompress { window_log_max, start: Start::default(), range: ContentRange::All, expect: Expect::Tables }
 }
 
 /// A cut at a frame edge is a valid zstd file; only a seek table shows it. Gives whether there is one that does.

@@ -1,12 +1,11 @@
 //! `pipeline verify`: decodes everything, writes nothing, and holds it against the original if asked.
 
-use std::io::{self, Cursor, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use anyhow::Context;
 
-use super::restore::everything;
-use super::{environment, require_zstd};
+use super::environment;
 use crate::cli::args::VerifyArgs;
 use crate::cli::input::Input;
 use crate::cli::problem::{Exit, Problem};
@@ -16,13 +15,12 @@ use crate::cli::{report, resolve};
 use crate::format::detect::DETECT_LEN;
 use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::error::{Cause, Failure};
-use crate::pipeline::plan::{Engine, Plan, Work};
+use crate::pipeline::plan::{ContentRange, Engine, Plan, Work};
 
 /// Runs the command.
 pub fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
     let width = resolve::width(&args.width, &environment())?;
-    let work = everything(resolve::window_log_max(&args.limits)?);
-    let plan = Plan { width, engine: Engine::Channels, work: Work::Decompress(work) };
+    let window_log_max = resolve::window_log_max(&args.limits)?;
 
     let stdin = Path::new("-");
     if args.input == stdin && args.against.as_deref() == Some(stdin) {
@@ -32,8 +30,8 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
     let input = Input::open(&args.input)?;
     let what = || format!("verify {}", input.name);
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
-    require_zstd(&input, &head)?;
     let wake = WakeUp::new().context("cannot start")?;
+    let layers = super::open_layers(&mut session, head, input.reader(&wake)?, &args.identities).with_context(what)?;
     let original = args.against.as_deref().map(Input::open).transpose()?;
     let inputs: Vec<&Input> = [&input].into_iter().chain(&original).collect();
     let report_file = report::ReportFile::prepare(&args.talk, &inputs, None)?;
@@ -41,13 +39,15 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
         Some(original) => Box::new(Comparer { original: original.reader(&wake)?, position: 0, bytes: Vec::new() }),
         None => Box::new(io::sink()),
     };
-    let reader = Box::new(Cursor::new(head).chain(input.reader(&wake)?));
-    let plan = plan.narrowed_to(input.bytes());
+    let work = super::restore_work(&layers, ContentRange::All, window_log_max, true);
+    let is_bare = layers.open.is_none();
+    let plan = Plan { width, engine: Engine::Channels, work: Work::Restore(work) }.narrowed_to(input.bytes());
     let report = session
-        .run(&plan, reader, input.bytes(), writer, &wake)
+        .run(&plan, layers.reader, input.bytes(), writer, &wake)
         .map_err(|failure| name_the_original(failure, original.as_ref()))
         .with_context(what)?;
-    if let (Some(TableStatus::Unusable(error)), false) = (&report.summary.table, args.foreign) {
+    let table = report.summary.table.as_ref().filter(|_| is_bare && !args.foreign);
+    if let Some(TableStatus::Unusable(error)) = table {
         let message = format!("verify {}: {error}, so frames that are missing would not be noticed", input.name);
         return Err(Problem::damaged(message).hint("--foreign accepts a file without a valid seek table").into());
     }

@@ -25,6 +25,12 @@ impl PayloadKey {
     }
 }
 
+impl std::fmt::Debug for PayloadKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PayloadKey")
+    }
+}
+
 /// Whether a segment is the final one of its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {

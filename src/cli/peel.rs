@@ -1,0 +1,177 @@
+//! Takes the age header off an input: armor, stanzas, file key. What is left is the payload, and what is inside it.
+
+use std::io::{self, Cursor, Read};
+
+use zeroize::Zeroizing;
+
+use super::keys::Prompter;
+use crate::format::age::AgeError;
+use crate::format::age::armor::Dearmorer;
+use crate::format::age::header::{Header, NONCE_LEN, Parsed, payload_key};
+use crate::format::age::keys::{self, Identity};
+use crate::format::age::stream::{PayloadKey, Place, SEALED_LEN, SegmentCipher, TAG_LEN};
+use crate::format::detect::{Layer, detect};
+
+/// The default of `--max-work-factor`: a gibibyte, and a few seconds.
+pub const WORK_FACTOR_MAX: u8 = 20;
+
+/// What is read at once while looking for the end of a header.
+const READ_LEN: usize = 4096;
+
+/// An input behind its age header.
+pub struct Peeled {
+    /// From the first segment of the payload on.
+    pub payload: Box<dyn Read + Send>,
+    /// Its key.
+    pub key: PayloadKey,
+    /// Where the payload begins in the binary file, in bytes.
+    pub payload_offset: u64,
+    /// The types of its stanzas.
+    pub stanzas: Vec<String>,
+    /// What the plaintext begins with.
+    pub inner: Layer,
+}
+
+/// Why a header could not be taken off.
+#[derive(Debug, thiserror::Error)]
+pub enum PeelError {
+    /// The file is damaged, or nobody here can open it.
+    #[error(transparent)]
+    Age(#[from] AgeError),
+    /// It could not be read.
+    #[error("cannot read: {0}")]
+    Io(io::Error),
+}
+
+impl From<io::Error> for PeelError {
+    fn from(error: io::Error) -> PeelError {
+        match error.downcast::<AgeError>() {
+            Ok(age) => PeelError::Age(age),
+            Err(error) => PeelError::Io(error),
+        }
+    }
+}
+
+/// Reads the header of `input`, an age file, in armor if `layer` says so.
+pub fn read_header(input: Box<dyn Read + Send>, layer: Layer) -> Result<(Header, Box<dyn Read + Send>), PeelError> {
+    let mut input: Box<dyn Read + Send> = match layer {
+        Layer::AgeArmor => Box::new(DearmorReader::new(input)),
+        _ => input,
+    };
+    let mut bytes = Vec::new();
+    loop {
+        let read_len = input.by_ref().take(READ_LEN as u64).read_to_end(&mut bytes)?;
+        match Header::parse(&bytes)? {
+            Parsed::Whole(header) => {
+                let rest = bytes.split_off(header.len);
+                return Ok((header, Box::new(Cursor::new(rest).chain(input))));
+            }
+            Parsed::Part if read_len == 0 => return Err(AgeError::Header("it is cut short").into()),
+            Parsed::Part => {}
+        }
+    }
+}
+
+/// Opens `input`, an age file, with one of `identities`, and looks at what is inside.
+pub fn peel(
+    input: Box<dyn Read + Send>,
+    layer: Layer,
+    identities: impl FnOnce(&Header) -> Result<Vec<Identity>, PeelError>,
+    prompter: &Prompter,
+    work_factor_max: u8,
+) -> Result<Peeled, PeelError> {
+    let (header, mut rest) = read_header(input, layer)?;
+    let file_key = keys::unwrap(&header, &identities(&header)?, prompter, work_factor_max)?;
+    let mut nonce = [0; NONCE_LEN];
+    rest.read_exact(&mut nonce).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => PeelError::Age(AgeError::Header("the payload nonce is missing or cut short")),
+        _ => error.into(),
+    })?;
+    let key = payload_key(&file_key, &nonce);
+    let mut first = Vec::with_capacity(SEALED_LEN);
+    // What is wrong with the armor behind the header shows when the payload is read.
+    let first_read = rest.by_ref().take(SEALED_LEN as u64).read_to_end(&mut first);
+    let mut opened = first.clone();
+    let inner = match SegmentCipher::new(&key).open(0, &mut opened) {
+        Some(Place::Inner | Place::Final) => detect(&opened[..opened.len() - TAG_LEN]),
+        None => Layer::Other,
+    };
+    let first = Cursor::new(first);
+    let payload: Box<dyn Read + Send> = match first_read {
+        Ok(_) => Box::new(first.chain(rest)),
+        Err(error) => Box::new(first.chain(FailingReader(Some(error)))),
+    };
+    let stanzas = header.stanzas.iter().map(|stanza| stanza.tag.clone()).collect();
+    Ok(Peeled { payload, key, payload_offset: (header.len + NONCE_LEN) as u64, stanzas, inner })
+}
+
+/// Opens an age file that is in memory, such as an encrypted identity file.
+pub fn open_all(bytes: &[u8], identities: &[Identity], prompter: &Prompter) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let input = Box::new(Cursor::new(bytes.to_vec()));
+    let (header, mut rest) = read_header(input, detect(bytes))?;
+    let file_key = keys::unwrap(&header, identities, prompter, WORK_FACTOR_MAX)?;
+    let mut nonce = [0; NONCE_LEN];
+    rest.read_exact(&mut nonce)?;
+    let cipher = SegmentCipher::new(&payload_key(&file_key, &nonce));
+    let (mut sealed, mut text) = (Zeroizing::new(Vec::new()), Zeroizing::new(Vec::new()));
+    rest.read_to_end(&mut sealed)?;
+    let count = sealed.len().div_ceil(SEALED_LEN);
+    for (index, segment) in sealed.chunks_mut(SEALED_LEN).enumerate() {
+        let place = if index + 1 == count { Place::Final } else { Place::Inner };
+        let opened = cipher.open(index as u64, segment);
+        anyhow::ensure!(opened == Some(place), "segment {index} is not authentic");
+        text.extend_from_slice(&segment[..segment.len() - TAG_LEN]);
+    }
+    anyhow::ensure!(count > 0, "the payload is missing");
+    Ok(text)
+}
+
+/// Hands on an error that was met while looking ahead.
+struct FailingReader(Option<io::Error>);
+
+impl Read for FailingReader {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
+    }
+}
+
+/// Reads armor as the bytes it holds.
+pub struct DearmorReader<R> {
+    input: R,
+    dearmorer: Dearmorer,
+    text: Vec<u8>,
+    bytes: Vec<u8>,
+    taken_len: usize,
+    is_ended: bool,
+}
+
+impl<R: Read> DearmorReader<R> {
+    /// Errors in the armor are io errors that hold an [`AgeError`].
+    pub fn new(input: R) -> DearmorReader<R> {
+        let text = vec![0; 16 * READ_LEN];
+        DearmorReader { input, dearmorer: Dearmorer::default(), text, bytes: Vec::new(), taken_len: 0, is_ended: false }
+    }
+}
+
+impl<R: Read> Read for DearmorReader<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let invalid = |error: AgeError| io::Error::new(io::ErrorKind::InvalidData, error);
+        while self.taken_len == self.bytes.len() && !self.is_ended {
+            self.bytes.clear();
+            self.taken_len = 0;
+            let len = self.input.read(&mut self.text)?;
+            match len {
+                0 => {
+                    self.is_ended = true;
+                    self.dearmorer.finish(&mut self.bytes).map_err(invalid)?;
+                }
+                len => self.dearmorer.push(&self.text[..len], &mut self.bytes).map_err(invalid)?,
+            }
+        }
+        let rest = &self.bytes[self.taken_len..];
+        let len = rest.len().min(bytes.len());
+        bytes[..len].copy_from_slice(&rest[..len]);
+        self.taken_len += len;
+        Ok(len)
+    }
+}

@@ -1,0 +1,62 @@
+//! Puts the age header on an output: a new file key, wrapped for every recipient, and a new payload key.
+
+use std::io::{self, Write};
+
+use age_core::format::FileKey;
+
+use super::keys::Prompter;
+use super::problem::Problem;
+use super::sys;
+use crate::format::age::armor::Armorer;
+use crate::format::age::header::{self, NONCE_LEN, payload_key};
+use crate::format::age::keys::{self, KeyError, Recipient};
+use crate::pipeline::plan::Seal;
+
+/// A header for `recipients` and the key of the payload behind it. Both are new with every call.
+pub fn seal_for(recipients: &[Recipient], prompter: &Prompter) -> anyhow::Result<Seal> {
+    sys::forbid_core_dumps()?;
+    let file_key = FileKey::try_init_with_mut(|key| sys::fill_random(key))?;
+    let stanzas = keys::wrap(&file_key, recipients, prompter).map_err(|error| match error {
+        KeyError::MixedRecipients | KeyError::NoRecipient => Problem::usage(error.to_string()),
+        error => Problem::failed(error.to_string()),
+    })?;
+    let mut nonce = [0; NONCE_LEN];
+    sys::fill_random(&mut nonce)?;
+    let mut prefix = header::encode(&stanzas, &file_key);
+    prefix.extend_from_slice(&nonce);
+    Ok(Seal { key: payload_key(&file_key, &nonce), prefix })
+}
+
+/// Writes what it is given as armor. The end marker goes with the flush, which comes once, at the end.
+pub struct ArmorWriter<W> {
+    output: W,
+    armorer: Armorer,
+    text: Vec<u8>,
+}
+
+impl<W: Write> ArmorWriter<W> {
+    /// Writes to `output`.
+    pub fn new(output: W) -> ArmorWriter<W> {
+        ArmorWriter { output, armorer: Armorer::default(), text: Vec::new() }
+    }
+
+    fn write_text(&mut self) -> io::Result<()> {
+        self.output.write_all(&self.text)?;
+        self.text.clear();
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for ArmorWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.armorer.push(bytes, &mut self.text);
+        self.write_text()?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.armorer.finish(&mut self.text);
+        self.write_text()?;
+        self.output.flush()
+    }
+}
