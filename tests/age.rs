@@ -334,3 +334,71 @@ fn inspect_tells_of_an_age_layer_without_a_key_and_of_everything_with_one() {
     assert_eq!(with_key["age"]["segment_count"], found["age"]["segment_count"]);
     assert_eq!(with_key["age"]["is_authenticated"], true);
 }
+
+#[test]
+fn rekey_changes_who_opens_it_and_not_a_byte_of_the_payload() {
+    let (bench, recipient) = bench_with_key();
+    let content = text(500_000, 1);
+    bench.write("in", &content);
+    let new = bench.ok("keygen --pq -o new").stderr.trim().strip_prefix("Public key: ").unwrap().to_owned();
+    for armor in ["", "-a"] {
+        bench.ok(&format!("process in old --chunk-size 64K -r {recipient} {armor} -qf"));
+        let said = bench.ok(&format!("rekey old rekeyed -i key -r {new} -f")).stderr;
+        assert!(said.starts_with("note: the payload's key is the old one"), "{said}");
+        bench.fails("restore rekeyed back -i key -q", 5);
+        bench.ok("verify rekeyed -i new -q --against in");
+    }
+    bench.ok(&format!("process in old --chunk-size 64K -r {recipient} -qf"));
+    bench.ok(&format!("rekey old rekeyed -i key -r {new} -qf"));
+    let (old, rekeyed) = (bench.read("old"), bench.read("rekeyed"));
+    let header_end = |file: &[u8]| {
+        let mac = file.windows(5).position(|bytes| bytes == b"\n--- ").unwrap() + 1;
+        mac + file[mac..].iter().position(|byte| *byte == b'\n').unwrap() + 1
+    };
+    assert!(old[header_end(&old)..] == rekeyed[header_end(&rekeyed)..]);
+    bench.ok(&format!("rekey old --in-place -i key -r {new} -q"));
+    bench.ok("verify old -i new -q --against in");
+    bench.fails(&format!("rekey old -i new -r {new} -q"), 2);
+    bench.fails(&format!("rekey old old -f -i new -r {new} -q"), 1);
+    bench.fails("rekey old out -i new -q", 2);
+}
+
+#[test]
+fn rekey_never_blesses_damage() {
+    let (bench, recipient) = bench_with_key();
+    bench.write("in", &noise(3 * SEGMENT, 1));
+    bench.ok(&format!("process in good --no-compress -r {recipient} -q"));
+    let good = bench.read("good");
+    for at in [200, good.len() / 2, good.len() - 1] {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        bench.write("bad", &bad);
+        for line in ["rekey bad out", "rekey bad --in-place"] {
+            bench.fails(&format!("{line} -i key -r {recipient} -q"), 4);
+            assert_eq!(bench.read("bad"), bad, "what was there stays as it was");
+        }
+    }
+    bench.write("bad", &good[..good.len() - 1]);
+    bench.fails(&format!("rekey bad out -i key -r {recipient} -q"), 4);
+}
+
+#[test]
+fn a_thousand_headers_have_a_thousand_file_keys_and_nonces() {
+    use age::secrecy::ExposeSecret;
+    use pipeline::cli::keys::Prompter;
+    use pipeline::cli::wrap::seal_for;
+    use pipeline::format::age::header::{Header, Parsed};
+    use pipeline::format::age::keys::{Identity, Recipient, unwrap};
+
+    let identity = age::x25519::Identity::generate();
+    let recipient = [Recipient::parse(&identity.to_public().to_string()).unwrap()];
+    let identity = [Identity::parse(identity.to_string().expose_secret()).unwrap()];
+    let (mut file_keys, mut nonces) = (HashSet::new(), HashSet::new());
+    for _ in 0..1000 {
+        let prefix = seal_for(&recipient).unwrap().prefix;
+        let Parsed::Whole(header) = Header::parse(&prefix).unwrap() else { panic!("a header is whole") };
+        let file_key = unwrap(&header, &identity, &Prompter, 20).unwrap();
+        assert!(file_keys.insert(*file_key.expose_secret()), "a file key came again");
+        assert!(nonces.insert(prefix[header.len..].to_vec()), "a nonce came again");
+    }
+}

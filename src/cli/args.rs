@@ -37,6 +37,8 @@ pub enum Command {
     Cat(CatArgs),
     /// Tell what a file holds: layers, frames, sizes, ratio
     Inspect(InspectArgs),
+    /// Change whom an age file is encrypted to; the payload stays as it is
+    Rekey(RekeyArgs),
     /// Make an identity; its recipient goes to stderr
     Keygen(KeygenArgs),
 }
@@ -59,6 +61,9 @@ pub struct ProcessArgs {
     /// Whom to encrypt to.
     #[command(flatten)]
     pub encrypt: EncryptArgs,
+    /// The passphrase to encrypt with, without a terminal.
+    #[command(flatten)]
+    pub passphrases: PassphraseArgs,
     /// How the work is spread.
     #[command(flatten)]
     pub width: WidthArgs,
@@ -83,9 +88,6 @@ pub struct EncryptArgs {
     /// Encrypt with a passphrase, asked for on the terminal
     #[arg(short, long)]
     pub passphrase: bool,
-    /// Passphrases without a terminal.
-    #[command(flatten)]
-    pub passphrases: PassphraseArgs,
     /// Write age's PEM text
     #[arg(short, long)]
     pub armor: bool,
@@ -208,6 +210,35 @@ pub struct InspectArgs {
     #[arg(long)]
     pub json: bool,
     /// Who opens an encrypted file.
+    #[command(flatten)]
+    pub identities: IdentityArgs,
+}
+
+/// `pipeline rekey`.
+#[derive(Debug, clap::Args)]
+pub struct RekeyArgs {
+    /// The age file to read, or - for stdin
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The file to write, or - for stdout
+    #[arg(value_name = "OUT", conflicts_with = "in_place")]
+    pub output: Option<PathBuf>,
+    /// Replace IN, once its successor is whole and on the disk
+    #[arg(long)]
+    pub in_place: bool,
+    /// Overwrite OUT
+    #[arg(short, long)]
+    pub force: bool,
+    /// Do not wait until OUT is on the disk
+    #[arg(long)]
+    pub no_sync: bool,
+    /// Errors only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// The new recipients.
+    #[command(flatten)]
+    pub encrypt: EncryptArgs,
+    /// Who opens it now.
     #[command(flatten)]
     pub identities: IdentityArgs,
 }

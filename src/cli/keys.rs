@@ -18,8 +18,9 @@ use crate::format::detect::{Layer, detect};
 /// More than any identity or recipients file holds.
 const KEY_FILE_LEN_MAX: u64 = 16 * 1024 * 1024;
 
-/// Whom to encrypt to; `None` when no flag asks for encryption, whatever the environment holds.
-pub fn recipients(args: &EncryptArgs) -> anyhow::Result<Option<Vec<Recipient>>> {
+/// Whom to encrypt to; `None` when no flag asks for encryption, whatever the environment holds. A passphrase that nothing in
+/// `passphrases` gives is asked for.
+pub fn recipients(args: &EncryptArgs, passphrases: Option<&PassphraseArgs>) -> anyhow::Result<Option<Vec<Recipient>>> {
     let mut recipients = Vec::new();
     for text in &args.recipient {
         recipients.push(Recipient::parse(text).map_err(|error| recipient_problem("--recipient", &error))?);
@@ -35,12 +36,10 @@ pub fn recipients(args: &EncryptArgs) -> anyhow::Result<Option<Vec<Recipient>>> 
             return Err(Problem::usage(format!("{what} holds no recipient")).into());
         }
     }
-    let PassphraseArgs { passphrase_file, passphrase_fd } = &args.passphrases;
-    if args.passphrase || passphrase_file.is_some() || passphrase_fd.is_some() {
-        let passphrase = match given_passphrase(&args.passphrases)? {
-            Some(passphrase) => passphrase,
-            None => ask_twice()?,
-        };
+    let is_given = passphrases.is_some_and(|given| given.passphrase_file.is_some() || given.passphrase_fd.is_some());
+    if args.passphrase || is_given {
+        let given = passphrases.map(given_passphrase).transpose()?.flatten();
+        let passphrase = given.map_or_else(ask_twice, Ok)?;
         recipients.push(Recipient::Passphrase(passphrase));
     }
     Ok((!recipients.is_empty()).then_some(recipients))
@@ -57,14 +56,14 @@ fn recipient_problem(place: &str, error: &KeyError) -> Problem {
 }
 
 /// The identities in the files at `paths`.
-pub fn identities(paths: &[impl AsRef<Path>], prompter: &Prompter) -> anyhow::Result<Vec<Identity>> {
+pub fn identities(paths: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Identity>> {
     let mut identities = Vec::new();
     for path in paths {
         let path = path.as_ref();
         let what = format!("identity file {}", quoted(path));
         let bytes = read_key_file(path).with_context(|| what.clone())?;
         let bytes = match detect(&bytes) {
-            Layer::Age | Layer::AgeArmor => decrypt_identities(&bytes, path, prompter).with_context(|| what.clone())?,
+            Layer::Age | Layer::AgeArmor => decrypt_identities(&bytes, path).with_context(|| what.clone())?,
             _ => bytes,
         };
         let text = std::str::from_utf8(&bytes).map_err(|_| Problem::usage(format!("{what} is no text")))?;
@@ -86,10 +85,9 @@ pub fn identities(paths: &[impl AsRef<Path>], prompter: &Prompter) -> anyhow::Re
 }
 
 /// An identity file that is itself encrypted, with a passphrase.
-fn decrypt_identities(bytes: &[u8], path: &Path, prompter: &Prompter) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+fn decrypt_identities(bytes: &[u8], path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let passphrase = ask(&format!("passphrase of {}", quoted(path)))?;
-    let identity = [Identity::Passphrase(passphrase)];
-    peel::open_all(bytes, &identity, prompter)
+    peel::open_all(bytes, vec![Identity::Passphrase(passphrase)]).map_err(peel::failure_of)
 }
 
 /// The passphrase that flags or the environment give: a file, a descriptor, then `AGE_PASSPHRASE` and `AGE_PASSPHRASE_FD`.

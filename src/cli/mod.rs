@@ -62,6 +62,7 @@ fn run_command(command: Command) -> Said {
         Command::Verify(args) => commands::verify::run(args),
         Command::Cat(args) => commands::cat::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
+        Command::Rekey(args) => commands::rekey::run(args),
         Command::Keygen(args) => commands::keygen::run(args),
     };
     match result {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Cursor, Read};
 
+use age_core::format::FileKey;
 use zeroize::Zeroizing;
 
 use super::keys::Prompter;
@@ -11,6 +12,8 @@ use crate::format::age::header::{Header, NONCE_LEN, Parsed, payload_key};
 use crate::format::age::keys::{self, Identity};
 use crate::format::age::stream::{PayloadKey, Place, SEALED_LEN, SegmentCipher, TAG_LEN};
 use crate::format::detect::{Layer, detect};
+use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::sealed::OpeningReader;
 
 /// The default of `--max-work-factor`: a gibibyte, and a few seconds.
 pub const WORK_FACTOR_MAX: u8 = 20;
@@ -41,6 +44,19 @@ pub enum PeelError {
     /// It could not be read.
     #[error("cannot read: {0}")]
     Io(io::Error),
+    /// What was made of it could not be written.
+    #[error("cannot write: {0}")]
+    Write(io::Error),
+}
+
+/// A header that could not be taken off, as the failure that it is, so that it has its exit code.
+pub fn failure_of(error: PeelError) -> anyhow::Error {
+    let cause = match error {
+        PeelError::Age(error) => Cause::Age(error),
+        PeelError::Io(error) => Cause::of_read(error),
+        PeelError::Write(error) => Cause::Write(error),
+    };
+    Failure { stage: "open", seq: None, cause }.into()
 }
 
 impl From<io::Error> for PeelError {
@@ -72,21 +88,43 @@ pub fn read_header(input: Box<dyn Read + Send>, layer: Layer) -> Result<(Header,
     }
 }
 
+/// An age file whose file key is known.
+pub struct Unwrapped {
+    /// As it was read.
+    pub header: Header,
+    /// What its stanzas wrap.
+    pub file_key: FileKey,
+    /// What the payload key is derived from, with the file key.
+    pub nonce: [u8; NONCE_LEN],
+    /// From the first segment on.
+    pub payload: Box<dyn Read + Send>,
+}
+
+/// Reads the header of `input`, an age file, and unwraps its file key with one of `identities`.
+pub fn unwrap(
+    input: Box<dyn Read + Send>,
+    layer: Layer,
+    identities: impl FnOnce(&Header) -> Result<Vec<Identity>, PeelError>,
+    work_factor_max: u8,
+) -> Result<Unwrapped, PeelError> {
+    let (header, mut payload) = read_header(input, layer)?;
+    let file_key = keys::unwrap(&header, &identities(&header)?, &Prompter, work_factor_max)?;
+    let mut nonce = [0; NONCE_LEN];
+    payload.read_exact(&mut nonce).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => PeelError::Age(AgeError::Header("the payload nonce is missing or cut short")),
+        _ => error.into(),
+    })?;
+    Ok(Unwrapped { header, file_key, nonce, payload })
+}
+
 /// Opens `input`, an age file, with one of `identities`, and looks at what is inside.
 pub fn peel(
     input: Box<dyn Read + Send>,
     layer: Layer,
     identities: impl FnOnce(&Header) -> Result<Vec<Identity>, PeelError>,
-    prompter: &Prompter,
     work_factor_max: u8,
 ) -> Result<Peeled, PeelError> {
-    let (header, mut rest) = read_header(input, layer)?;
-    let file_key = keys::unwrap(&header, &identities(&header)?, prompter, work_factor_max)?;
-    let mut nonce = [0; NONCE_LEN];
-    rest.read_exact(&mut nonce).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => PeelError::Age(AgeError::Header("the payload nonce is missing or cut short")),
-        _ => error.into(),
-    })?;
+    let Unwrapped { header, file_key, nonce, payload: mut rest } = unwrap(input, layer, identities, work_factor_max)?;
     let key = payload_key(&file_key, &nonce);
     let mut first = Vec::with_capacity(SEALED_LEN);
     // What is wrong with the armor behind the header shows when the payload is read.
@@ -106,23 +144,12 @@ pub fn peel(
 }
 
 /// Opens an age file that is in memory, such as an encrypted identity file.
-pub fn open_all(bytes: &[u8], identities: &[Identity], prompter: &Prompter) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+pub fn open_all(bytes: &[u8], identities: Vec<Identity>) -> Result<Zeroizing<Vec<u8>>, PeelError> {
     let input = Box::new(Cursor::new(bytes.to_vec()));
-    let (header, mut rest) = read_header(input, detect(bytes))?;
-    let file_key = keys::unwrap(&header, identities, prompter, WORK_FACTOR_MAX)?;
-    let mut nonce = [0; NONCE_LEN];
-    rest.read_exact(&mut nonce)?;
-    let cipher = SegmentCipher::new(&payload_key(&file_key, &nonce));
-    let (mut sealed, mut text) = (Zeroizing::new(Vec::new()), Zeroizing::new(Vec::new()));
-    rest.read_to_end(&mut sealed)?;
-    let count = sealed.len().div_ceil(SEALED_LEN);
-    for (index, segment) in sealed.chunks_mut(SEALED_LEN).enumerate() {
-        let place = if index + 1 == count { Place::Final } else { Place::Inner };
-        let opened = cipher.open(index as u64, segment);
-        anyhow::ensure!(opened == Some(place), "segment {index} is not authentic");
-        text.extend_from_slice(&segment[..segment.len() - TAG_LEN]);
-    }
-    anyhow::ensure!(count > 0, "the payload is missing");
+    let unwrapped = unwrap(input, detect(bytes), |_| Ok(identities), WORK_FACTOR_MAX)?;
+    let mut text = Zeroizing::new(Vec::new());
+    let key = payload_key(&unwrapped.file_key, &unwrapped.nonce);
+    OpeningReader::new(unwrapped.payload, &key).read_to_end(&mut text)?;
     Ok(text)
 }
 

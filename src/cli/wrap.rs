@@ -13,18 +13,23 @@ use crate::format::age::keys::{self, KeyError, Recipient};
 use crate::pipeline::plan::Seal;
 
 /// A header for `recipients` and the key of the payload behind it. Both are new with every call.
-pub fn seal_for(recipients: &[Recipient], prompter: &Prompter) -> anyhow::Result<Seal> {
+pub fn seal_for(recipients: &[Recipient]) -> anyhow::Result<Seal> {
     sys::forbid_core_dumps()?;
     let file_key = FileKey::try_init_with_mut(|key| sys::fill_random(key))?;
-    let stanzas = keys::wrap(&file_key, recipients, prompter).map_err(|error| match error {
+    let mut nonce = [0; NONCE_LEN];
+    sys::fill_random(&mut nonce)?;
+    let mut prefix = header_for(recipients, &file_key)?;
+    prefix.extend_from_slice(&nonce);
+    Ok(Seal { key: payload_key(&file_key, &nonce), prefix })
+}
+
+/// The bytes of a header that wraps `file_key` for each of `recipients`.
+pub fn header_for(recipients: &[Recipient], file_key: &FileKey) -> Result<Vec<u8>, Problem> {
+    let stanzas = keys::wrap(file_key, recipients, &Prompter).map_err(|error| match error {
         KeyError::MixedRecipients | KeyError::NoRecipient => Problem::usage(error.to_string()),
         error => Problem::failed(error.to_string()),
     })?;
-    let mut nonce = [0; NONCE_LEN];
-    sys::fill_random(&mut nonce)?;
-    let mut prefix = header::encode(&stanzas, &file_key);
-    prefix.extend_from_slice(&nonce);
-    Ok(Seal { key: payload_key(&file_key, &nonce), prefix })
+    Ok(header::encode(&stanzas, file_key))
 }
 
 /// Writes what it is given as armor. The end marker goes with the flush, which comes once, at the end.

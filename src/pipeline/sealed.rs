@@ -136,6 +136,11 @@ impl<R: Read> OpeningReader<R> {
         self.next_index
     }
 
+    /// What the sealed bytes are read from.
+    pub fn get_mut(&mut self) -> &mut R {
+        &mut self.payload
+    }
+
     /// Opens the next segment; `false` at the end of the payload.
     fn open_next(&mut self) -> io::Result<bool> {
         self.segment.clear();

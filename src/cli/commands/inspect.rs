@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::args::InspectArgs;
 use crate::cli::input::Input;
 use crate::cli::keys;
-use crate::cli::peel::{PeelError, read_header};
+use crate::cli::peel::{failure_of, read_header};
 use crate::cli::problem::{self, Exit};
 use crate::cli::report::bytes;
 use crate::cli::session::Session;
@@ -19,7 +19,7 @@ use crate::format::age::header::NONCE_LEN;
 use crate::format::age::stream::{SEALED_LEN, TAG_LEN};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::format::zstd::scan::{Edge, Frame, FrameScanner};
-use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::error::Failure;
 use crate::pipeline::range::{RangeError, check_headers_before, read_table};
 use crate::pipeline::sealed::OpeningReader;
 use crate::pipeline::shutdown::Cancel;
@@ -164,15 +164,6 @@ fn inspect_layers(layers: super::Layers, mut file: &File, is_at_start: bool) -> 
     Ok(found)
 }
 
-/// Damage as the failure that it is, so that it has its exit code.
-fn failure_of(error: PeelError) -> Failure {
-    let cause = match error {
-        PeelError::Age(error) => Cause::Age(error),
-        PeelError::Io(error) => Cause::of_read(error),
-    };
-    Failure { stage: "inspect", seq: None, cause }
-}
-
 /// Why a range read could not use the seek table; `None` where it could.
 fn judge_table(file: &mut (impl Read + Seek)) -> anyhow::Result<Option<String>> {
     match read_table(file).and_then(|table| check_headers_before(file, &table, u64::MAX, || false)) {
@@ -222,7 +213,7 @@ impl Walk {
                 Ok(0) => return Ok(()),
                 Ok(len) => self.take(&piece[..len])?,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failure_of(error.into()).into()),
+                Err(error) => return Err(failure_of(error.into())),
             }
         }
     }

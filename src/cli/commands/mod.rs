@@ -4,6 +4,7 @@ pub mod cat;
 pub mod inspect;
 pub mod keygen;
 pub mod process;
+pub mod rekey;
 pub mod restore;
 pub mod verify;
 
@@ -13,9 +14,9 @@ use anyhow::Context;
 
 use crate::cli::args::{FileArgs, IdentityArgs, TalkArgs};
 use crate::cli::input::Input;
-use crate::cli::keys::{self, Prompter};
+use crate::cli::keys;
 use crate::cli::output::Output;
-use crate::cli::peel::{PeelError, Peeled, peel};
+use crate::cli::peel::{PeelError, Peeled, failure_of, peel};
 use crate::cli::problem::{self, Exit, Problem, quoted};
 use crate::cli::report::{ReportFile, Verb};
 use crate::cli::resolve::{Environment, Names};
@@ -25,7 +26,7 @@ use crate::format::age::header::Header;
 use crate::format::age::keys::{Identity, SCRYPT_TAG};
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{Layer, detect};
-use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::error::Failure;
 use crate::pipeline::plan::{Content, ContentRange, Decompress, Expect, Restore, Start};
 use crate::pipeline::report::Report;
 use crate::pipeline::shutdown::Cancel;
@@ -111,14 +112,7 @@ fn open_layers(
     reader: Box<dyn Read + Send>,
     args: &IdentityArgs,
 ) -> anyhow::Result<Layers> {
-    let given = keys::given_passphrase(&args.passphrases)?;
-    let layer = match detect(&head) {
-        // Whoever gives a key says that this is an age file: then it is a damaged one.
-        Layer::Other | Layer::Empty if given.is_some() || !args.identity.is_empty() => {
-            if head.trim_ascii_start().starts_with(b"-") { Layer::AgeArmor } else { Layer::Age }
-        }
-        layer => layer,
-    };
+    let layer = layer_of(&head, args)?;
     let reader: Box<dyn Read + Send> = Box::new(Cursor::new(head.clone()).chain(reader));
     if !matches!(layer, Layer::Age | Layer::AgeArmor) {
         require_zstd(&head)?;
@@ -131,16 +125,53 @@ fn open_layers(
             inner: Layer::Zstd,
         });
     }
+    let (identities, work_factor_max) = (identities_for(args)?, args.max_work_factor);
+    // What the task gives back must be Sync; the payload's reader is not, so it comes back in a lock-free cell of one.
+    let (give, take) = std::sync::mpsc::sync_channel(1);
+    let peeled = session.task("open", Cancel::default(), move |_| {
+        let peeled = peel(reader, layer, identities, work_factor_max)?;
+        let _ = give.send(peeled);
+        Ok(())
+    });
+    peeled.map_err(failure_of_task)?;
+    let Peeled { payload, key, payload_offset, stanzas, inner } = take.recv().context("cannot open")?;
+    let is_armored = layer == Layer::AgeArmor;
+    Ok(Layers { reader: payload, open: Some(key), payload_offset, stanzas, is_armored, inner })
+}
+
+/// What a task failed with that takes an age header off.
+fn failure_of_task(failure: Failure) -> anyhow::Error {
+    failure.into_task_error::<PeelError>().map_or_else(Into::into, failure_of)
+}
+
+/// The layer that `head` begins. Whoever gives a key says that this is an age file: then what looks like none is a damaged one.
+fn layer_of(head: &[u8], args: &IdentityArgs) -> anyhow::Result<Layer> {
+    let has_key = !args.identity.is_empty() || keys::given_passphrase(&args.passphrases)?.is_some();
+    Ok(match detect(head) {
+        Layer::Other | Layer::Empty if has_key => {
+            if head.trim_ascii_start().starts_with(b"-") {
+                Layer::AgeArmor
+            } else {
+                Layer::Age
+            }
+        }
+        layer => layer,
+    })
+}
+
+/// The identities to try on a header: those in files; for a passphrase's stanza the passphrase, asked for where nothing gives it.
+fn identities_for(
+    args: &IdentityArgs,
+) -> anyhow::Result<impl FnOnce(&Header) -> Result<Vec<Identity>, PeelError> + Send + use<>> {
     sys::forbid_core_dumps().context("cannot turn core dumps off")?;
-    let prompter = Prompter;
-    let mut identities = keys::identities(&args.identity, &prompter)?;
-    let has_identities = !identities.is_empty();
-    let work_factor_max = args.max_work_factor;
-    let identities = move |header: &Header| {
+    let mut identities = keys::identities(&args.identity)?;
+    let given = keys::given_passphrase(&args.passphrases)?;
+    let has_files = !identities.is_empty();
+    Ok(move |header: &Header| {
         if header.stanzas.iter().any(|stanza| stanza.tag == SCRYPT_TAG) {
             let passphrase = match given {
                 Some(passphrase) => passphrase,
-                None if has_identities => return Ok(identities),
+                None if has_files => return Ok(identities),
                 None => {
                     keys::ask("passphrase").map_err(|error| PeelError::Io(io::Error::other(format!("{error:#}"))))?
                 }
@@ -148,25 +179,7 @@ fn open_layers(
             identities.push(Identity::Passphrase(passphrase));
         }
         Ok(identities)
-    };
-    // What the task gives back must be Sync; the payload's reader is not, so it comes back in a lock-free cell of one.
-    let (give, take) = std::sync::mpsc::sync_channel(1);
-    let peeled = session.task("open", Cancel::default(), move |_| {
-        let peeled = peel(reader, layer, identities, &prompter, work_factor_max)?;
-        let _ = give.send(peeled);
-        Ok(())
-    });
-    match peeled.map_err(Failure::into_task_error::<PeelError>) {
-        Ok(()) => {}
-        Err(Ok(PeelError::Age(error))) => {
-            return Err(Failure { stage: "open", seq: None, cause: Cause::Age(error) }.into());
-        }
-        Err(Ok(error)) => return Err(error.into()),
-        Err(Err(failure)) => return Err(failure.into()),
-    }
-    let Peeled { payload, key, payload_offset, stanzas, inner } = take.recv().context("cannot open")?;
-    let is_armored = layer == Layer::AgeArmor;
-    Ok(Layers { reader: payload, open: Some(key), payload_offset, stanzas, is_armored, inner })
+    })
 }
 
 /// What a restore of `layers` does.

@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::environment;
 use crate::cli::args::ProcessArgs;
 use crate::cli::input::Input;
-use crate::cli::keys::{self, Prompter};
+use crate::cli::keys;
 use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{Exit, Problem};
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
@@ -23,7 +23,7 @@ pub fn run(args: ProcessArgs) -> anyhow::Result<Exit> {
     let level = resolve::level(args.level, &environment())?;
     let chunk_len = resolve::chunk_len(args.chunk_size, level, &environment())?;
     let width = resolve::width(&args.width, &environment())?;
-    let recipients = keys::recipients(&args.encrypt)?;
+    let recipients = keys::recipients(&args.encrypt, Some(&args.passphrases))?;
     let compress = (!args.no_compress).then_some(Compress { chunk_len, level });
     let name = |name: &OsStr| output_name(name, compress.is_some(), recipients.is_some());
     let names = resolve::names(&args.files, name)?;
@@ -38,7 +38,7 @@ pub fn run(args: ProcessArgs) -> anyhow::Result<Exit> {
     let report_file = super::prepare(&args.files, &args.talk, &names, &input, &output)?;
 
     let what = || format!("process {}", input.name);
-    let seal = recipients.map(|recipients| seal_for(&recipients, &Prompter)).transpose().with_context(what)?;
+    let seal = recipients.map(|recipients| seal_for(&recipients)).transpose().with_context(what)?;
     let wake = WakeUp::new().context("cannot start")?;
     let reader = input.reader(&wake)?;
     let writer: Box<dyn Write + Send> = match is_text {

@@ -1,0 +1,106 @@
+//! `pipeline rekey`: new recipients over the same payload. The header is written anew, the payload copied byte for byte, each segment
+//! authenticated on the way, so that damage is never blessed with a new header.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::{failure_of_task, identities_for, layer_of};
+use crate::cli::args::RekeyArgs;
+use crate::cli::input::Input;
+use crate::cli::keys;
+use crate::cli::output::{Manner, Output};
+use crate::cli::peel::{PeelError, Unwrapped, unwrap};
+use crate::cli::problem::{self, Exit, Problem};
+use crate::cli::session::{Session, refuse_terminal};
+use crate::cli::sys::WakeUp;
+use crate::cli::wrap::{ArmorWriter, header_for};
+use crate::format::age::header::payload_key;
+use crate::format::age::keys::Recipient;
+use crate::format::age::stream::{PayloadKey, SEALED_LEN};
+use crate::format::detect::{DETECT_LEN, Layer};
+use crate::pipeline::sealed::OpeningReader;
+
+/// Runs the command.
+pub fn run(args: RekeyArgs) -> anyhow::Result<Exit> {
+    let recipients = keys::recipients(&args.encrypt, None)?;
+    let recipients = recipients.ok_or_else(|| Problem::usage("rekey needs the new recipients: -r, -R or -p"))?;
+    let (out, inputs_may_be_output) = match (&args.output, args.in_place) {
+        (Some(out), false) => (out.as_path(), false),
+        (None, true) if args.input != Path::new("-") => (args.input.as_path(), true),
+        _ => return Err(Problem::usage("rekey writes to OUT, or with --in-place over IN, which is then a file").into()),
+    };
+    let mut session = Session::start_quiet()?;
+    let input = Input::open(&args.input)?;
+    let what = || format!("rekey {}", input.name);
+    let manner = Manner { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };
+    let refused: &[&Input] = if inputs_may_be_output { &[] } else { &[&input] };
+    let output = Output::prepare(out, refused, manner)?;
+    refuse_terminal(&output, args.force || args.encrypt.armor)?;
+
+    let head = session.head(&input, DETECT_LEN).with_context(what)?;
+    let layer = layer_of(&head, &args.identities).with_context(what)?;
+    if !matches!(layer, Layer::Age | Layer::AgeArmor) {
+        return Err(Problem::failed(format!("rekey {}: it is not an age file", input.name)).into());
+    }
+    let wake = WakeUp::new().context("cannot start")?;
+    let reader = Box::new(io::Cursor::new(head).chain(input.reader(&wake)?));
+    let writer: Box<dyn Write + Send> = match args.encrypt.armor {
+        true => Box::new(ArmorWriter::new(output.writer(&wake)?)),
+        false => output.writer(&wake)?,
+    };
+    let (identities, work_factor_max) = (identities_for(&args.identities)?, args.identities.max_work_factor);
+    let rewritten = session.task("rekey", wake.cancel(), move |_| {
+        let unwrapped = unwrap(reader, layer, identities, work_factor_max)?;
+        Ok(rewrite(unwrapped, &recipients, writer)?)
+    });
+    rewritten.map_err(failure_of_task).with_context(what)?;
+    super::finish(&mut session, &input, output)?;
+    if !args.quiet {
+        problem::tell(
+            "note: the payload's key is the old one: who could open the file before, and kept a copy or its key, still can\n",
+        );
+    }
+    Ok(if input.has_changed() && !args.in_place { Exit::Warned } else { Exit::Done })
+}
+
+/// Writes a header for `recipients`, then the nonce and the payload as they are.
+fn rewrite(unwrapped: Unwrapped, recipients: &[Recipient], mut output: impl Write) -> Result<(), PeelError> {
+    let Unwrapped { file_key, nonce, payload, .. } = unwrapped;
+    let header = header_for(recipients, &file_key).map_err(|problem| PeelError::Io(io::Error::other(problem)))?;
+    output.write_all(&header).and_then(|()| output.write_all(&nonce)).map_err(PeelError::Write)?;
+    let key: PayloadKey = payload_key(&file_key, &nonce);
+    copy_authentic(payload, &key, &mut output)?;
+    output.flush().map_err(PeelError::Write)
+}
+
+/// Copies sealed segments, each once it is seen to be authentic.
+fn copy_authentic(payload: impl Read, key: &PayloadKey, output: &mut impl Write) -> Result<(), PeelError> {
+    let mut opener = OpeningReader::new(Tee { payload, copied: Vec::with_capacity(SEALED_LEN) }, key);
+    let mut text = vec![0; SEALED_LEN];
+    loop {
+        // One read gives at most one segment, so what was copied since is just that.
+        let len = opener.read(&mut text)?;
+        let copied = &mut opener.get_mut().copied;
+        output.write_all(copied).map_err(PeelError::Write)?;
+        copied.clear();
+        if len == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Keeps a copy of what is read.
+struct Tee<R> {
+    payload: R,
+    copied: Vec<u8>,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let len = self.payload.read(bytes)?;
+        self.copied.extend_from_slice(&bytes[..len]);
+        Ok(len)
+    }
+}
