@@ -170,6 +170,25 @@ fn a_wrong_key_is_exit_5_and_says_what_the_file_has_and_what_was_tried() {
     bench.ok("restore pw back --passphrase-file good -q");
 }
 
+/// A pipe can be read once: looking whether there is a passphrase must not use it up.
+#[test]
+fn a_passphrase_comes_through_a_descriptor_once() {
+    let bench = Bench::new();
+    bench.write("in", b"content");
+    let pipeline = env!("CARGO_BIN_EXE_pipeline");
+    for script in [
+        format!("{pipeline} process in pw --passphrase-fd 3 -q 3< <(echo secret)"),
+        format!("{pipeline} restore pw back --passphrase-fd 3 -q 3< <(echo secret)"),
+        format!("AGE_PASSPHRASE_FD=3 {pipeline} verify pw -q 3< <(printf secret)"),
+        format!("{pipeline} inspect pw --passphrase-fd 3 3< <(echo secret)"),
+        format!("AGE_PASSPHRASE=secret {pipeline} cat pw --range 1..3 > range"),
+    ] {
+        let ran = bench.tool("bash", &["-c", &script], None).unwrap();
+        assert!(ran.status.success(), "{script}: {}", ran.stderr);
+    }
+    assert_eq!((bench.read("back"), bench.read("range")), (b"content".to_vec(), b"on".to_vec()));
+}
+
 #[test]
 fn mistakes_with_keys_are_told_with_a_hint_and_without_the_secret() {
     let (bench, recipient) = bench_with_key();

@@ -115,6 +115,15 @@ pub fn given_passphrase(args: &PassphraseArgs) -> anyhow::Result<Option<SecretSt
     Ok(None)
 }
 
+/// Whether [`given_passphrase`] would give one. Looks at no source: what comes through a pipe can be read once.
+pub fn is_passphrase_given(args: &PassphraseArgs) -> bool {
+    let is_set = |name| std::env::var_os(name).is_some();
+    args.passphrase_file.is_some()
+        || args.passphrase_fd.is_some()
+        || is_set("AGE_PASSPHRASE")
+        || is_set("AGE_PASSPHRASE_FD")
+}
+
 /// All of a passphrase source, less one trailing newline.
 fn first_line(source: impl Read, what: &str) -> anyhow::Result<SecretString> {
     let mut text = Zeroizing::new(String::new());

@@ -20,6 +20,8 @@ pub mod output;
 
 pub mod keys;
 
+pub mod layers;
+
 pub mod peel;
 
 pub mod wrap;

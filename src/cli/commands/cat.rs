@@ -10,6 +10,7 @@ use anyhow::Context;
 use super::environment;
 use crate::cli::args::CatArgs;
 use crate::cli::input::Input;
+use crate::cli::layers::{self, Layers};
 use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{self, Exit};
 use crate::cli::session::{Session, name_the_output};
@@ -39,7 +40,7 @@ pub fn run(args: CatArgs) -> anyhow::Result<Exit> {
     let behind_head = start + head.len() as u64;
     let wake = WakeUp::new().context("cannot start")?;
     let layers =
-        super::open_layers(&mut session, head.clone(), input.reader(&wake)?, &args.identities).with_context(what)?;
+        layers::open_layers(&mut session, head.clone(), input.reader(&wake)?, &args.identities).with_context(what)?;
     let is_whole_file = input.is_seekable() && start == 0;
     let (reader, work): (Box<dyn Read + Send>, Restore) = match &layers.open {
         Some(key) if is_whole_file && !layers.is_armored => {
@@ -54,12 +55,12 @@ pub fn run(args: CatArgs) -> anyhow::Result<Exit> {
             }
             None => {
                 (&input.file).seek(SeekFrom::Start(behind_head)).with_context(what)?;
-                let work = super::restore_work(&layers, args.range.clone(), window_log_max, true);
+                let work = layers::restore_work(&layers, args.range.clone(), window_log_max, true);
                 (Box::new(Cursor::new(head).chain(input.reader(&wake)?)), work)
             }
         },
         _ => {
-            let work = super::restore_work(&layers, args.range.clone(), window_log_max, true);
+            let work = layers::restore_work(&layers, args.range.clone(), window_log_max, true);
             (layers.reader, work)
         }
     };
@@ -128,7 +129,7 @@ fn seek_sealed(
 fn plan_sealed(
     session: &mut Session,
     mut sealed: SealedReader<File>,
-    layers: &super::Layers,
+    layers: &Layers,
     args: &CatArgs,
     window_log_max: u32,
 ) -> anyhow::Result<(Box<dyn Read + Send>, Restore)> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::args::InspectArgs;
 use crate::cli::input::Input;
-use crate::cli::keys;
+use crate::cli::layers::{self, Layers};
 use crate::cli::peel::{failure_of, read_header};
 use crate::cli::problem::{self, Exit};
 use crate::cli::report::bytes;
@@ -77,13 +77,11 @@ pub fn run(args: InspectArgs) -> anyhow::Result<Exit> {
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
     let reader = input.reader(&WakeUp::new().context("cannot start")?)?;
     let layer = detect(&head);
-    let has_key =
-        !args.identities.identity.is_empty() || keys::given_passphrase(&args.identities.passphrases)?.is_some();
-    let found = if matches!(layer, Layer::Age | Layer::AgeArmor) && !has_key {
+    let found = if matches!(layer, Layer::Age | Layer::AgeArmor) && !layers::has_key(&args.identities) {
         let reader = Box::new(Cursor::new(head).chain(reader));
         in_task(&mut session, move || inspect_header(reader, layer))
     } else {
-        let layers = super::open_layers(&mut session, head, reader, &args.identities).with_context(what)?;
+        let layers = layers::open_layers(&mut session, head, reader, &args.identities).with_context(what)?;
         let file = input.file.try_clone().with_context(what)?;
         in_task(&mut session, move || inspect_layers(layers, &file, is_at_start))
     };
@@ -126,9 +124,9 @@ fn inspect_header(reader: Box<dyn Read + Send>, layer: Layer) -> anyhow::Result<
 }
 
 /// What can be told of a file whose age layer, if it has one, is opened. Every segment is authenticated on the way.
-fn inspect_layers(layers: super::Layers, mut file: &File, is_at_start: bool) -> anyhow::Result<Inspection> {
+fn inspect_layers(layers: Layers, mut file: &File, is_at_start: bool) -> anyhow::Result<Inspection> {
     let mut walk = Walk { scanner: FrameScanner::new(u64::MAX), found: Inspection::default() };
-    let super::Layers { reader, open, payload_offset, stanzas, is_armored, inner } = layers;
+    let Layers { reader, open, payload_offset, stanzas, is_armored, inner } = layers;
     let Some(key) = open else {
         if is_at_start {
             let mut reader = BufReader::with_capacity(WALK_READ_LEN, &mut file);

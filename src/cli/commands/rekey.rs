@@ -6,10 +6,10 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::{failure_of_task, identities_for, layer_of};
 use crate::cli::args::RekeyArgs;
 use crate::cli::input::Input;
 use crate::cli::keys;
+use crate::cli::layers::{failure_of_task, identities_for, layer_of};
 use crate::cli::output::{Manner, Output};
 use crate::cli::peel::{PeelError, Unwrapped, unwrap};
 use crate::cli::problem::{self, Exit, Problem};
@@ -40,7 +40,7 @@ pub fn run(args: RekeyArgs) -> anyhow::Result<Exit> {
     refuse_terminal(&output, args.force || args.encrypt.armor)?;
 
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
-    let layer = layer_of(&head, &args.identities).with_context(what)?;
+    let layer = layer_of(&head, &args.identities);
     if !matches!(layer, Layer::Age | Layer::AgeArmor) {
         return Err(Problem::failed(format!("rekey {}: it is not an age file", input.name)).into());
     }

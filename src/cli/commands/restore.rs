@@ -7,6 +7,7 @@ use anyhow::Context;
 use super::environment;
 use crate::cli::args::RestoreArgs;
 use crate::cli::input::Input;
+use crate::cli::layers;
 use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::session::{Session, name_the_output};
@@ -28,7 +29,7 @@ pub fn run(args: RestoreArgs) -> anyhow::Result<Exit> {
     let what = || format!("restore {}", input.name);
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
     let wake = WakeUp::new().context("cannot start")?;
-    let layers = super::open_layers(&mut session, head, input.reader(&wake)?, &args.identities).with_context(what)?;
+    let layers = layers::open_layers(&mut session, head, input.reader(&wake)?, &args.identities).with_context(what)?;
     if args.no_decompress && layers.open.is_none() {
         return Err(
             Problem::usage(format!("--no-decompress takes off an age layer, and {} has none", input.name)).into()
@@ -38,7 +39,7 @@ pub fn run(args: RestoreArgs) -> anyhow::Result<Exit> {
     let output = Output::prepare(&names.output, &[&input], manner)?;
     let report_file = super::prepare(&args.files, &args.talk, &names, &input, &output)?;
 
-    let work = super::restore_work(&layers, ContentRange::All, window_log_max, decompress);
+    let work = layers::restore_work(&layers, ContentRange::All, window_log_max, decompress);
     let is_bare = layers.open.is_none();
     let plan = Plan { width, engine: resolve::engine(args.engine), work: Work::Restore(work) };
     let plan = plan.narrowed_to(input.bytes());

@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::environment;
 use crate::cli::args::VerifyArgs;
 use crate::cli::input::Input;
+use crate::cli::layers;
 use crate::cli::problem::{Exit, Problem};
 use crate::cli::session::Session;
 use crate::cli::sys::WakeUp;
@@ -31,7 +32,7 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
     let what = || format!("verify {}", input.name);
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
     let wake = WakeUp::new().context("cannot start")?;
-    let layers = super::open_layers(&mut session, head, input.reader(&wake)?, &args.identities).with_context(what)?;
+    let layers = layers::open_layers(&mut session, head, input.reader(&wake)?, &args.identities).with_context(what)?;
     let original = args.against.as_deref().map(Input::open).transpose()?;
     let inputs: Vec<&Input> = [&input].into_iter().chain(&original).collect();
     let report_file = report::ReportFile::prepare(&args.talk, &inputs, None)?;
@@ -39,7 +40,7 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
         Some(original) => Box::new(Comparer { original: original.reader(&wake)?, position: 0, bytes: Vec::new() }),
         None => Box::new(io::sink()),
     };
-    let work = super::restore_work(&layers, ContentRange::All, window_log_max, true);
+    let work = layers::restore_work(&layers, ContentRange::All, window_log_max, true);
     let is_bare = layers.open.is_none();
     let plan = Plan { width, engine: Engine::Channels, work: Work::Restore(work) }.narrowed_to(input.bytes());
     let report = session
