@@ -380,6 +380,8 @@ fn rekey_changes_who_opens_it_and_not_a_byte_of_the_payload() {
     bench.fails(&format!("rekey old -i new -r {new} -q"), 2);
     bench.fails(&format!("rekey old old -f -i new -r {new} -q"), 1);
     bench.fails("rekey old out -i new -q", 2);
+    let said = bench.fails(&format!("rekey old out -i new -q -r {new} -r {recipient}"), 2);
+    assert!(said.contains("post-quantum and classic recipients do not mix") && !said.contains("cannot read"), "{said}");
 }
 
 #[test]

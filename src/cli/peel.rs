@@ -6,6 +6,7 @@ use age_core::format::FileKey;
 use zeroize::Zeroizing;
 
 use super::keys::Prompter;
+use super::problem::Problem;
 use crate::format::age::AgeError;
 use crate::format::age::armor::Dearmorer;
 use crate::format::age::header::{Header, NONCE_LEN, Parsed, payload_key};
@@ -47,6 +48,9 @@ pub enum PeelError {
     /// What was made of it could not be written.
     #[error("cannot write: {0}")]
     Write(io::Error),
+    /// It could not be wrapped for its new recipients.
+    #[error(transparent)]
+    Wrap(#[from] Problem),
 }
 
 /// A header that could not be taken off, as the failure that it is, so that it has its exit code.
@@ -55,6 +59,7 @@ pub fn failure_of(error: PeelError) -> anyhow::Error {
         PeelError::Age(error) => Cause::Age(error),
         PeelError::Io(error) => Cause::of_read(error),
         PeelError::Write(error) => Cause::Write(error),
+        PeelError::Wrap(problem) => return problem.into(),
     };
     Failure { stage: "open", seq: None, cause }.into()
 }

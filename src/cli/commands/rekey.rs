@@ -56,19 +56,23 @@ pub fn run(args: RekeyArgs) -> anyhow::Result<Exit> {
         Ok(rewrite(unwrapped, &recipients, writer)?)
     });
     rewritten.map_err(failure_of_task).with_context(what)?;
+    if args.in_place && input.has_changed() {
+        // What was written to it meanwhile would be lost.
+        return Err(Problem::failed("it changed while it was read, and stays as it is")).with_context(what);
+    }
     super::finish(&mut session, &input, output)?;
     if !args.quiet {
         problem::tell(
             "note: the payload's key is the old one: who could open the file before, and kept a copy or its key, still can\n",
         );
     }
-    Ok(if input.has_changed() && !args.in_place { Exit::Warned } else { Exit::Done })
+    Ok(if input.has_changed() { Exit::Warned } else { Exit::Done })
 }
 
 /// Writes a header for `recipients`, then the nonce and the payload as they are.
 fn rewrite(unwrapped: Unwrapped, recipients: &[Recipient], mut output: impl Write) -> Result<(), PeelError> {
     let Unwrapped { file_key, nonce, payload, .. } = unwrapped;
-    let header = header_for(recipients, &file_key).map_err(|problem| PeelError::Io(io::Error::other(problem)))?;
+    let header = header_for(recipients, &file_key)?;
     output.write_all(&header).and_then(|()| output.write_all(&nonce)).map_err(PeelError::Write)?;
     let key: PayloadKey = payload_key(&file_key, &nonce);
     copy_authentic(payload, &key, &mut output)?;
