@@ -13,14 +13,6 @@ use support::{Bench, noise, text};
 
 const SEGMENT: usize = 64 * 1024;
 
-/// A bench with an identity in `key` and its recipient.
-fn bench_with_key() -> (Bench, String) {
-    let bench = Bench::new();
-    let said = bench.ok("keygen -o key").stderr;
-    let recipient = said.trim().strip_prefix("Public key: ").unwrap().to_owned();
-    (bench, recipient)
-}
-
 fn edges() -> [usize; 10] {
     [
         0,
@@ -47,7 +39,7 @@ fn age_crate_opens(sealed: &[u8], key: &str) -> Vec<u8> {
 
 #[test]
 fn the_age_crate_reads_what_we_write_at_every_edge_whatever_the_width() {
-    let (bench, recipient) = bench_with_key();
+    let (bench, recipient) = Bench::with_key();
     let key = String::from_utf8(bench.read("key")).unwrap();
     for len in edges() {
         let content = noise(len, len as u64);
@@ -63,7 +55,7 @@ fn the_age_crate_reads_what_we_write_at_every_edge_whatever_the_width() {
 
 #[test]
 fn compressed_and_encrypted_comes_back_at_every_edge_from_both_engines() {
-    let (bench, recipient) = bench_with_key();
+    let (bench, recipient) = Bench::with_key();
     let key = String::from_utf8(bench.read("key")).unwrap();
     for len in edges() {
         for content in [text(len, 1), noise(len, 2)] {
@@ -83,7 +75,7 @@ fn compressed_and_encrypted_comes_back_at_every_edge_from_both_engines() {
 
 #[test]
 fn stock_age_and_zstd_read_what_we_write_and_we_read_theirs() {
-    let (bench, recipient) = bench_with_key();
+    let (bench, recipient) = Bench::with_key();
     for content in [text(5 << 20, 1), noise(3 * SEGMENT, 2), Vec::new()] {
         bench.write("in", &content);
         for armor in ["", "-a"] {
@@ -106,115 +98,8 @@ fn stock_age_and_zstd_read_what_we_write_and_we_read_theirs() {
 }
 
 #[test]
-fn every_kind_of_key_opens_what_was_encrypted_to_it() {
-    let (bench, recipient) = bench_with_key();
-    let content = text(200_000, 1);
-    bench.write("in", &content);
-    let post_quantum = bench.ok("keygen --pq -o pq").stderr;
-    let post_quantum = post_quantum.trim().strip_prefix("Public key: ").unwrap();
-    bench.write("pq.pub", format!("# a comment\n\n{post_quantum}\n").as_bytes());
-    bench.write("passphrase", b"correct horse\n");
-    bench.write(
-        "both.pub",
-        format!("{recipient}\n{}\n", bench.ok("keygen -o other").stderr.trim().strip_prefix("Public key: ").unwrap())
-            .as_bytes(),
-    );
-    let mut cases = vec![
-        (format!("-r {recipient}"), "-i key"),
-        ("-R pq.pub".to_owned(), "-i pq"),
-        ("-R both.pub".to_owned(), "-i other"),
-        ("-R both.pub".to_owned(), "-i pq -i key"),
-        ("--passphrase-file passphrase".to_owned(), "--passphrase-file passphrase"),
-    ];
-    for kind in ["ed25519", "rsa"] {
-        let made = bench.tool("ssh-keygen", &["-q", "-t", kind, "-N", "", "-f", kind], None);
-        if made.is_some_and(|ran| ran.status.success()) {
-            cases.push((format!("-R {kind}.pub"), if kind == "rsa" { "-i rsa" } else { "-i ed25519" }));
-        }
-    }
-    for (to, with) in cases {
-        bench.ok(&format!("process in out {to} -qf"));
-        bench.ok(&format!("restore out back {with} -qf"));
-        assert!(bench.read("back") == content, "{to}, {with}");
-        bench.ok(&format!("verify out {with} -q --against in"));
-        assert_eq!(bench.ok(&format!("cat out {with} --range 100000..+10 -q")).stdout, &content[100_000..100_010]);
-    }
-}
-
-#[test]
-fn post_quantum_and_classic_recipients_do_not_mix_and_a_passphrase_stands_alone() {
-    let (bench, recipient) = bench_with_key();
-    bench.write("in", b"content");
-    bench.write("passphrase", b"x");
-    let post_quantum = bench.ok("keygen --pq -o pq").stderr.trim().strip_prefix("Public key: ").unwrap().to_owned();
-    for flags in [format!("-r {post_quantum}"), "--passphrase-file passphrase".to_owned()] {
-        let said = bench.fails(&format!("process in out -r {recipient} {flags} -q"), 2);
-        assert!(said.contains("do not mix"), "{said}");
-    }
-}
-
-#[test]
-fn a_wrong_key_is_exit_5_and_says_what_the_file_has_and_what_was_tried() {
-    let (bench, recipient) = bench_with_key();
-    bench.write("in", b"content");
-    bench.ok("keygen -o other");
-    bench.ok(&format!("process in out -r {recipient} -q"));
-    let said = bench.fails("restore out back -i other -q", 5);
-    assert!(said.contains("no identity matches: the file has X25519, tried were X25519"), "{said}");
-    let said = bench.fails("restore out back -q", 5);
-    assert!(said.contains("tried were none\nhint: -i FILE"), "{said}");
-    bench.write("good", b"right");
-    bench.write("bad", b"wrong");
-    bench.ok("process in pw --passphrase-file good -q");
-    bench.fails("restore pw back --passphrase-file bad -q", 5);
-    bench.ok("restore pw back --passphrase-file good -q");
-}
-
-/// A pipe can be read once: looking whether there is a passphrase must not use it up.
-#[test]
-fn a_passphrase_comes_through_a_descriptor_once() {
-    let bench = Bench::new();
-    bench.write("in", b"content");
-    let pipeline = env!("CARGO_BIN_EXE_pipeline");
-    for script in [
-        format!("{pipeline} process in pw --passphrase-fd 3 -q 3< <(echo secret)"),
-        format!("{pipeline} restore pw back --passphrase-fd 3 -q 3< <(echo secret)"),
-        format!("AGE_PASSPHRASE_FD=3 {pipeline} verify pw -q 3< <(printf secret)"),
-        format!("{pipeline} inspect pw --passphrase-fd 3 3< <(echo secret)"),
-        format!("AGE_PASSPHRASE=secret {pipeline} cat pw --range 1..3 > range"),
-    ] {
-        let ran = bench.tool("bash", &["-c", &script], None).unwrap();
-        assert!(ran.status.success(), "{script}: {}", ran.stderr);
-    }
-    assert_eq!((bench.read("back"), bench.read("range")), (b"content".to_vec(), b"on".to_vec()));
-}
-
-#[test]
-fn mistakes_with_keys_are_told_with_a_hint_and_without_the_secret() {
-    let (bench, recipient) = bench_with_key();
-    bench.write("in", b"content");
-    bench.write("recipient", recipient.as_bytes());
-    fs::set_permissions(bench.path("recipient"), fs::Permissions::from_mode(0o600)).unwrap();
-    let secret = String::from_utf8(bench.read("key")).unwrap().lines().last().unwrap().to_owned();
-    let said = bench.fails(&format!("process in out -r {secret} -q"), 2);
-    assert!(
-        said.contains("this is an identity, which is secret") && said.contains("hint: ") && !said.contains(&secret)
-    );
-    bench.ok(&format!("process in sealed -r {recipient} -q"));
-    let said = bench.fails("restore sealed out -i recipient -q", 2);
-    assert!(said.contains("this is a recipient, not an identity\nhint: "), "{said}");
-    fs::set_permissions(bench.path("key"), fs::Permissions::from_mode(0o644)).unwrap();
-    let said = bench.ok("verify sealed -i key -q").stderr;
-    assert!(said.contains("warning: 'key' can be read by others"), "{said}");
-    let mut command = bench.command(["process", "in", "plain", "-q"]);
-    assert!(command.env("AGE_PASSPHRASE", "x").status().unwrap().success());
-    assert!(bench.read("plain").starts_with(b"\x28\xb5\x2f\xfd"), "the environment does not ask for encryption");
-    bench.fails("keygen -o key", 1);
-}
-
-#[test]
 fn every_flipped_bit_and_every_cut_of_a_sealed_file_is_refused() {
-    let (bench, recipient) = bench_with_key();
+    let (bench, recipient) = Bench::with_key();
     let content = text(300, 1);
     bench.write("in", &content);
     bench.ok(&format!("process in out -r {recipient} -q"));
@@ -236,7 +121,7 @@ fn every_flipped_bit_and_every_cut_of_a_sealed_file_is_refused() {
 
 #[test]
 fn what_is_authentic_in_front_of_damage_comes_out_and_nothing_else() {
-    let (bench, recipient) = bench_with_key();
+    let (bench, recipient) = Bench::with_key();
     let content = noise(9 * SEGMENT + 100, 1);
     bench.write("in", &content);
     bench.ok(&format!("process in out --no-compress -r {recipient} -q"));
@@ -319,23 +204,35 @@ fn ten_thousand_ranges_of_a_sealed_file_equal_the_slices_of_the_original() {
 }
 
 #[test]
-fn file_keys_and_nonces_are_new_every_time_and_equal_chunks_look_different() {
-    let (bench, recipient) = bench_with_key();
-    bench.write("in", &vec![b'x'; 4 * SEGMENT]);
-    let mut payloads = HashSet::new();
-    for _ in 0..100 {
+fn a_thousand_runs_have_a_thousand_file_keys_and_nonces_and_equal_chunks_look_different() {
+    use age::secrecy::ExposeSecret;
+    use pipeline::cli::prompt::Prompter;
+    use pipeline::cli::sys::WakeUp;
+    use pipeline::format::age::header::{Header, Parsed};
+    use pipeline::format::age::keys::{Identity, unwrap};
+
+    let (bench, recipient) = Bench::with_key();
+    bench.write("in", &vec![b'x'; 2 * SEGMENT]);
+    let identities = Identity::parse_file(&String::from_utf8(bench.read("key")).unwrap()).unwrap();
+    let prompter = Prompter::new(WakeUp::new().unwrap());
+    let (mut file_keys, mut nonces, mut segments) = (HashSet::new(), HashSet::new(), HashSet::new());
+    for _ in 0..1000 {
         let sealed = bench.ok(&format!("process in - --no-compress -r {recipient} -q")).stdout;
-        let payload = sealed.len() - (4 * (SEGMENT + 16) + 16);
-        assert!(payloads.insert(sealed[payload..payload + 16].to_vec()), "a nonce came again");
-        assert!(payloads.insert(sealed[payload + 16..payload + 32].to_vec()), "a key stream came again");
-        let segments: HashSet<&[u8]> = sealed[payload + 16..].chunks(SEGMENT + 16).collect();
-        assert_eq!(segments.len(), 4);
+        let Parsed::Whole(header) = Header::parse(&sealed).unwrap() else { panic!("a header is whole") };
+        let file_key = unwrap(&header, &identities, &prompter, 20).unwrap();
+        let payload = &sealed[header.len + 16..];
+        assert!(file_keys.insert(*file_key.expose_secret()), "a file key came again");
+        assert!(nonces.insert(sealed[header.len..][..16].to_vec()), "a nonce came again");
+        assert_eq!(payload.len(), 2 * (SEGMENT + 16));
+        for segment in payload.chunks(SEGMENT + 16) {
+            assert!(segments.insert(segment[..32].to_vec()), "equal chunks look alike");
+        }
     }
 }
 
 #[test]
 fn inspect_tells_of_an_age_layer_without_a_key_and_of_everything_with_one() {
-    let (bench, recipient) = bench_with_key();
+    let (bench, recipient) = Bench::with_key();
     bench.write("in", &text(300_000, 1));
     bench.ok(&format!("process in out --chunk-size 64K -r {recipient} -q"));
     let found: serde_json::Value = serde_json::from_slice(&bench.ok("inspect out --json").stdout).unwrap();
@@ -356,7 +253,7 @@ fn inspect_tells_of_an_age_layer_without_a_key_and_of_everything_with_one() {
 
 #[test]
 fn rekey_changes_who_opens_it_and_not_a_byte_of_the_payload() {
-    let (bench, recipient) = bench_with_key();
+    let (bench, recipient) = Bench::with_key();
     let content = text(500_000, 1);
     bench.write("in", &content);
     let new = bench.ok("keygen --pq -o new").stderr.trim().strip_prefix("Public key: ").unwrap().to_owned();
@@ -386,7 +283,7 @@ fn rekey_changes_who_opens_it_and_not_a_byte_of_the_payload() {
 
 #[test]
 fn rekey_never_blesses_damage() {
-    let (bench, recipient) = bench_with_key();
+    let (bench, recipient) = Bench::with_key();
     bench.write("in", &noise(3 * SEGMENT, 1));
     bench.ok(&format!("process in good --no-compress -r {recipient} -q"));
     let good = bench.read("good");
@@ -401,25 +298,4 @@ fn rekey_never_blesses_damage() {
     }
     bench.write("bad", &good[..good.len() - 1]);
     bench.fails(&format!("rekey bad out -i key -r {recipient} -q"), 4);
-}
-
-#[test]
-fn a_thousand_headers_have_a_thousand_file_keys_and_nonces() {
-    use age::secrecy::ExposeSecret;
-    use pipeline::cli::keys::Prompter;
-    use pipeline::cli::wrap::seal_for;
-    use pipeline::format::age::header::{Header, Parsed};
-    use pipeline::format::age::keys::{Identity, Recipient, unwrap};
-
-    let identity = age::x25519::Identity::generate();
-    let recipient = [Recipient::parse(&identity.to_public().to_string()).unwrap()];
-    let identity = [Identity::parse(identity.to_string().expose_secret()).unwrap()];
-    let (mut file_keys, mut nonces) = (HashSet::new(), HashSet::new());
-    for _ in 0..1000 {
-        let prefix = seal_for(&recipient).unwrap().prefix;
-        let Parsed::Whole(header) = Header::parse(&prefix).unwrap() else { panic!("a header is whole") };
-        let file_key = unwrap(&header, &identity, &Prompter, 20).unwrap();
-        assert!(file_keys.insert(*file_key.expose_secret()), "a file key came again");
-        assert!(nonces.insert(prefix[header.len..].to_vec()), "a nonce came again");
-    }
 }

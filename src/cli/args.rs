@@ -76,7 +76,7 @@ pub struct ProcessArgs {
 }
 
 /// Whom to encrypt to.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Encryption")]
 pub struct EncryptArgs {
     /// Encrypt to age1…, age1pq1…, ssh-ed25519 …, ssh-rsa … or a plugin's recipient; repeatable
@@ -94,7 +94,7 @@ pub struct EncryptArgs {
 }
 
 /// Passphrases without a terminal.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct PassphraseArgs {
     /// Take the passphrase from this file, less one trailing newline
     #[arg(long, value_name = "FILE", conflicts_with = "passphrase_fd")]
@@ -105,7 +105,7 @@ pub struct PassphraseArgs {
 }
 
 /// Who opens an encrypted file.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Decryption")]
 pub struct IdentityArgs {
     /// Open with the identities in this file: age, encrypted age, ssh keys, plugins; repeatable

@@ -1,26 +1,42 @@
-//! Keys as users give them: recipients, identity files, passphrases, and the prompts for what is missing.
+//! Keys as users give them: recipients, identity files, passphrases; what is missing is asked for.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use age::secrecy::{ExposeSecret, SecretString};
+use age::secrecy::SecretString;
+use age_core::format::FileKey;
 use anyhow::Context;
 use zeroize::Zeroizing;
 
-use super::args::{EncryptArgs, PassphraseArgs};
+use super::args::{EncryptArgs, IdentityArgs, PassphraseArgs};
 use super::peel;
 use super::problem::{self, Problem, quoted};
+use super::prompt::Prompter;
 use super::sys;
-use crate::format::age::keys::{Identity, KeyError, Recipient, key_lines};
+use crate::format::age::header::Header;
+use crate::format::age::keys::{self, Identity, KeyError, Recipient, SCRYPT_TAG, key_lines};
 use crate::format::detect::{Layer, detect};
 
 /// More than any identity or recipients file holds.
 const KEY_FILE_LEN_MAX: u64 = 16 * 1024 * 1024;
 
-/// Whom to encrypt to; `None` when no flag asks for encryption, whatever the environment holds. A passphrase that nothing in
-/// `passphrases` gives is asked for.
-pub fn recipients(args: &EncryptArgs, passphrases: Option<&PassphraseArgs>) -> anyhow::Result<Option<Vec<Recipient>>> {
+/// Whether flags ask for encryption. What the environment holds never does.
+pub fn is_encryption_asked_for(args: &EncryptArgs, passphrases: Option<&PassphraseArgs>) -> bool {
+    !args.recipient.is_empty() || !args.recipients_file.is_empty() || is_passphrase_asked_for(args, passphrases)
+}
+
+fn is_passphrase_asked_for(args: &EncryptArgs, passphrases: Option<&PassphraseArgs>) -> bool {
+    let is_given = |given: &PassphraseArgs| given.passphrase_file.is_some() || given.passphrase_fd.is_some();
+    args.passphrase || passphrases.is_some_and(is_given)
+}
+
+/// Whom to encrypt to. A passphrase that nothing in `passphrases` gives is asked for.
+pub fn recipients(
+    args: &EncryptArgs,
+    passphrases: Option<&PassphraseArgs>,
+    prompter: &Prompter,
+) -> anyhow::Result<Vec<Recipient>> {
     let mut recipients = Vec::new();
     for text in &args.recipient {
         recipients.push(Recipient::parse(text).map_err(|error| recipient_problem("--recipient", &error))?);
@@ -36,13 +52,12 @@ pub fn recipients(args: &EncryptArgs, passphrases: Option<&PassphraseArgs>) -> a
             return Err(Problem::usage(format!("{what} holds no recipient")).into());
         }
     }
-    let is_given = passphrases.is_some_and(|given| given.passphrase_file.is_some() || given.passphrase_fd.is_some());
-    if args.passphrase || is_given {
+    if is_passphrase_asked_for(args, passphrases) {
         let given = passphrases.map(given_passphrase).transpose()?.flatten();
-        let passphrase = given.map_or_else(ask_twice, Ok)?;
+        let passphrase = given.map_or_else(|| prompter.new_passphrase(), Ok)?;
         recipients.push(Recipient::Passphrase(passphrase));
     }
-    Ok((!recipients.is_empty()).then_some(recipients))
+    Ok(recipients)
 }
 
 fn recipient_problem(place: &str, error: &KeyError) -> Problem {
@@ -55,16 +70,67 @@ fn recipient_problem(place: &str, error: &KeyError) -> Problem {
     }
 }
 
-/// The identities in the files at `paths`.
-pub fn identities(paths: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Identity>> {
-    let mut identities = Vec::new();
-    for path in paths {
-        let path = path.as_ref();
+/// What age files are opened with.
+pub struct Keyring {
+    identities: Vec<Identity>,
+    passphrase: Option<SecretString>,
+    /// What a passphrase that is missing is asked for as; without it none is.
+    prompt: Option<String>,
+    work_factor_max: u8,
+    prompter: Prompter,
+}
+
+impl Keyring {
+    /// What `args` give. Identity files that are encrypted themselves are opened, with the passphrase that is given or asked for.
+    /// Where there are identity files, no other passphrase is asked for.
+    pub fn new(args: &IdentityArgs, prompter: &Prompter) -> anyhow::Result<Keyring> {
+        let mut keyring = Keyring {
+            identities: Vec::new(),
+            passphrase: passphrase_of_flags(&args.passphrases)?,
+            prompt: args.identity.is_empty().then(|| "passphrase".to_owned()),
+            work_factor_max: args.max_work_factor,
+            prompter: prompter.clone(),
+        };
+        for path in &args.identity {
+            let found = keyring.read_identities(path)?;
+            keyring.identities.extend(found);
+        }
+        Ok(keyring)
+    }
+
+    /// The file key of `header`.
+    pub fn unwrap(&mut self, header: &Header) -> anyhow::Result<FileKey> {
+        if header.stanzas.iter().any(|stanza| stanza.tag == SCRYPT_TAG) {
+            let passphrase = self.passphrase()?;
+            self.identities.extend(passphrase.map(Identity::Passphrase));
+        }
+        let unwrapped = keys::unwrap(header, &self.identities, &self.prompter, self.work_factor_max);
+        unwrapped.map_err(peel::age_failure)
+    }
+
+    /// The passphrase, looked for in the environment and asked for only where one is wanted. A descriptor is read once.
+    fn passphrase(&mut self) -> anyhow::Result<Option<SecretString>> {
+        if self.passphrase.is_none() {
+            self.passphrase = passphrase_of_environment()?;
+        }
+        match (&self.passphrase, &self.prompt) {
+            (None, Some(prompt)) => self.prompter.passphrase(prompt).map(Some),
+            (given, _) => Ok(given.clone()),
+        }
+    }
+
+    fn read_identities(&mut self, path: &Path) -> anyhow::Result<Vec<Identity>> {
         let what = format!("identity file {}", quoted(path));
-        let bytes = read_key_file(path).with_context(|| what.clone())?;
+        let (bytes, is_private) = read_key_file(path).with_context(|| what.clone())?;
         let bytes = match detect(&bytes) {
-            Layer::Age | Layer::AgeArmor => decrypt_identities(&bytes, path).with_context(|| what.clone())?,
-            _ => bytes,
+            layer @ (Layer::Age | Layer::AgeArmor) => {
+                self.decrypt_identities(&bytes, layer, path).with_context(|| what.clone())?
+            }
+            _ if is_private => bytes,
+            _ => {
+                problem::warn(&format!("{} can be read by others: chmod 600 keeps it private", quoted(path)));
+                bytes
+            }
         };
         let text = std::str::from_utf8(&bytes).map_err(|_| Problem::usage(format!("{what} is no text")))?;
         let found = Identity::parse_file(text).map_err(|error| {
@@ -76,22 +142,31 @@ pub fn identities(paths: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Identity>> {
                 _ => problem,
             }
         })?;
-        if found.is_empty() {
-            return Err(Problem::usage(format!("{what} holds no identity")).into());
+        match found.is_empty() {
+            true => Err(Problem::usage(format!("{what} holds no identity")).into()),
+            false => Ok(found),
         }
-        identities.extend(found);
     }
-    Ok(identities)
-}
 
-/// An identity file that is itself encrypted, with a passphrase.
-fn decrypt_identities(bytes: &[u8], path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    let passphrase = ask(&format!("passphrase of {}", quoted(path)))?;
-    peel::open_all(bytes, vec![Identity::Passphrase(passphrase)]).map_err(peel::failure_of)
+    /// An identity file that is itself encrypted, which is done with a passphrase.
+    fn decrypt_identities(&mut self, bytes: &[u8], layer: Layer, path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+        let prompt = Some(format!("passphrase of {}", quoted(path)));
+        let (passphrase, prompter) = (self.passphrase.clone(), self.prompter.clone());
+        let work_factor_max = self.work_factor_max;
+        let mut keyring = Keyring { identities: Vec::new(), passphrase, prompt, work_factor_max, prompter };
+        let text = peel::open_all(bytes, layer, |header| keyring.unwrap(header))?;
+        // What the environment gave may be wanted for the next file too.
+        self.passphrase = keyring.passphrase;
+        Ok(text)
+    }
 }
 
 /// The passphrase that flags or the environment give: a file, a descriptor, then `AGE_PASSPHRASE` and `AGE_PASSPHRASE_FD`.
-pub fn given_passphrase(args: &PassphraseArgs) -> anyhow::Result<Option<SecretString>> {
+fn given_passphrase(args: &PassphraseArgs) -> anyhow::Result<Option<SecretString>> {
+    passphrase_of_flags(args)?.map_or_else(passphrase_of_environment, |passphrase| Ok(Some(passphrase)))
+}
+
+fn passphrase_of_flags(args: &PassphraseArgs) -> anyhow::Result<Option<SecretString>> {
     if let Some(path) = &args.passphrase_file {
         let what = format!("passphrase file {}", quoted(path));
         return first_line(sys::open_to_read(path).with_context(|| what.clone())?, &what).map(Some);
@@ -100,6 +175,10 @@ pub fn given_passphrase(args: &PassphraseArgs) -> anyhow::Result<Option<SecretSt
         let what = format!("passphrase descriptor {fd}");
         return first_line(sys::open_descriptor(fd).with_context(|| what.clone())?, &what).map(Some);
     }
+    Ok(None)
+}
+
+fn passphrase_of_environment() -> anyhow::Result<Option<SecretString>> {
     if let Some(value) = std::env::var_os("AGE_PASSPHRASE") {
         let value = value.into_string().map_err(|_| Problem::usage("AGE_PASSPHRASE is no text"))?;
         return not_empty(Zeroizing::new(value), "AGE_PASSPHRASE").map(Some);
@@ -144,66 +223,18 @@ fn not_empty(text: Zeroizing<String>, what: &str) -> anyhow::Result<SecretString
     }
 }
 
-/// Asks for a passphrase on the terminal, also when data comes through stdin.
-pub fn ask(prompt: &str) -> anyhow::Result<SecretString> {
-    let typed = rpassword::prompt_password(format!("{prompt}: "));
-    let typed = Zeroizing::new(typed.map_err(|error| {
-        let message = format!("cannot ask for the {prompt}: {error}");
-        Problem::failed(message).hint("--passphrase-file, --passphrase-fd and AGE_PASSPHRASE answer without a terminal")
-    })?);
-    not_empty(typed, prompt)
-}
-
-/// Asks for a new passphrase twice.
-fn ask_twice() -> anyhow::Result<SecretString> {
-    let (first, second) = (ask("new passphrase")?, ask("the same again")?);
-    match first.expose_secret() == second.expose_secret() {
-        true => Ok(first),
-        false => Err(Problem::failed("the two passphrases differ").into()),
-    }
-}
-
-fn read_key_file(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+/// The bytes of the file, and whether only its owner can read them.
+fn read_key_file(path: &Path) -> anyhow::Result<(Zeroizing<Vec<u8>>, bool)> {
     let file = sys::open_to_read(path)?;
-    let mode = file.metadata()?.mode();
-    if file.metadata()?.is_file() && mode & 0o077 != 0 {
-        problem::warn(&format!("{} can be read by others: chmod 600 keeps it private", quoted(path)));
-    }
+    let metadata = file.metadata()?;
+    let is_private = !metadata.is_file() || metadata.mode() & 0o077 == 0;
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(KEY_FILE_LEN_MAX).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Ok((bytes, is_private))
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     sys::open_to_read(path)?.take(KEY_FILE_LEN_MAX).read_to_string(&mut text)?;
     Ok(text)
-}
-
-/// Answers what plugins and encrypted keys ask for.
-#[derive(Clone, Default)]
-pub struct Prompter;
-
-impl age::Callbacks for Prompter {
-    fn display_message(&self, message: &str) {
-        problem::tell(&format!("pipeline: {message}\n"));
-    }
-
-    fn confirm(&self, message: &str, yes: &str, no: Option<&str>) -> Option<bool> {
-        let no = no.unwrap_or("no");
-        let answer = self.request_public_string(&format!("{message} ({yes}/{no})"))?;
-        Some(answer.eq_ignore_ascii_case(yes))
-    }
-
-    fn request_public_string(&self, description: &str) -> Option<String> {
-        let terminal = sys::open_terminal().ok()?;
-        problem::tell(&format!("{description}: "));
-        let mut line = String::new();
-        BufReader::new(terminal).read_line(&mut line).ok()?;
-        Some(line.trim_end().to_owned())
-    }
-
-    fn request_passphrase(&self, description: &str) -> Option<SecretString> {
-        ask(description).ok()
-    }
 }

@@ -1,22 +1,19 @@
 //! What an input is: its layers told apart by its first bytes, and the outer one taken off with a key.
 
-use std::io::{self, Cursor, Read};
+use std::io::{Cursor, Read};
 
 use anyhow::Context;
 
 use super::args::IdentityArgs;
-use super::keys;
-use super::peel::{PeelError, Peeled, failure_of, peel};
+use super::keys::{self, Keyring};
+use super::peel::{Peeled, peel};
 use super::problem::{Problem, quoted};
 use super::session::Session;
-use super::sys;
-use crate::format::age::header::Header;
-use crate::format::age::keys::{Identity, SCRYPT_TAG};
+use super::sys::{self, WakeUp};
+use crate::format::age::armor;
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{Layer, detect};
-use crate::pipeline::error::Failure;
 use crate::pipeline::plan::{Content, ContentRange, Decompress, Expect, Restore, Start};
-use crate::pipeline::shutdown::Cancel;
 
 /// What an input turned out to be, and how to read it.
 pub struct Layers {
@@ -34,9 +31,11 @@ pub struct Layers {
     pub inner: Layer,
 }
 
-/// Looks at `head`, the first bytes of an input, and takes the age header off if there is one. `reader` goes on behind `head`.
+/// Looks at `head`, the first bytes of an input, and takes the age header off if there is one. `reader` goes on behind `head`;
+/// `wake` ends its waiting.
 pub fn open_layers(
     session: &mut Session,
+    wake: &WakeUp,
     head: Vec<u8>,
     reader: Box<dyn Read + Send>,
     args: &IdentityArgs,
@@ -54,34 +53,25 @@ pub fn open_layers(
             inner: Layer::Zstd,
         });
     }
-    let (identities, work_factor_max) = (identities_for(args)?, args.max_work_factor);
-    // What the task gives back must be Sync; the payload's reader is not, so it comes back in a lock-free cell of one.
-    let (give, take) = std::sync::mpsc::sync_channel(1);
-    let peeled = session.task("open", Cancel::default(), move |_| {
-        let peeled = peel(reader, layer, identities, work_factor_max)?;
-        let _ = give.send(peeled);
-        Ok(())
+    sys::forbid_core_dumps().context("cannot turn core dumps off")?;
+    let args = args.clone();
+    let peeled = session.task_that_asks("open", wake, move |prompter| {
+        let mut keyring = Keyring::new(&args, prompter)?;
+        peel(reader, layer, |header| keyring.unwrap(header))
     });
-    peeled.map_err(failure_of_task)?;
-    let Peeled { payload, key, payload_offset, stanzas, inner } = take.recv().context("cannot open")?;
+    let Peeled { payload, key, payload_offset, stanzas, inner } = peeled?;
     let is_armored = layer == Layer::AgeArmor;
     Ok(Layers { reader: payload, open: Some(key), payload_offset, stanzas, is_armored, inner })
-}
-
-/// What a task failed with that takes an age header off.
-pub fn failure_of_task(failure: Failure) -> anyhow::Error {
-    failure.into_task_error::<PeelError>().map_or_else(Into::into, failure_of)
 }
 
 /// The layer that `head` begins. Whoever gives a key says that this is an age file: then what looks like none is a damaged one.
 pub fn layer_of(head: &[u8], args: &IdentityArgs) -> Layer {
     match detect(head) {
         Layer::Other | Layer::Empty if has_key(args) => {
-            if head.trim_ascii_start().starts_with(b"-") {
-                Layer::AgeArmor
-            } else {
-                Layer::Age
-            }
+            let begin = armor::BEGIN.as_bytes();
+            let holds_begin = head.windows(begin.len()).any(|part| part == begin);
+            let is_armor = holds_begin || head.trim_ascii_start().starts_with(b"-");
+            if is_armor { Layer::AgeArmor } else { Layer::Age }
         }
         layer => layer,
     }
@@ -90,29 +80,6 @@ pub fn layer_of(head: &[u8], args: &IdentityArgs) -> Layer {
 /// Whether flags or the environment give anything to open an age file with.
 pub fn has_key(args: &IdentityArgs) -> bool {
     !args.identity.is_empty() || keys::is_passphrase_given(&args.passphrases)
-}
-
-/// The identities to try on a header: those in files; for a passphrase's stanza the passphrase, asked for where nothing gives it.
-pub fn identities_for(
-    args: &IdentityArgs,
-) -> anyhow::Result<impl FnOnce(&Header) -> Result<Vec<Identity>, PeelError> + Send + use<>> {
-    sys::forbid_core_dumps().context("cannot turn core dumps off")?;
-    let mut identities = keys::identities(&args.identity)?;
-    let given = keys::given_passphrase(&args.passphrases)?;
-    let has_files = !identities.is_empty();
-    Ok(move |header: &Header| {
-        if header.stanzas.iter().any(|stanza| stanza.tag == SCRYPT_TAG) {
-            let passphrase = match given {
-                Some(passphrase) => passphrase,
-                None if has_files => return Ok(identities),
-                None => {
-                    keys::ask("passphrase").map_err(|error| PeelError::Io(io::Error::other(format!("{error:#}"))))?
-                }
-            };
-            identities.push(Identity::Passphrase(passphrase));
-        }
-        Ok(identities)
-    })
 }
 
 /// What a restore of `layers` does.

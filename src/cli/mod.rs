@@ -18,6 +18,8 @@ pub mod input;
 
 pub mod output;
 
+pub mod prompt;
+
 pub mod keys;
 
 pub mod layers;

@@ -5,19 +5,13 @@ use std::io::{self, Cursor, Read};
 use age_core::format::FileKey;
 use zeroize::Zeroizing;
 
-use super::keys::Prompter;
-use super::problem::Problem;
 use crate::format::age::AgeError;
 use crate::format::age::armor::Dearmorer;
 use crate::format::age::header::{Header, NONCE_LEN, Parsed, payload_key};
-use crate::format::age::keys::{self, Identity};
 use crate::format::age::stream::{PayloadKey, Place, SEALED_LEN, SegmentCipher, TAG_LEN};
 use crate::format::detect::{Layer, detect};
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::sealed::OpeningReader;
-
-/// The default of `--max-work-factor`: a gibibyte, and a few seconds.
-pub const WORK_FACTOR_MAX: u8 = 20;
 
 /// What is read at once while looking for the end of a header.
 const READ_LEN: usize = 4096;
@@ -36,58 +30,40 @@ pub struct Peeled {
     pub inner: Layer,
 }
 
-/// Why a header could not be taken off.
-#[derive(Debug, thiserror::Error)]
-pub enum PeelError {
-    /// The file is damaged, or nobody here can open it.
-    #[error(transparent)]
-    Age(#[from] AgeError),
-    /// It could not be read.
-    #[error("cannot read: {0}")]
-    Io(io::Error),
-    /// What was made of it could not be written.
-    #[error("cannot write: {0}")]
-    Write(io::Error),
-    /// It could not be wrapped for its new recipients.
-    #[error(transparent)]
-    Wrap(#[from] Problem),
+/// A header that could not be taken off, as the failure that it is, so that it has its exit code.
+pub fn age_failure(error: AgeError) -> anyhow::Error {
+    failure(Cause::Age(error))
 }
 
-/// A header that could not be taken off, as the failure that it is, so that it has its exit code.
-pub fn failure_of(error: PeelError) -> anyhow::Error {
-    let cause = match error {
-        PeelError::Age(error) => Cause::Age(error),
-        PeelError::Io(error) => Cause::of_read(error),
-        PeelError::Write(error) => Cause::Write(error),
-        PeelError::Wrap(problem) => return problem.into(),
-    };
+/// A read that failed while a header was taken off.
+pub fn read_failure(error: io::Error) -> anyhow::Error {
+    failure(Cause::of_read(error))
+}
+
+/// A write that failed while a header was put in the place of another.
+pub fn write_failure(error: io::Error) -> anyhow::Error {
+    failure(Cause::Write(error))
+}
+
+fn failure(cause: Cause) -> anyhow::Error {
     Failure { stage: "open", seq: None, cause }.into()
 }
 
-impl From<io::Error> for PeelError {
-    fn from(error: io::Error) -> PeelError {
-        match error.downcast::<AgeError>() {
-            Ok(age) => PeelError::Age(age),
-            Err(error) => PeelError::Io(error),
-        }
-    }
-}
-
 /// Reads the header of `input`, an age file, in armor if `layer` says so.
-pub fn read_header(input: Box<dyn Read + Send>, layer: Layer) -> Result<(Header, Box<dyn Read + Send>), PeelError> {
+pub fn read_header(input: Box<dyn Read + Send>, layer: Layer) -> anyhow::Result<(Header, Box<dyn Read + Send>)> {
     let mut input: Box<dyn Read + Send> = match layer {
         Layer::AgeArmor => Box::new(DearmorReader::new(input)),
         _ => input,
     };
     let mut bytes = Vec::new();
     loop {
-        let read_len = input.by_ref().take(READ_LEN as u64).read_to_end(&mut bytes)?;
-        match Header::parse(&bytes)? {
+        let read_len = input.by_ref().take(READ_LEN as u64).read_to_end(&mut bytes).map_err(read_failure)?;
+        match Header::parse(&bytes).map_err(age_failure)? {
             Parsed::Whole(header) => {
                 let rest = bytes.split_off(header.len);
                 return Ok((header, Box::new(Cursor::new(rest).chain(input))));
             }
-            Parsed::Part if read_len == 0 => return Err(AgeError::Header("it is cut short").into()),
+            Parsed::Part if read_len == 0 => return Err(age_failure(AgeError::Header("it is cut short"))),
             Parsed::Part => {}
         }
     }
@@ -105,31 +81,29 @@ pub struct Unwrapped {
     pub payload: Box<dyn Read + Send>,
 }
 
-/// Reads the header of `input`, an age file, and unwraps its file key with one of `identities`.
+/// Reads the header of `input`, an age file, whose file key `unwrap_key` gives.
 pub fn unwrap(
     input: Box<dyn Read + Send>,
     layer: Layer,
-    identities: impl FnOnce(&Header) -> Result<Vec<Identity>, PeelError>,
-    work_factor_max: u8,
-) -> Result<Unwrapped, PeelError> {
+    unwrap_key: impl FnOnce(&Header) -> anyhow::Result<FileKey>,
+) -> anyhow::Result<Unwrapped> {
     let (header, mut payload) = read_header(input, layer)?;
-    let file_key = keys::unwrap(&header, &identities(&header)?, &Prompter, work_factor_max)?;
+    let file_key = unwrap_key(&header)?;
     let mut nonce = [0; NONCE_LEN];
     payload.read_exact(&mut nonce).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => PeelError::Age(AgeError::Header("the payload nonce is missing or cut short")),
-        _ => error.into(),
+        io::ErrorKind::UnexpectedEof => age_failure(AgeError::Header("the payload nonce is missing or cut short")),
+        _ => read_failure(error),
     })?;
     Ok(Unwrapped { header, file_key, nonce, payload })
 }
 
-/// Opens `input`, an age file, with one of `identities`, and looks at what is inside.
+/// Opens `input`, an age file whose file key `unwrap_key` gives, and looks at what is inside.
 pub fn peel(
     input: Box<dyn Read + Send>,
     layer: Layer,
-    identities: impl FnOnce(&Header) -> Result<Vec<Identity>, PeelError>,
-    work_factor_max: u8,
-) -> Result<Peeled, PeelError> {
-    let Unwrapped { header, file_key, nonce, payload: mut rest } = unwrap(input, layer, identities, work_factor_max)?;
+    unwrap_key: impl FnOnce(&Header) -> anyhow::Result<FileKey>,
+) -> anyhow::Result<Peeled> {
+    let Unwrapped { header, file_key, nonce, payload: mut rest } = unwrap(input, layer, unwrap_key)?;
     let key = payload_key(&file_key, &nonce);
     let mut first = Vec::with_capacity(SEALED_LEN);
     // What is wrong with the armor behind the header shows when the payload is read.
@@ -149,12 +123,15 @@ pub fn peel(
 }
 
 /// Opens an age file that is in memory, such as an encrypted identity file.
-pub fn open_all(bytes: &[u8], identities: Vec<Identity>) -> Result<Zeroizing<Vec<u8>>, PeelError> {
-    let input = Box::new(Cursor::new(bytes.to_vec()));
-    let unwrapped = unwrap(input, detect(bytes), |_| Ok(identities), WORK_FACTOR_MAX)?;
+pub fn open_all(
+    bytes: &[u8],
+    layer: Layer,
+    unwrap_key: impl FnOnce(&Header) -> anyhow::Result<FileKey>,
+) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let unwrapped = unwrap(Box::new(Cursor::new(bytes.to_vec())), layer, unwrap_key)?;
     let mut text = Zeroizing::new(Vec::new());
     let key = payload_key(&unwrapped.file_key, &unwrapped.nonce);
-    OpeningReader::new(unwrapped.payload, &key).read_to_end(&mut text)?;
+    OpeningReader::new(unwrapped.payload, &key).read_to_end(&mut text).map_err(read_failure)?;
     Ok(text)
 }
 

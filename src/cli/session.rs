@@ -11,6 +11,7 @@ use super::input::Input;
 use super::output::Output;
 use super::problem::{Problem, ToStdout};
 use super::progress::Display;
+use super::prompt::Prompter;
 use super::sys::{self, WakeUp};
 use crate::pipeline::ends::Ends;
 use crate::pipeline::error::{Cause, Failure, Signal};
@@ -71,7 +72,7 @@ impl Session {
     }
 
     /// Runs `task` on a thread of its own, so that signals end it.
-    pub fn task<T: Send + Sync + 'static>(
+    pub fn task<T: Send + 'static>(
         &mut self,
         name: &'static str,
         cancel: Cancel,
@@ -79,6 +80,17 @@ impl Session {
     ) -> Result<T, Failure> {
         let watch = &mut Watch { tick_every: TICK, on_tick: &mut || () };
         self.supervisor.run_task(name, cancel, watch, task)
+    }
+
+    /// Runs `task`, which may ask on the terminal and read what `wake` wakes, on a thread of its own, so that signals end it.
+    pub fn task_that_asks<T: Send + 'static>(
+        &mut self,
+        name: &'static str,
+        wake: &WakeUp,
+        task: impl FnOnce(&Prompter) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let prompter = Prompter::new(wake.clone());
+        self.task(name, wake.cancel(), move |_| Ok(task(&prompter)))?
     }
 
     /// The first bytes of `input`, at most `len`. A pipe is read from, so they have to be put in front of the rest.

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use age_core::format::FileKey;
 
-use super::keys::Prompter;
 use super::problem::Problem;
+use super::prompt::Prompter;
 use super::sys;
 use crate::format::age::armor::Armorer;
 use crate::format::age::header::{self, NONCE_LEN, payload_key};
@@ -13,19 +13,18 @@ use crate::format::age::keys::{self, KeyError, Recipient};
 use crate::pipeline::plan::Seal;
 
 /// A header for `recipients` and the key of the payload behind it. Both are new with every call.
-pub fn seal_for(recipients: &[Recipient]) -> anyhow::Result<Seal> {
-    sys::forbid_core_dumps()?;
+pub fn seal_for(recipients: &[Recipient], prompter: &Prompter) -> anyhow::Result<Seal> {
     let file_key = FileKey::try_init_with_mut(|key| sys::fill_random(key))?;
     let mut nonce = [0; NONCE_LEN];
     sys::fill_random(&mut nonce)?;
-    let mut prefix = header_for(recipients, &file_key)?;
+    let mut prefix = header_for(recipients, &file_key, prompter)?;
     prefix.extend_from_slice(&nonce);
     Ok(Seal { key: payload_key(&file_key, &nonce), prefix })
 }
 
 /// The bytes of a header that wraps `file_key` for each of `recipients`.
-pub fn header_for(recipients: &[Recipient], file_key: &FileKey) -> Result<Vec<u8>, Problem> {
-    let stanzas = keys::wrap(file_key, recipients, &Prompter).map_err(|error| match error {
+pub fn header_for(recipients: &[Recipient], file_key: &FileKey, prompter: &Prompter) -> Result<Vec<u8>, Problem> {
+    let stanzas = keys::wrap(file_key, recipients, prompter).map_err(|error| match error {
         KeyError::MixedRecipients | KeyError::NoRecipient => Problem::usage(error.to_string()),
         error => Problem::failed(error.to_string()),
     })?;

@@ -34,20 +34,6 @@ impl std::error::Error for Failure {
     }
 }
 
-impl Failure {
-    /// What a task failed with, if that was a `T`; otherwise the failure itself, as an error.
-    pub fn into_task_error<T: std::error::Error + Send + Sync + 'static>(self) -> Result<T, Failure> {
-        let Failure { stage, seq, cause } = self;
-        match cause {
-            Cause::Task(error) => {
-                let other = |error| Failure { stage, seq, cause: Cause::Task(error) };
-                error.downcast::<T>().map(|error| *error).map_err(other)
-            }
-            cause => Err(Failure { stage, seq, cause }),
-        }
-    }
-}
-
 /// What a stage can fail with.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {

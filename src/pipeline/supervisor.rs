@@ -8,7 +8,7 @@
 //! on threads of its own.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -98,27 +98,26 @@ impl Supervisor {
     }
 
     /// Runs `task` on a thread of its own, as a run that signals can stop.
-    pub fn run_task<T: Send + Sync + 'static>(
+    pub fn run_task<T: Send + 'static>(
         &mut self,
         name: &'static str,
         cancel: Cancel,
         watch: &mut Watch<'_>,
         task: impl FnOnce(&Cancel) -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
     ) -> Result<T, Failure> {
-        let result = Arc::new(OnceLock::new());
-        let slot = Arc::clone(&result);
+        let (give, take) = sync_channel(1);
         let mut crew = Crew::new(cancel);
         crew.alone(name, move |cancel| match task(cancel) {
             Ok(value) => {
-                let _ = slot.set(value);
+                // It has room for one, and is given one.
+                let _ = give.try_send(value);
                 Ok(Figures::default())
             }
             Err(_) if cancel.is_set() => Err(Stop::Cancelled),
             Err(error) => Err(Stop::Failed(Cause::Task(error))),
         });
         self.run(crew, watch)?;
-        let value = Arc::into_inner(result).and_then(OnceLock::into_inner);
-        Ok(value.expect("internal error: a task ended well without a value"))
+        Ok(take.try_recv().expect("internal error: a task ended well without a value"))
     }
 }
 
@@ -163,14 +162,17 @@ async fn attend(
     }
 }
 
-/// The first failure counts. When the finisher is done, whoever still waits on the outside is told to stop.
+/// The first failure counts. When the finisher is done, whoever still waits on the outside is told to stop; where nobody is
+/// left, the wake-up stays as it was and serves the next run.
 fn note_end(run: &mut Run, end: Ended, stop: &dyn Fn()) {
     run.left_count -= 1;
     run.figures.add(end.figures);
     match end.outcome {
         Outcome::Done if end.is_finisher => {
             run.is_finished = true;
-            stop();
+            if run.left_count > 0 {
+                stop();
+            }
         }
         Outcome::Failed(failure) if run.failure.is_none() && !run.is_finished => {
             run.failure = Some(failure);

@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
@@ -23,6 +24,29 @@ pub struct Ran {
 impl Bench {
     pub fn new() -> Bench {
         Bench { directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// One with an identity in `key`, and its recipient.
+    pub fn with_key() -> (Bench, String) {
+        let bench = Bench::new();
+        let recipient = bench.keygen("-o key");
+        (bench, recipient)
+    }
+
+    /// Makes an identity; gives its recipient.
+    pub fn keygen(&self, flags: &str) -> String {
+        let said = self.ok(&format!("keygen {flags}")).stderr;
+        said.trim().strip_prefix("Public key: ").unwrap().to_owned()
+    }
+
+    /// Puts copies here of the throw-away keys in `tests/support/keys`.
+    pub fn add_ssh_keys(&self) {
+        let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/keys");
+        for name in ["ssh-ed25519", "ssh-rsa", "ssh-encrypted"] {
+            let private = self.write(name, &std::fs::read(keys.join(name)).unwrap());
+            std::fs::set_permissions(private, std::fs::Permissions::from_mode(0o600)).unwrap();
+            std::fs::copy(keys.join(format!("{name}.pub")), self.path(format!("{name}.pub"))).unwrap();
+        }
     }
 
     pub fn path(&self, name: impl AsRef<OsStr>) -> PathBuf {

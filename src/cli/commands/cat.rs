@@ -39,8 +39,8 @@ pub fn run(args: CatArgs) -> anyhow::Result<Exit> {
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
     let behind_head = start + head.len() as u64;
     let wake = WakeUp::new().context("cannot start")?;
-    let layers =
-        layers::open_layers(&mut session, head.clone(), input.reader(&wake)?, &args.identities).with_context(what)?;
+    let layers = layers::open_layers(&mut session, &wake, head.clone(), input.reader(&wake)?, &args.identities)
+        .with_context(what)?;
     let is_whole_file = input.is_seekable() && start == 0;
     let (reader, work): (Box<dyn Read + Send>, Restore) = match &layers.open {
         Some(key) if is_whole_file && !layers.is_armored => {
@@ -91,20 +91,18 @@ fn plan_by_table(
             };
             check_headers_before(&mut file, &table, plan.file_range.start, || cancel.is_set())?;
             Ok(Ok(plan))
-        })?)
+        }))
     });
-    match planned {
-        Ok(plan) => plan.map(Some).map_err(|cause| Failure { stage: "locate", seq: None, cause }.into()),
-        Err(failure) => match failure.into_task_error::<RangeError>()? {
-            RangeError::NoTable(error) => {
-                if args.range != ContentRange::All && !args.talk.quiet {
-                    problem::warn(&format!("{}: {error}: decoding from the start to find the range", input.name));
-                }
-                Ok(None)
+    match planned? {
+        Ok(plan) => plan.map(Some).map_err(failure),
+        Err(RangeError::NoTable(error)) => {
+            if args.range != ContentRange::All && !args.talk.quiet {
+                problem::warn(&format!("{}: {error}: decoding from the start to find the range", input.name));
             }
-            RangeError::Damaged(error) => Err(Failure { stage: "locate", seq: None, cause: error.into() }.into()),
-            RangeError::Io(error) => Err(error).context("cannot read"),
-        },
+            Ok(None)
+        }
+        Err(RangeError::Damaged(error)) => Err(failure(error.into())),
+        Err(RangeError::Io(error)) => Err(error).context("cannot read"),
     }
 }
 
@@ -116,13 +114,8 @@ fn seek_sealed(
     key: &PayloadKey,
 ) -> anyhow::Result<SealedReader<File>> {
     let (file, key) = (input.file.try_clone().context("cannot read")?, key.clone());
-    let (give, take) = std::sync::mpsc::sync_channel(1);
-    let opened = session.task("locate", Cancel::default(), move |_| {
-        let _ = give.send(SealedReader::new(file, payload_offset, &key)?);
-        Ok(())
-    });
-    opened.map_err(damage_of)?;
-    take.recv().context("cannot read")
+    let opened = session.task("locate", Cancel::default(), move |_| Ok(SealedReader::new(file, payload_offset, &key)));
+    opened?.map_err(|error| failure(Cause::of_read(error)))
 }
 
 /// The part of the payload that holds the range: by the seek table, which is authentic in here; all of it where there is none.
@@ -142,45 +135,34 @@ fn plan_sealed(
         let content_bytes = sealed.content_bytes();
         let range_end = if let ContentRange::Within(range) = &args.range { range.end } else { start };
         if range_end > content_bytes {
-            let cause = Cause::RangePastEnd { range_end, content_bytes };
-            return Err(Failure { stage: "locate", seq: None, cause }.into());
+            return Err(failure(Cause::RangePastEnd { range_end, content_bytes }));
         }
         sealed.seek(SeekFrom::Start(start)).context("cannot read")?;
         let wanted_bytes = if let ContentRange::Within(range) = &range { range.end } else { content_bytes - start };
         return Ok((Box::new(sealed.take(wanted_bytes)), Restore { open: None, content: Content::Plain(range) }));
     }
     let range = args.range.clone();
-    let (give, take) = std::sync::mpsc::sync_channel(1);
-    let planned = session.task("locate", Cancel::default(), move |_| {
-        let planned = match read_table(&mut sealed) {
-            Ok(table) => Some(locate(&Arc::new(table), &range, window_log_max)),
-            Err(RangeError::NoTable(_)) => None,
-            Err(RangeError::Damaged(error)) => return Err(error.into()),
-            Err(RangeError::Io(error)) => return Err(error.into()),
-        };
-        let _ = give.send((sealed, planned));
-        Ok(())
-    });
-    planned.map_err(damage_of)?;
-    let (mut sealed, planned) = take.recv().context("cannot read")?;
-    let (file_range, work) = match planned {
-        Some(Ok(RangePlan { file_range, work })) => (file_range, work),
-        Some(Err(cause)) => return Err(Failure { stage: "locate", seq: None, cause }.into()),
-        None => {
-            let range = args.range.clone();
+    let (mut sealed, table) = session.task("locate", Cancel::default(), move |_| {
+        let table = read_table(&mut sealed);
+        Ok((sealed, table))
+    })?;
+    let (file_range, work) = match table {
+        Ok(table) => {
+            let RangePlan { file_range, work } = locate(&Arc::new(table), &range, window_log_max).map_err(failure)?;
+            (file_range, work)
+        }
+        Err(RangeError::NoTable(_)) => {
             let work = Decompress { window_log_max, start: Start::default(), range, expect: Expect::Tables };
             (0..sealed.content_bytes(), work)
         }
+        Err(RangeError::Damaged(error)) => return Err(failure(error.into())),
+        Err(RangeError::Io(error)) => return Err(failure(Cause::of_read(error))),
     };
     sealed.seek(SeekFrom::Start(file_range.start)).context("cannot read")?;
     let reader = sealed.take(file_range.end - file_range.start);
     Ok((Box::new(reader), Restore { open: None, content: Content::Frames(work) }))
 }
 
-/// Damage of the age layer that came as an I/O error, told as what it is.
-fn damage_of(failure: Failure) -> Failure {
-    match failure.into_task_error::<std::io::Error>() {
-        Ok(error) => Failure { stage: "locate", seq: None, cause: Cause::of_read(error) },
-        Err(failure) => failure,
-    }
+fn failure(cause: Cause) -> anyhow::Error {
+    Failure { stage: "locate", seq: None, cause }.into()
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::args::InspectArgs;
 use crate::cli::input::Input;
 use crate::cli::layers::{self, Layers};
-use crate::cli::peel::{failure_of, read_header};
+use crate::cli::peel::{age_failure, read_failure, read_header};
 use crate::cli::problem::{self, Exit};
 use crate::cli::report::bytes;
 use crate::cli::session::Session;
@@ -22,7 +22,6 @@ use crate::format::zstd::scan::{Edge, Frame, FrameScanner};
 use crate::pipeline::error::Failure;
 use crate::pipeline::range::{RangeError, check_headers_before, read_table};
 use crate::pipeline::sealed::OpeningReader;
-use crate::pipeline::shutdown::Cancel;
 
 /// What is read at once while walking headers. Small, since most of what follows a header is passed over.
 const WALK_READ_LEN: usize = 16 * 1024;
@@ -75,15 +74,16 @@ pub fn run(args: InspectArgs) -> anyhow::Result<Exit> {
     let what = || format!("inspect {}", input.name);
     let is_at_start = input.is_seekable() && (&input.file).stream_position().with_context(what)? == 0;
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
-    let reader = input.reader(&WakeUp::new().context("cannot start")?)?;
+    let wake = WakeUp::new().context("cannot start")?;
+    let reader = input.reader(&wake)?;
     let layer = detect(&head);
     let found = if matches!(layer, Layer::Age | Layer::AgeArmor) && !layers::has_key(&args.identities) {
         let reader = Box::new(Cursor::new(head).chain(reader));
-        in_task(&mut session, move || inspect_header(reader, layer))
+        in_task(&mut session, &wake, move || inspect_header(reader, layer))
     } else {
-        let layers = layers::open_layers(&mut session, head, reader, &args.identities).with_context(what)?;
+        let layers = layers::open_layers(&mut session, &wake, head, reader, &args.identities).with_context(what)?;
         let file = input.file.try_clone().with_context(what)?;
-        in_task(&mut session, move || inspect_layers(layers, &file, is_at_start))
+        in_task(&mut session, &wake, move || inspect_layers(layers, &file, is_at_start))
     };
     let found = found.with_context(what)?;
     let text = match args.json {
@@ -97,18 +97,19 @@ pub fn run(args: InspectArgs) -> anyhow::Result<Exit> {
 /// Runs `inspect` where signals end it.
 fn in_task(
     session: &mut Session,
+    wake: &WakeUp,
     inspect: impl FnOnce() -> anyhow::Result<Inspection> + Send + 'static,
 ) -> anyhow::Result<Inspection> {
-    session.task("inspect", Cancel::default(), move |_| Ok(inspect()))?
+    session.task("inspect", wake.cancel(), move |_| Ok(inspect()))?
 }
 
 /// What can be told of an age file without a key.
 fn inspect_header(reader: Box<dyn Read + Send>, layer: Layer) -> anyhow::Result<Inspection> {
-    let (header, mut rest) = read_header(reader, layer).map_err(failure_of)?;
-    let payload_bytes = io::copy(&mut rest, &mut io::sink()).map_err(|error| failure_of(error.into()))?;
+    let (header, mut rest) = read_header(reader, layer)?;
+    let payload_bytes = io::copy(&mut rest, &mut io::sink()).map_err(read_failure)?;
     let sealed_bytes = payload_bytes.checked_sub(NONCE_LEN as u64);
     let missing = AgeError::Header("the payload nonce is missing or cut short");
-    let sealed_bytes = sealed_bytes.ok_or_else(|| failure_of(missing.into()))?;
+    let sealed_bytes = sealed_bytes.ok_or_else(|| age_failure(missing))?;
     let segment_count = sealed_bytes.div_ceil(SEALED_LEN as u64);
     let age = AgeLayer {
         stanzas: header.stanzas.iter().map(|stanza| stanza.tag.clone()).collect(),
@@ -147,7 +148,7 @@ fn inspect_layers(layers: Layers, mut file: &File, is_at_start: bool) -> anyhow:
             (walk.finish()?, bytes)
         }
         _ => {
-            let bytes = io::copy(&mut opened, &mut io::sink()).map_err(|error| failure_of(error.into()))?;
+            let bytes = io::copy(&mut opened, &mut io::sink()).map_err(read_failure)?;
             (Inspection { content_bytes: Some(bytes), ..Inspection::default() }, bytes)
         }
     };
@@ -211,7 +212,7 @@ impl Walk {
                 Ok(0) => return Ok(()),
                 Ok(len) => self.take(&piece[..len])?,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failure_of(error.into())),
+                Err(error) => return Err(read_failure(error)),
             }
         }
     }

@@ -12,34 +12,34 @@ use crate::cli::keys;
 use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{Exit, Problem};
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
-use crate::cli::sys::WakeUp;
+use crate::cli::sys::{self, WakeUp};
 use crate::cli::wrap::{ArmorWriter, seal_for};
 use crate::cli::{problem, report, resolve};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
-use crate::pipeline::plan::{Compress, Plan, Process, Work};
+use crate::pipeline::plan::{Compress, Plan, Process, Seal, Work};
 
 /// Runs the command.
 pub fn run(args: ProcessArgs) -> anyhow::Result<Exit> {
     let level = resolve::level(args.level, &environment())?;
     let chunk_len = resolve::chunk_len(args.chunk_size, level, &environment())?;
     let width = resolve::width(&args.width, &environment())?;
-    let recipients = keys::recipients(&args.encrypt, Some(&args.passphrases))?;
+    let is_sealed = keys::is_encryption_asked_for(&args.encrypt, Some(&args.passphrases));
     let compress = (!args.no_compress).then_some(Compress { chunk_len, level });
-    let name = |name: &OsStr| output_name(name, compress.is_some(), recipients.is_some());
+    let name = |name: &OsStr| output_name(name, compress.is_some(), is_sealed);
     let names = resolve::names(&args.files, name)?;
-    refuse_contradictions(&args, recipients.is_some(), &names)?;
+    refuse_contradictions(&args, is_sealed, &names)?;
 
     let mut session = Session::start(&args.talk)?;
     let input = Input::open(&names.input)?;
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = Output::prepare(&names.output, &[&input], manner)?;
-    let is_text = recipients.is_some() && args.encrypt.armor;
+    let is_text = is_sealed && args.encrypt.armor;
     refuse_terminal(&output, args.files.force || is_text)?;
     let report_file = super::prepare(&args.files, &args.talk, &names, &input, &output)?;
 
     let what = || format!("process {}", input.name);
-    let seal = recipients.map(|recipients| seal_for(&recipients)).transpose().with_context(what)?;
     let wake = WakeUp::new().context("cannot start")?;
+    let seal = is_sealed.then(|| seal(&mut session, &wake, &args)).transpose().with_context(what)?;
     let reader = input.reader(&wake)?;
     let writer: Box<dyn Write + Send> = match is_text {
         true => Box::new(ArmorWriter::new(output.writer(&wake)?)),
@@ -57,6 +57,15 @@ pub fn run(args: ProcessArgs) -> anyhow::Result<Exit> {
     super::finish(&mut session, &input, output)?;
     let exit = super::tell(&report, report::Verb::Processed, report_file, &args.talk, &input);
     super::delete_if_asked(&args.files, &input, &names, exit)
+}
+
+/// A new header for the recipients that `args` give.
+fn seal(session: &mut Session, wake: &WakeUp, args: &ProcessArgs) -> anyhow::Result<Seal> {
+    sys::forbid_core_dumps().context("cannot turn core dumps off")?;
+    let (encrypt, passphrases) = (args.encrypt.clone(), args.passphrases.clone());
+    session.task_that_asks("wrap", wake, move |prompter| {
+        seal_for(&keys::recipients(&encrypt, Some(&passphrases), prompter)?, prompter)
+    })
 }
 
 /// IN's name with the suffix of each layer.

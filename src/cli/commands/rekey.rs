@@ -8,24 +8,24 @@ use anyhow::Context;
 
 use crate::cli::args::RekeyArgs;
 use crate::cli::input::Input;
-use crate::cli::keys;
-use crate::cli::layers::{failure_of_task, identities_for, layer_of};
+use crate::cli::keys::{self, Keyring};
+use crate::cli::layers::layer_of;
 use crate::cli::output::{Manner, Output};
-use crate::cli::peel::{PeelError, Unwrapped, unwrap};
+use crate::cli::peel::{Unwrapped, read_failure, unwrap, write_failure};
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::session::{Session, refuse_terminal};
-use crate::cli::sys::WakeUp;
+use crate::cli::sys::{self, WakeUp};
 use crate::cli::wrap::{ArmorWriter, header_for};
 use crate::format::age::header::payload_key;
-use crate::format::age::keys::Recipient;
 use crate::format::age::stream::{PayloadKey, SEALED_LEN};
 use crate::format::detect::{DETECT_LEN, Layer};
 use crate::pipeline::sealed::OpeningReader;
 
 /// Runs the command.
 pub fn run(args: RekeyArgs) -> anyhow::Result<Exit> {
-    let recipients = keys::recipients(&args.encrypt, None)?;
-    let recipients = recipients.ok_or_else(|| Problem::usage("rekey needs the new recipients: -r, -R or -p"))?;
+    if !keys::is_encryption_asked_for(&args.encrypt, None) {
+        return Err(Problem::usage("rekey needs the new recipients: -r, -R or -p").into());
+    }
     let (out, inputs_may_be_output) = match (&args.output, args.in_place) {
         (Some(out), false) => (out.as_path(), false),
         (None, true) if args.input != Path::new("-") => (args.input.as_path(), true),
@@ -46,16 +46,21 @@ pub fn run(args: RekeyArgs) -> anyhow::Result<Exit> {
     }
     let wake = WakeUp::new().context("cannot start")?;
     let reader = Box::new(io::Cursor::new(head).chain(input.reader(&wake)?));
-    let writer: Box<dyn Write + Send> = match args.encrypt.armor {
+    let mut writer: Box<dyn Write + Send> = match args.encrypt.armor {
         true => Box::new(ArmorWriter::new(output.writer(&wake)?)),
         false => output.writer(&wake)?,
     };
-    let (identities, work_factor_max) = (identities_for(&args.identities)?, args.identities.max_work_factor);
-    let rewritten = session.task("rekey", wake.cancel(), move |_| {
-        let unwrapped = unwrap(reader, layer, identities, work_factor_max)?;
-        Ok(rewrite(unwrapped, &recipients, writer)?)
+    sys::forbid_core_dumps().context("cannot turn core dumps off")?;
+    let (encrypt, opens) = (args.encrypt.clone(), args.identities.clone());
+    let rewritten = session.task_that_asks("rekey", &wake, move |prompter| {
+        let recipients = keys::recipients(&encrypt, None, prompter)?;
+        let mut keyring = Keyring::new(&opens, prompter)?;
+        let Unwrapped { file_key, nonce, payload, .. } = unwrap(reader, layer, |header| keyring.unwrap(header))?;
+        writer.write_all(&header_for(&recipients, &file_key, prompter)?).map_err(write_failure)?;
+        writer.write_all(&nonce).map_err(write_failure)?;
+        copy_authentic(payload, &payload_key(&file_key, &nonce), &mut writer)
     });
-    rewritten.map_err(failure_of_task).with_context(what)?;
+    rewritten.with_context(what)?;
     if args.in_place && input.has_changed() {
         // What was written to it meanwhile would be lost.
         return Err(Problem::failed("it changed while it was read, and stays as it is")).with_context(what);
@@ -69,28 +74,18 @@ pub fn run(args: RekeyArgs) -> anyhow::Result<Exit> {
     Ok(if input.has_changed() { Exit::Warned } else { Exit::Done })
 }
 
-/// Writes a header for `recipients`, then the nonce and the payload as they are.
-fn rewrite(unwrapped: Unwrapped, recipients: &[Recipient], mut output: impl Write) -> Result<(), PeelError> {
-    let Unwrapped { file_key, nonce, payload, .. } = unwrapped;
-    let header = header_for(recipients, &file_key)?;
-    output.write_all(&header).and_then(|()| output.write_all(&nonce)).map_err(PeelError::Write)?;
-    let key: PayloadKey = payload_key(&file_key, &nonce);
-    copy_authentic(payload, &key, &mut output)?;
-    output.flush().map_err(PeelError::Write)
-}
-
 /// Copies sealed segments, each once it is seen to be authentic.
-fn copy_authentic(payload: impl Read, key: &PayloadKey, output: &mut impl Write) -> Result<(), PeelError> {
+fn copy_authentic(payload: impl Read, key: &PayloadKey, output: &mut impl Write) -> anyhow::Result<()> {
     let mut opener = OpeningReader::new(Tee { payload, copied: Vec::with_capacity(SEALED_LEN) }, key);
     let mut text = vec![0; SEALED_LEN];
     loop {
         // One read gives at most one segment, so what was copied since is just that.
-        let len = opener.read(&mut text)?;
+        let len = opener.read(&mut text).map_err(read_failure)?;
         let copied = &mut opener.get_mut().copied;
-        output.write_all(copied).map_err(PeelError::Write)?;
+        output.write_all(copied).map_err(write_failure)?;
         copied.clear();
         if len == 0 {
-            return Ok(());
+            return output.flush().map_err(write_failure);
         }
     }
 }

@@ -29,7 +29,8 @@ pub fn run(args: RestoreArgs) -> anyhow::Result<Exit> {
     let what = || format!("restore {}", input.name);
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
     let wake = WakeUp::new().context("cannot start")?;
-    let layers = layers::open_layers(&mut session, head, input.reader(&wake)?, &args.identities).with_context(what)?;
+    let layers =
+        layers::open_layers(&mut session, &wake, head, input.reader(&wake)?, &args.identities).with_context(what)?;
     if args.no_decompress && layers.open.is_none() {
         return Err(
             Problem::usage(format!("--no-decompress takes off an age layer, and {} has none", input.name)).into()

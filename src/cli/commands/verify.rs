@@ -32,7 +32,8 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
     let what = || format!("verify {}", input.name);
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
     let wake = WakeUp::new().context("cannot start")?;
-    let layers = layers::open_layers(&mut session, head, input.reader(&wake)?, &args.identities).with_context(what)?;
+    let layers =
+        layers::open_layers(&mut session, &wake, head, input.reader(&wake)?, &args.identities).with_context(what)?;
     let original = args.against.as_deref().map(Input::open).transpose()?;
     let inputs: Vec<&Input> = [&input].into_iter().chain(&original).collect();
     let report_file = report::ReportFile::prepare(&args.talk, &inputs, None)?;
