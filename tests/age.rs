@@ -1,4 +1,4 @@
-//! Encryption: what stock tools and the age crate read and write, over the edges of segments and chunks, with every kind of key.
+//! Encryption: stock tools both ways, damage, ranges, new keys and rekeying.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,72 +6,10 @@ mod support;
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 
 use support::{Bench, noise, text};
 
 const SEGMENT: usize = 64 * 1024;
-
-fn edges() -> [usize; 10] {
-    [
-        0,
-        1,
-        SEGMENT - 1,
-        SEGMENT,
-        SEGMENT + 1,
-        2 * SEGMENT - 1,
-        2 * SEGMENT,
-        2 * SEGMENT + 1,
-        4 * SEGMENT,
-        9 * SEGMENT + 5,
-    ]
-}
-
-/// The age crate's own reader, which shares no code with ours below the header.
-fn age_crate_opens(sealed: &[u8], key: &str) -> Vec<u8> {
-    let identity: age::x25519::Identity = key.lines().last().unwrap().parse().unwrap();
-    let decryptor = age::Decryptor::new_buffered(sealed).unwrap();
-    let mut content = Vec::new();
-    decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity)).unwrap().read_to_end(&mut content).unwrap();
-    content
-}
-
-#[test]
-fn the_age_crate_reads_what_we_write_at_every_edge_whatever_the_width() {
-    let (bench, recipient) = Bench::with_key();
-    let key = String::from_utf8(bench.read("key")).unwrap();
-    for len in edges() {
-        let content = noise(len, len as u64);
-        bench.write("in", &content);
-        for flags in ["-w 1 --channel-depth 1", "-w 2", "-w 5", "--engine mutex"] {
-            bench.ok(&format!("process in out --no-compress -r {recipient} --no-sync -qf {flags}"));
-            assert!(age_crate_opens(&bench.read("out"), &key) == content, "{len} bytes, {flags}");
-            bench.ok(&format!("restore out back -i key --no-sync -qf {flags}"));
-            assert!(bench.read("back") == content, "{len} bytes, {flags}");
-        }
-    }
-}
-
-#[test]
-fn compressed_and_encrypted_comes_back_at_every_edge_from_both_engines() {
-    let (bench, recipient) = Bench::with_key();
-    let key = String::from_utf8(bench.read("key")).unwrap();
-    for len in edges() {
-        for content in [text(len, 1), noise(len, 2)] {
-            bench.write("in", &content);
-            bench.ok("process in plain --chunk-size 64K --no-sync -qf");
-            for flags in ["-w 1 --channel-depth 1", "-w 3", "--engine mutex"] {
-                bench.ok(&format!("process in out --chunk-size 64K -r {recipient} --no-sync -qf {flags}"));
-                assert!(age_crate_opens(&bench.read("out"), &key) == bench.read("plain"), "{len} bytes, {flags}");
-                bench.ok(&format!("restore out back -i key --no-sync -qf {flags}"));
-                assert!(bench.read("back") == content, "{len} bytes, {flags}");
-            }
-            bench.ok("restore out inner -i key --no-decompress --no-sync -qf");
-            assert_eq!(bench.read("inner"), bench.read("plain"));
-        }
-    }
-}
 
 #[test]
 fn stock_age_and_zstd_read_what_we_write_and_we_read_theirs() {
@@ -159,7 +97,7 @@ fn ten_thousand_ranges_of_a_sealed_file_equal_the_slices_of_the_original() {
     use pipeline::pipeline::range::{locate, read_table};
     use pipeline::pipeline::sealed::SealedReader;
     use pipeline::pipeline::{find, steps};
-    use std::io::{Cursor, Seek, SeekFrom};
+    use std::io::{Cursor, Read, Seek, SeekFrom};
 
     let content = text(3 << 20, 1);
     let bench = Bench::new();

@@ -13,6 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
+use support::verdict::verdict_of;
 use support::{Bench, Ran};
 
 struct Vector {
@@ -78,21 +79,6 @@ fn vectors() -> Vec<Vector> {
         .collect();
     assert!(vectors.len() > 90, "only {} vectors were read", vectors.len());
     vectors
-}
-
-/// What the command says of the vector's kind of failure.
-fn verdict_of(ran: &Ran) -> &'static str {
-    match (ran.status.code(), &ran.stderr) {
-        (Some(0), _) => "success",
-        (Some(5), _) => "no match",
-        (Some(4), said) if said.contains("its MAC does not match") => "HMAC failure",
-        (Some(4), said) if said.contains("it is empty: it has neither an age header") => "header failure",
-        (Some(4), said) if said.contains("age header: ") => "header failure",
-        (Some(4), said) if said.contains("age armor, line ") => "armor failure",
-        (Some(4), said) if said.contains("segment ") => "payload failure",
-        (Some(4), said) if said.contains("work factor") => "header failure",
-        _ => "something else",
-    }
 }
 
 fn run(bench: &Bench, vector: &Vector, line: &str) -> Ran {

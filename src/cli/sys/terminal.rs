@@ -1,0 +1,86 @@
+//! The terminal: a prompt, and the line that answers it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+
+use rustix::event::PollFlags;
+use rustix::termios::{LocalModes, OptionalActions, Termios};
+use zeroize::Zeroizing;
+
+use super::wait::WakeUp;
+
+/// The longest line that a terminal takes (termios(3), "Canonical and noncanonical mode").
+const LINE_LEN: usize = 4096;
+
+/// Whether what is typed is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// It is.
+    On,
+    /// It is a secret.
+    Off,
+}
+
+/// The terminal, wherever stdin and stdout lead.
+pub struct Terminal {
+    file: File,
+    wake: WakeUp,
+}
+
+impl Terminal {
+    /// Fails where the process has no terminal. `wake` ends the waiting for an answer.
+    pub fn open(wake: WakeUp) -> io::Result<Terminal> {
+        let file = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+        Ok(Terminal { file, wake })
+    }
+
+    /// Shows `prompt` and reads a line, without its line end.
+    pub fn ask(&self, prompt: &str, echo: Echo) -> io::Result<Zeroizing<String>> {
+        // Hidden first: a fast typist answers as soon as the prompt is there.
+        let hidden = (echo == Echo::Off).then(|| Hidden::new(&self.file)).transpose()?;
+        (&self.file).write_all(prompt.as_bytes())?;
+        let line = self.read_line();
+        if hidden.is_some() {
+            // The line end that was typed was not shown either.
+            (&self.file).write_all(b"\n")?;
+        }
+        line
+    }
+
+    fn read_line(&self) -> io::Result<Zeroizing<String>> {
+        let (mut line, mut byte) = (Zeroizing::new(Vec::with_capacity(LINE_LEN)), [0]);
+        loop {
+            self.wake.wait(Some((&self.file, PollFlags::IN)), None)?;
+            match (&self.file).read(&mut byte)? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                _ if byte == *b"\n" => break,
+                _ => line.push(byte[0]),
+            }
+        }
+        let text = std::str::from_utf8(&line).map_err(|_| io::Error::other("what was typed is no text"))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+}
+
+/// Keeps what is typed on a terminal from being shown, until dropped.
+struct Hidden<'a> {
+    terminal: &'a File,
+    before: Termios,
+}
+
+impl Hidden<'_> {
+    fn new(terminal: &File) -> io::Result<Hidden<'_>> {
+        let before = rustix::termios::tcgetattr(terminal)?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        rustix::termios::tcsetattr(terminal, OptionalActions::Now, &hidden)?;
+        Ok(Hidden { terminal, before })
+    }
+}
+
+impl Drop for Hidden<'_> {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing.
+        let _ = rustix::termios::tcsetattr(self.terminal, OptionalActions::Now, &self.before);
+    }
+}

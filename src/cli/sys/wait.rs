@@ -1,0 +1,178 @@
+//! Waiting on the outside: pipes, FIFOs, sockets and terminals keep whoever reads or writes them waiting, and a wake-up ends that.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::pipeline::shutdown::Cancel;
+
+/// A pipe is asked to hold this much, the most that Linux grants an unprivileged process by default.
+const PIPE_LEN: usize = 1024 * 1024;
+
+/// What can always be written to a pipe that is writable at all (pipe(7), "PIPE_BUF").
+const PIPE_WRITE_LEN_SURE: usize = 4096;
+
+/// How often a FIFO is tried that nobody reads from yet: nothing tells when somebody does.
+const FIFO_RETRY: Duration = Duration::from_millis(20);
+
+/// Wakes reads and writes that wait: a descriptor that becomes readable once and for all.
+#[derive(Clone, Debug)]
+pub struct WakeUp(Arc<OwnedFd>);
+
+impl WakeUp {
+    /// Fails where the process has no descriptor left.
+    pub fn new() -> io::Result<WakeUp> {
+        Ok(WakeUp(Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+
+    /// A way to stop a run that also wakes whoever waits with this.
+    pub fn cancel(&self) -> Cancel {
+        let wake = self.clone();
+        Cancel::new(move || {
+            // An eventfd that was never read has room for a one.
+            let _ = rustix::io::write(&wake.0, &1u64.to_ne_bytes());
+        })
+    }
+
+    /// Waits until `fd` is ready for `flags`, or the wake-up, or the time is over. Gives whether `fd` is ready.
+    pub(super) fn wait(&self, fd: Option<(&File, PollFlags)>, timeout: Option<Duration>) -> io::Result<bool> {
+        let timeout = timeout.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+        let mut fds = vec![PollFd::new(&self.0, PollFlags::IN)];
+        fds.extend(fd.map(|(file, flags)| PollFd::new(file, flags)));
+        loop {
+            match rustix::event::poll(&mut fds, timeout.as_ref()) {
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+                Ok(_) if !fds[0].revents().is_empty() => return Err(io::Error::other("woken up to stop")),
+                Ok(_) => return Ok(fds.get(1).is_some_and(|fd| !fd.revents().is_empty())),
+            }
+        }
+    }
+}
+
+/// Reads from something that may keep its reader waiting: a pipe, a terminal, a socket.
+pub struct PatientReader {
+    file: File,
+    wake: WakeUp,
+}
+
+impl PatientReader {
+    /// A reader of `file`, whose flags are left as they are: other processes may share them.
+    pub fn new(file: File, wake: WakeUp) -> PatientReader {
+        // A larger pipe saves wake-ups; anything else refuses, which is no loss.
+        let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_LEN);
+        PatientReader { file, wake }
+    }
+}
+
+impl Read for PatientReader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.wake.wait(Some((&self.file, PollFlags::IN)), None)?;
+            match self.file.read(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Writes to something that may keep its writer waiting.
+pub struct PatientWriter {
+    file: File,
+    wake: WakeUp,
+    write_len_max: usize,
+}
+
+impl PatientWriter {
+    /// A writer to `file`. A pipe is opened anew, so that it can be told not to block without other processes that share the
+    /// old descriptor noticing; where that fails, small writes are made, which do not block a writable pipe.
+    pub fn new(file: File, wake: WakeUp) -> PatientWriter {
+        let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_LEN);
+        let is_fifo = file.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo());
+        let reopened = is_fifo.then(|| {
+            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+            rustix::fs::open(path, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+        });
+        match reopened {
+            Some(Ok(own)) => PatientWriter { file: own.into(), wake, write_len_max: PIPE_LEN },
+            _ => PatientWriter { file, wake, write_len_max: PIPE_WRITE_LEN_SURE },
+        }
+    }
+}
+
+impl Write for PatientWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = &bytes[..bytes.len().min(self.write_len_max)];
+        loop {
+            self.wake.wait(Some((&self.file, PollFlags::OUT)), None)?;
+            match self.file.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A FIFO to write to, opened with the first write, since that waits until somebody reads.
+pub struct FifoWriter {
+    path: PathBuf,
+    wake: WakeUp,
+    opened: Option<PatientWriter>,
+}
+
+impl FifoWriter {
+    /// Opens nothing yet.
+    pub fn new(path: PathBuf, wake: WakeUp) -> FifoWriter {
+        FifoWriter { path, wake, opened: None }
+    }
+
+    fn opened(&mut self) -> io::Result<&mut PatientWriter> {
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => self.open()?,
+        };
+        Ok(self.opened.insert(opened))
+    }
+
+    fn open(&self) -> io::Result<PatientWriter> {
+        loop {
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = match retry_on_intr(|| rustix::fs::open(&self.path, flags, Mode::empty())) {
+                Ok(fd) => File::from(fd),
+                Err(Errno::NXIO) => {
+                    self.wake.wait(None, Some(FIFO_RETRY))?;
+                    continue;
+                }
+                Err(errno) => return Err(errno.into()),
+            };
+            if !file.metadata()?.file_type().is_fifo() {
+                return Err(io::Error::other("it is no FIFO any more"));
+            }
+            return Ok(PatientWriter::new(file, self.wake.clone()));
+        }
+    }
+}
+
+impl Write for FifoWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.opened()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Output of no bytes has never been opened, and its reader waits for the end.
+        self.opened()?.flush()
+    }
+}

@@ -1,0 +1,18 @@
+//! The kinds of failure that the age test kit knows, as the binary tells them.
+
+use super::Ran;
+
+/// What the command says of the kind of failure.
+pub fn verdict_of(ran: &Ran) -> &'static str {
+    match (ran.status.code(), &ran.stderr) {
+        (Some(0), _) => "success",
+        (Some(5), _) => "no match",
+        (Some(4), said) if said.contains("its MAC does not match") => "HMAC failure",
+        (Some(4), said) if said.contains("it is empty: it has neither an age header") => "header failure",
+        (Some(4), said) if said.contains("age header: ") => "header failure",
+        (Some(4), said) if said.contains("age armor, line ") => "armor failure",
+        (Some(4), said) if said.contains("segment ") => "payload failure",
+        (Some(4), said) if said.contains("work factor") => "header failure",
+        _ => "something else",
+    }
+}
