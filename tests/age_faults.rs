@@ -432,6 +432,10 @@ fn armor_is_exact_and_white_space_stands_only_around_it() {
     for (file, fault) in failures {
         keys.expect("armor failure", file.as_bytes(), fault);
     }
+    let len = (0..48).find(|len| (header.len() + 16 + 16 + len) % 48 == 0).unwrap();
+    let full = body_of(&[header.as_bytes(), &payload(&[(Place::Final, &[b'x'; 48][..len])])].concat()).join("\n");
+    keys.expect("success", armored(&full).as_bytes(), "a full final line");
+    keys.expect("armor failure", armored(&format!("{full}\n")).as_bytes(), "an empty line behind a full final line");
     let last_data = last.trim_end_matches('=');
     let canonical = format!("{start}\n{}==", not_canonical(last_data));
     keys.expect("armor failure", armored(&canonical).as_bytes(), "not canonical");
