@@ -24,6 +24,12 @@ const FILE_KEY: [u8; 16] = *b"YELLOW SUBMARINE";
 const SEGMENT: usize = 64 * 1024;
 const NONCE: [u8; 16] = [3; 16];
 
+/// A fault put into a stanza.
+type Change<'a> = &'a dyn Fn(&mut Stanza);
+
+/// What a payload is sealed of.
+type Segments<'a> = &'a [(Place, &'a [u8])];
+
 /// Keys that open what the makers here make.
 struct Keys {
     bench: Bench,
@@ -93,7 +99,7 @@ fn lines(stanza: &Stanza) -> String {
     for line in BASE64.encode(&stanza.body).as_bytes().chunks(64) {
         text += &format!("{}\n", std::str::from_utf8(line).unwrap());
     }
-    if stanza.body.len() % 48 == 0 {
+    if stanza.body.len().is_multiple_of(48) {
         text += "\n";
     }
     text
@@ -111,7 +117,7 @@ fn header_with(stanzas: &str) -> String {
     format!("{covered} {}\n", BASE64.encode(mac(&covered)))
 }
 
-fn payload(segments: &[(Place, &[u8])]) -> Vec<u8> {
+fn payload(segments: Segments) -> Vec<u8> {
     let cipher = SegmentCipher::new(&payload_key(&file_key(), &NONCE));
     let mut bytes = NONCE.to_vec();
     for (index, (place, text)) in segments.iter().enumerate() {
@@ -148,7 +154,7 @@ fn stanzas_keep_to_their_types_rules() {
         let tag = stanza.tag.as_str();
         keys.expect_header("success", &lines(&stanza), tag);
         keys.expect_header("no match", &with(&stanza, &|s| s.tag = other_case.to_owned()), &format!("{tag}: case"));
-        let failures: [(&str, &dyn Fn(&mut Stanza)); 8] = [
+        let failures: [(&str, Change); 8] = [
             ("an argument more", &|s| s.args.push("more".to_owned())),
             ("an argument less", &|s| {
                 s.args.pop();
@@ -331,7 +337,7 @@ fn segments_are_final_once_and_at_the_end() {
     let full = full.as_slice();
     let short: &[u8] = b"content";
     // Segments, the verdict, and how many bytes of plaintext are released.
-    let cases: [(&[(Place, &[u8])], &str, usize); 17] = [
+    let cases: [(Segments, &str, usize); 17] = [
         (&[(Final, b"")], "success", 0),
         (&[(Final, short)], "success", 7),
         (&[(Final, full)], "success", SEGMENT),
@@ -432,7 +438,7 @@ fn armor_is_exact_and_white_space_stands_only_around_it() {
     for (file, fault) in failures {
         keys.expect("armor failure", file.as_bytes(), fault);
     }
-    let len = (0..48).find(|len| (header.len() + 16 + 16 + len) % 48 == 0).unwrap();
+    let len = (0..48).find(|len| (header.len() + 16 + 16 + len).is_multiple_of(48)).unwrap();
     let full = body_of(&[header.as_bytes(), &payload(&[(Place::Final, &[b'x'; 48][..len])])].concat()).join("\n");
     keys.expect("success", armored(&full).as_bytes(), "a full final line");
     keys.expect("armor failure", armored(&format!("{full}\n")).as_bytes(), "an empty line behind a full final line");
