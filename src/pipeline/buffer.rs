@@ -25,8 +25,8 @@ struct Shared {
     take: async_channel::Receiver<Bytes>,
     /// Length of the buffers made from now on.
     buffer_len: AtomicUsize,
-    /// Written bytes of all buffers, those in use counted as they were when last given back.
-    touched_bytes: AtomicUsize,
+    /// Written bytes of all buffers, those in use counted as they were when last given back. Pools that share a budget share it.
+    touched_bytes: Arc<AtomicUsize>,
     budget_bytes: usize,
     made_count: AtomicU64,
     taken_count: AtomicU64,
@@ -52,12 +52,22 @@ impl BufferPool {
     /// A pool that keeps idle buffers as long as all its buffers together hold at most `budget_bytes`, and at most
     /// `idle_count_max` of them.
     pub fn new(budget_bytes: usize, idle_count_max: usize) -> BufferPool {
+        BufferPool::with_count(Arc::default(), budget_bytes, idle_count_max)
+    }
+
+    /// Another pool within the same budget, for buffers of other lengths: ones of the same length that serve all needs would
+    /// come to be written from end to end.
+    pub fn beside(&self, idle_count_max: usize) -> BufferPool {
+        BufferPool::with_count(Arc::clone(&self.0.touched_bytes), self.0.budget_bytes, idle_count_max)
+    }
+
+    fn with_count(touched_bytes: Arc<AtomicUsize>, budget_bytes: usize, idle_count_max: usize) -> BufferPool {
         let (give, take) = async_channel::bounded(idle_count_max.max(1));
         BufferPool(Arc::new(Shared {
             give,
             take,
             buffer_len: AtomicUsize::new(GRAIN),
-            touched_bytes: AtomicUsize::new(0),
+            touched_bytes,
             budget_bytes,
             made_count: AtomicU64::new(0),
             taken_count: AtomicU64::new(0),

@@ -119,7 +119,10 @@ pub type Emit<'a> = dyn FnMut(u64, Found) -> Result<(), Stop> + 'a;
 pub struct FrameFinder {
     scanner: FrameScanner,
     limits: Limits,
-    pool: BufferPool,
+    /// For frames that are gathered.
+    batches: BufferPool,
+    /// For content decoded here.
+    pieces: BufferPool,
     mode: Mode,
     batch: Batch,
     /// Bytes and content bound of the whole frames in `batch`.
@@ -131,11 +134,12 @@ pub struct FrameFinder {
 }
 
 impl FrameFinder {
-    /// A finder for a stream whose first byte is at `start`.
-    pub fn new(start: Start, limits: Limits, pool: BufferPool) -> FrameFinder {
+    /// A finder for a stream whose first byte is at `start`, with pools for frames that are gathered and for content decoded here.
+    pub fn new(start: Start, limits: Limits, batches: BufferPool, pieces: BufferPool) -> FrameFinder {
         let scanner = FrameScanner::starting_at(start.offset, start.frame_index, 1 << limits.window_log_max);
-        let batch = Batch { frames: pool.take(0), content_len_bound: 0, records: Vec::new() };
-        FrameFinder { scanner, limits, pool, mode: Mode::Between, batch, batch_bytes: 0, whole_len: 0, streamer: None }
+        let batch = Batch { frames: batches.take(0), content_len_bound: 0, records: Vec::new() };
+        let mode = Mode::Between;
+        FrameFinder { scanner, limits, batches, pieces, mode, batch, batch_bytes: 0, whole_len: 0, streamer: None }
     }
 
     /// Takes the next piece of the stream. `emit` gets what was found, with its weight.
@@ -217,12 +221,12 @@ impl FrameFinder {
         self.mode = Mode::Stream(Streaming {
             frame_index: at_hand.index,
             offset: at_hand.offset,
-            piece: self.pool.take(PIECE_LEN),
+            piece: self.pieces.take(PIECE_LEN),
             content_bytes: 0,
             checksum: (!at_hand.header.has_checksum).then(|| XxHash64::with_seed(0)),
             is_ended: false,
         });
-        let gathered = std::mem::replace(&mut self.batch.frames, self.pool.take(0));
+        let gathered = std::mem::replace(&mut self.batch.frames, self.batches.take(0));
         self.take(&gathered, emit)
     }
 
@@ -246,7 +250,7 @@ impl FrameFinder {
             bytes = &bytes[streamed.consumed_len..];
             let is_full = streaming.piece.len() == PIECE_LEN;
             if is_full {
-                let content = std::mem::replace(&mut streaming.piece, self.pool.take(PIECE_LEN));
+                let content = std::mem::replace(&mut streaming.piece, self.pieces.take(PIECE_LEN));
                 emit(PIECE_LEN as u64, Found::Piece(Piece { content, records: Vec::new() }))?;
             }
             // With room left, libzstd has given all it has.
@@ -306,7 +310,7 @@ impl FrameFinder {
         if self.batch.records.is_empty() {
             return Ok(());
         }
-        let mut frames = self.pool.take(self.batch.frames.len() - self.whole_len);
+        let mut frames = self.batches.take(self.batch.frames.len() - self.whole_len);
         frames.append(&self.batch.frames[self.whole_len..]);
         let mut batch = std::mem::replace(&mut self.batch, Batch { frames, content_len_bound: 0, records: Vec::new() });
         batch.frames.truncate(self.whole_len);

@@ -179,7 +179,7 @@ fn restore(
         }
     };
     let limits = find_limits(tasks.width, frames.window_log_max);
-    let mut finder = FrameFinder::new(frames.start, limits, pools.chunks.clone());
+    let mut finder = FrameFinder::new(frames.start, limits, pools.batches.clone(), pools.chunks.clone());
     let mut found = Vec::new();
     let mut emit = |weight, item| {
         memory.need(weight)?;

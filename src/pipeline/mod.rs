@@ -87,10 +87,6 @@ fn pool_for(plan: &Plan) -> BufferPool {
             BufferPool::new(buffer_count.saturating_mul(frame_len), buffer_count)
         }
         Work::Process(_) => BufferPool::new(0, 1),
-        // A third above the window: buffers that held content once hold compressed bytes later, and count as before.
-        Work::Restore(_) => {
-            let budget_bytes = recipes::decompress_window_bytes(plan.width) / 3 * 4;
-            BufferPool::new(budget_bytes, 2 * plan.width.token_count() + 2)
-        }
+        Work::Restore(_) => BufferPool::new(recipes::decompress_window_bytes(plan.width), plan.width.token_count() + 2),
     }
 }

@@ -10,12 +10,12 @@
 //! decrypt a range  read (and open) -> [hand on] -> write
 //! ```
 //!
-//! The serial stage between two pools moves bytes and cuts runs, nothing else. It has let go of the first window's token when it
-//! takes one of the second, so it never holds the one while it waits for the other.
+//! The serial stage between two pools moves bytes and cuts runs, nothing else. While it waits for a token of the second window it
+//! holds one of the first, that of the item at hand.
 //!
 //! Memory in flight: as many buffers of a chunk as there are tokens (an item is a chunk or its frame), one more at each worker
-//! while it has both, one at the stage behind; as many runs as there are tokens. Decompressing: the window's bytes, a batch being
-//! gathered, a piece being written. ARCHITECTURE.md gives the formula with all its terms.
+//! while it has both; as many runs as there are tokens. Decompressing: the window's bytes and a batch being
+//! gathered. ARCHITECTURE.md gives the formula with all its terms.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
@@ -38,8 +38,8 @@ use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 /// Bytes that a restore reads at once: they stay in a core's cache until they are gathered.
 pub(super) const READ_LEN: usize = 256 * 1024;
 
-/// Window bytes a worker of a restore: a frame of 8 MiB of content that did not compress at all.
-const WINDOW_BYTES_A_WORKER: usize = 16 * 1024 * 1024;
+/// Window bytes a worker of a restore: a frame of 4 MiB of content that did not compress at all, and half of the next.
+const WINDOW_BYTES_A_WORKER: usize = 12 * 1024 * 1024;
 
 /// Window bytes a place in a channel of a restore.
 const WINDOW_BYTES_A_PLACE: usize = 1024 * 1024;
@@ -49,8 +49,10 @@ pub(super) type SummarySlot = Arc<OnceLock<Summary>>;
 
 /// The buffers of a run.
 pub(super) struct Pools {
-    /// Chunks, frames, content.
+    /// Chunks of input and what they become, or content on the way back.
     pub chunks: BufferPool,
+    /// Frames on the way back, which are mostly shorter than their content.
+    pub batches: BufferPool,
     /// Runs of segments.
     pub runs: BufferPool,
 }
@@ -58,7 +60,8 @@ pub(super) struct Pools {
 impl Pools {
     pub(super) fn new(chunks: BufferPool, width: Width) -> Pools {
         let run_count = width.token_count() + 2;
-        Pools { chunks, runs: BufferPool::new(run_count * RUN_LEN, run_count) }
+        let batches = chunks.beside(width.token_count() + 2);
+        Pools { chunks, batches, runs: BufferPool::new(run_count * RUN_LEN, run_count) }
     }
 }
 
@@ -118,7 +121,7 @@ pub(super) fn restore(crew: &mut Crew, pools: &Pools, width: Width, work: &Resto
 
 /// Buffers that a compressing run has in use at most, each of a frame's length.
 pub fn compress_buffer_count(width: Width) -> usize {
-    width.token_count() + width.workers.get() + 1
+    width.token_count() + width.workers.get()
 }
 
 /// What a restore may have in flight, in bytes.
@@ -126,9 +129,10 @@ pub fn decompress_window_bytes(width: Width) -> usize {
     width.workers.get() * WINDOW_BYTES_A_WORKER + width.channel_depth.get() * WINDOW_BYTES_A_PLACE
 }
 
-/// What bounds the finding stage of a restore: two of the heaviest batches fit the window.
+/// What bounds the finding stage of a restore. With two workers or more a frame of 8 MiB of content that did not compress at all,
+/// the default from level 9 on, still goes to one of them.
 pub(super) fn find_limits(width: Width, window_log_max: u32) -> Limits {
-    Limits { window_log_max, batch_bytes_max: decompress_window_bytes(width) as u64 / 2 }
+    Limits { window_log_max, batch_bytes_max: decompress_window_bytes(width) as u64 / 3 * 2 }
 }
 
 fn compressors(
@@ -311,7 +315,7 @@ fn find_in_input(
     found: Outlet<Found>,
 ) {
     let limits = find_limits(width, work.window_log_max);
-    let mut finder = FrameFinder::new(work.start, limits, pools.chunks.clone());
+    let mut finder = FrameFinder::new(work.start, limits, pools.batches.clone(), pools.chunks.clone());
     let mut piece = pools.chunks.take(READ_LEN);
     crew.source("find", found, move |found| {
         let len = source.read(&mut piece.room()[..READ_LEN])?;
@@ -345,7 +349,7 @@ fn find_in_runs(
     found: Outlet<Found>,
 ) {
     let limits = find_limits(width, work.window_log_max);
-    let mut finder = FrameFinder::new(work.start, limits, pools.chunks.clone());
+    let mut finder = FrameFinder::new(work.start, limits, pools.batches.clone(), pools.chunks.clone());
     let mut check = RunCheck::default();
     crew.serial("find", opened, found, move |run, found| {
         let emit = &mut |weight, item| found.reserve(weight)?.send(item);

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! An [`Outlet`] takes a token, numbers the item and sends it; an [`Inlet`] receives items in any order, puts them in order and
-//! frees their tokens. The bodies, what is done to an item, are given by the recipes; these loops know nothing of it.
+//! frees the token of each when the next one is asked for. The bodies, what is done to an item, are given by the recipes; these loops know nothing of it.
 //!
 //! Two rules hold everywhere:
 //!
@@ -126,6 +126,8 @@ pub struct Inlet<T> {
     queue: QueueReceiver<Message<T>>,
     reorder: Reorder<Held<T>>,
     item_count: Option<u64>,
+    /// Of the item that was given out last, which is still being used.
+    in_hand: Option<Token>,
     figures: ReorderFigures,
 }
 
@@ -138,14 +140,16 @@ struct Held<T> {
 impl<T> Inlet<T> {
     pub(super) fn new(name: &'static str, queue: QueueReceiver<Message<T>>) -> Inlet<T> {
         let figures = ReorderFigures { name, depth: histogram(), wait_ns: histogram() };
-        Inlet { queue, reorder: Reorder::default(), item_count: None, figures }
+        Inlet { queue, reorder: Reorder::default(), item_count: None, in_hand: None, figures }
     }
 
-    /// The next item in order with its number, its token already given back; `None` behind the last one.
+    /// The next item in order with its number; `None` behind the last one. Asking for it says that the one before is done with,
+    /// which gives its token back.
     fn next(&mut self) -> Result<Option<(u64, T)>, Outcome> {
+        self.in_hand = None;
         loop {
             if let Some((seq, Held { item, token, since })) = self.reorder.pop() {
-                drop(token);
+                self.in_hand = Some(token);
                 self.figures.wait_ns.saturating_record(elapsed_ns(since));
                 return item.map(|item| Some((seq, item))).map_err(Outcome::Failed);
             }

@@ -1,13 +1,14 @@
 //! Tokens: what bounds the memory between the serial stage in front of a pool of workers and the one behind it.
 //!
 //! A bounded channel alone does not: while chunk 0 is slow, all others pass it and gather in the reorder ring. So the serial
-//! stage in front takes a [`Token`] before it hands on an item, the token rides in the item, and dies when the item leaves
-//! the ring. A token has a weight, so that one mechanism counts items (weight 1) or bytes.
+//! stage in front takes a [`Token`] before it hands on an item, the token rides in the item, and dies when the stage behind is
+//! done with it. A token has a weight, so that one mechanism counts items (weight 1) or bytes.
 //!
 //! Why nobody waits for ever. A taker waits for tokens of items that are downstream of it: in channels, at workers, in the
 //! ring. The item that is next in order always holds a token already, since tokens are taken in order of sequence numbers, so
 //! workers and ring can always move it on, which frees a token. Nobody holds a token of one window while waiting for one of
-//! the same window; a stage between two pools lets go of the first window's token before it takes one of the second. Waits only
+//! the same window; a stage between two pools holds of the first window the token of the item at hand alone, never those of items it
+//! gathers: one run of segments may hold bytes of hundreds of frames, more than there are tokens. Waits only
 //! ever point downstream, and the stage at the end waits for the output alone. On failure an item can be stuck in a
 //! channel that nobody reads any more; therefore the supervisor closes the [`Gate`] of each window.
 
