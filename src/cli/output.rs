@@ -4,7 +4,7 @@
 //! alive) and renamed when it is whole and on the disk:
 //!
 //! ```text
-//! create temporary -> write -> mode, times -> fsync(file) -> rename -> fsync(directory)
+//! remove what killed runs left -> create temporary -> write -> mode, times -> fsync(file) -> rename -> fsync(directory)
 //! ```
 //!
 //! Without `--force` the rename never replaces a file, even one that came into being meanwhile. A failed fsync is final. Devices and
@@ -26,6 +26,9 @@ use super::sys::{self, Directory, FifoWriter, PatientWriter, WakeUp};
 
 /// Links that are followed before a name is taken to go round in circles; the kernel's limit.
 const LINKS_MAX: usize = 40;
+
+/// How often a temporary is made that somebody removes at once.
+const TEMPORARY_TRIES_MAX: usize = 16;
 
 /// Names of standard output: what is behind them is written to, not replaced.
 const STDOUT_NAMES: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
@@ -220,8 +223,10 @@ impl Temporary {
             path.file_name().ok_or_else(|| Problem::failed(format!("cannot write {name}: not a file name")))?;
         let cannot_create = || format!("cannot create {name}");
         let directory = Directory::open(parent_of(path)).with_context(cannot_create)?;
-        let temporary_name = temporary_name(final_name, sys::random_u64().with_context(cannot_create)?);
-        let file = directory.create_locked(&temporary_name).with_context(cannot_create)?;
+        let prefix = temporary_prefix(final_name);
+        // What cannot be tidied up does no harm.
+        let _ = directory.remove_left_over(&prefix);
+        let (temporary_name, file) = create_temporary(&directory, &prefix).with_context(cannot_create)?;
         let final_name = final_name.to_owned();
         Ok(Temporary {
             name,
@@ -307,10 +312,21 @@ impl<W: Write> Write for TextOnly<W> {
     }
 }
 
-/// A name that tells which destination it is for, however long that name is, and that nobody can guess.
-fn temporary_name(final_name: &OsStr, random: u64) -> OsString {
-    let destination = twox_hash::XxHash64::oneshot(0, final_name.as_bytes());
-    format!(".pipeline-{destination:016x}-{random:016x}.tmp").into()
+/// What the names of temporaries for this destination begin with, however long its own name is.
+fn temporary_prefix(final_name: &OsStr) -> String {
+    format!(".pipeline-{:016x}-", twox_hash::XxHash64::oneshot(0, final_name.as_bytes()))
+}
+
+/// A temporary with a name that nobody can guess. One that another run took for left over, between its creation and its lock,
+/// is made anew.
+fn create_temporary(directory: &Directory, prefix: &str) -> io::Result<(OsString, File)> {
+    for _ in 0..TEMPORARY_TRIES_MAX {
+        let name = OsString::from(format!("{prefix}{:016x}.tmp", sys::random_u64()?));
+        if let Some(file) = directory.create_locked(&name)? {
+            return Ok((name, file));
+        }
+    }
+    Err(io::Error::other("temporary files are removed as soon as they are made"))
 }
 
 /// The directory that `path` is in.
@@ -355,9 +371,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_temporary_name_fits_beside_the_longest_name() {
+    fn a_temporary_name_fits_beside_the_longest_name_and_differs_by_destination() {
         let longest = OsString::from("x".repeat(255));
-        assert!(temporary_name(&longest, u64::MAX).len() < 64);
-        assert_ne!(temporary_name(&longest, 1), temporary_name(&longest, 2));
+        assert!(temporary_prefix(&longest).len() + 20 < 64);
+        assert_ne!(temporary_prefix(&longest), temporary_prefix(OsStr::new("other")));
     }
 }

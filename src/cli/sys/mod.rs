@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Timestamps};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Timestamps};
 use rustix::io::{Errno, retry_on_intr};
 
 pub use terminal::{Echo, Terminal};
@@ -110,19 +110,45 @@ impl Directory {
         Ok(Directory(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?))
     }
 
-    /// Creates `name` with mode 0600, exclusively, never through a link, and locks it for as long as it is open.
-    pub fn create_locked(&self, name: &OsStr) -> io::Result<File> {
+    /// Creates `name` with mode 0600, exclusively, never through a link, and locks it for as long as it is open. `None` if
+    /// somebody took it for left over, and removed it, before it was locked.
+    pub fn create_locked(&self, name: &OsStr) -> io::Result<Option<File>> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let file = retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, mode))?;
-        match retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
+        let locked = match retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
             // File systems without locks exist; the lock only tells others that this file is not left over.
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS | Errno::INVAL) => Ok(file.into()),
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS | Errno::INVAL) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            Err(errno) => Err(errno),
+        };
+        match locked.and_then(|locked| Ok(locked && rustix::fs::fstat(&file)?.st_nlink > 0)) {
+            Ok(true) => Ok(Some(file.into())),
+            Ok(false) => Ok(None),
             Err(errno) => {
                 let _ = self.unlink(name);
                 Err(errno.into())
             }
         }
+    }
+
+    /// Removes the regular files whose names begin with `prefix` and that nobody has locked: what was left by processes that were
+    /// killed. What can not be looked at stays.
+    pub fn remove_left_over(&self, prefix: &str) -> io::Result<()> {
+        for entry in rustix::fs::Dir::read_from(&self.0)? {
+            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+            if !name.as_bytes().starts_with(prefix.as_bytes()) {
+                continue;
+            }
+            let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let Ok(file) = rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty()) else { continue };
+            let is_regular = rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+            if is_regular && rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                // Unlinked before the lock is let go, so that whoever made it sees what happened.
+                self.unlink(&name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives `from` the name `to`; replaces what is there only if `replace`.
