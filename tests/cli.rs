@@ -65,7 +65,7 @@ fn errors_are_one_line_with_the_path_and_the_cause() {
             2,
             "unexpected argument '--levle' found\nhint: a similar argument exists: '--level'",
         ),
-        ("process", 2, "<IN>"),
+        ("process", 2, "IN is missing"),
         ("process in - --rm", 2, "--rm needs IN and OUT to be files"),
         ("cat in.zst --range 5..2", 2, "the range ends at 2, before it starts at 5"),
         ("cat in.zst --range 1..400000", 1, "the range reaches to byte 400000, the content ends at byte 300000"),

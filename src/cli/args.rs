@@ -1,5 +1,6 @@
 //! Arguments as typed. Nothing is opened or looked up here; [`resolve`](super::resolve) settles what was left out.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -27,9 +28,11 @@ pub struct Args {
 pub enum Command {
     /// Compress IN on all cores into a seekable zstd file
     #[command(visible_alias = "compress")]
+    #[command(override_usage = "pipeline process [OPTIONS] IN [OUT]\n       \
+                                pipeline process [OPTIONS] --stdin-from-command OUT -- CMD...")]
     Process(ProcessArgs),
     /// Bring back what a zstd file holds, whoever wrote it
-    #[command(visible_alias = "decompress")]
+    #[command(visible_alias = "decompress", override_usage = "pipeline restore [OPTIONS] IN [OUT]")]
     Restore(RestoreArgs),
     /// Decode everything and write nothing
     Verify(VerifyArgs),
@@ -58,6 +61,15 @@ pub struct ProcessArgs {
     /// Encrypt only; a zstd file that goes in comes back decompressed
     #[arg(long)]
     pub no_compress: bool,
+    /// Read OUT back from the disk, decode it and compare, before it gets its name; whether an identity fits is not tried
+    #[arg(long)]
+    pub verify: bool,
+    /// The input is what CMD writes, the one positional is OUT; if CMD fails, so does this
+    #[arg(long)]
+    pub stdin_from_command: bool,
+    /// The command and its arguments, behind --; without --stdin-from-command IN and OUT may stand there
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
     /// Whom to encrypt to.
     #[command(flatten)]
     pub encrypt: EncryptArgs,
@@ -259,7 +271,7 @@ pub struct KeygenArgs {
 pub struct FileArgs {
     /// The file to read, or - for stdin
     #[arg(value_name = "IN")]
-    pub input: PathBuf,
+    pub input: Option<PathBuf>,
     /// The file to write, or - for stdout [default: IN with .zst added or taken off; stdout if IN is -]
     #[arg(value_name = "OUT")]
     pub out: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -42,6 +43,13 @@ impl Input {
             sys::advise_sequential(&file);
         }
         Ok(Input { name, file, metadata, is_stdin })
+    }
+
+    /// The reading end of a pipe, shown as `name`.
+    pub fn of_pipe(pipe: OwnedFd, name: String) -> anyhow::Result<Input> {
+        let file = File::from(pipe);
+        let metadata = file.metadata().with_context(|| format!("cannot look at {name}"))?;
+        Ok(Input { name, file, metadata, is_stdin: false })
     }
 
     /// Whether a regular file is not what it was when it was opened. One that cannot be looked at any more counts as changed.

@@ -16,7 +16,11 @@ pub mod session;
 
 pub mod input;
 
+pub mod child;
+
 pub mod output;
+
+pub mod readback;
 
 pub mod prompt;
 

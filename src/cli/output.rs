@@ -12,7 +12,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -158,6 +158,23 @@ impl Output {
             true => Box::new(PatientWriter::new(file, wake.clone())),
             false => Box::new(file),
         })
+    }
+
+    /// What was written, from its beginning, and its length in bytes: from the disk, unless syncing is off. Only a regular file can
+    /// be read back.
+    pub fn reopen(&self) -> anyhow::Result<(File, u64)> {
+        let Output::Temporary(temporary) = self else {
+            return Err(Problem::usage(format!("{} is no file that can be read back", self.name())).into());
+        };
+        let cannot_read = || format!("cannot read {} back", self.name());
+        if temporary.manner.sync {
+            temporary.file.sync_all().map_err(|error| cannot("sync", self.name(), &error))?;
+            sys::forget_cached(&temporary.file);
+        }
+        let mut file = temporary.file.try_clone().with_context(cannot_read)?;
+        let bytes = file.metadata().with_context(cannot_read)?.len();
+        file.rewind().with_context(cannot_read)?;
+        Ok((file, bytes))
     }
 
     fn is_forced(&self) -> bool {

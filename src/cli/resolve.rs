@@ -147,7 +147,8 @@ pub struct Names {
 
 /// Settles IN and OUT. `make` makes OUT's file name from IN's.
 pub fn names(args: &FileArgs, make: impl Fn(&OsStr) -> Option<OsString>) -> Result<Names, Problem> {
-    let (input, stdio) = (args.input.clone(), Path::new("-"));
+    let missing = || Problem::usage("IN is missing: a file to read, or - for standard input");
+    let (input, stdio) = (args.input.clone().ok_or_else(missing)?, Path::new("-"));
     let given = args.out.clone().or_else(|| args.output.clone());
     let output = match (given, input.file_name()) {
         (Some(output), _) => output,
@@ -171,6 +172,19 @@ pub fn names(args: &FileArgs, make: impl Fn(&OsStr) -> Option<OsString>) -> Resu
         return Err(Problem::usage("--rm waits until OUT is durable, and --no-sync never does"));
     }
     Ok(Names { input, output })
+}
+
+/// Settles the names of a run whose input is a command's output: the one positional is OUT.
+pub fn names_of_command(args: &FileArgs) -> Result<Names, Problem> {
+    if args.rm {
+        return Err(Problem::usage("--rm deletes IN, and a command is no file"));
+    }
+    match (&args.input, &args.out, &args.output) {
+        (Some(output), None, None) | (None, None, Some(output)) if !output.as_os_str().is_empty() => {
+            Ok(Names { input: "-".into(), output: output.clone() })
+        }
+        _ => Err(Problem::usage("--stdin-from-command takes one name, OUT, in front of -- CMD")),
+    }
 }
 
 /// IN's name with `.age` taken off, and behind that `.zst`, unless only the first is wanted; `.tzst` becomes `.tar`.

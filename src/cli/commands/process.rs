@@ -2,15 +2,18 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::Context;
 
 use super::environment;
 use crate::cli::args::ProcessArgs;
+use crate::cli::child::{Producer, ProducerReader};
 use crate::cli::input::Input;
 use crate::cli::keys;
 use crate::cli::output::{Manner, Output};
-use crate::cli::problem::{Exit, Problem};
+use crate::cli::problem::{Exit, Problem, quoted};
+use crate::cli::readback::{DigestReader, read_back};
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
 use crate::cli::sys::{self, WakeUp};
 use crate::cli::wrap::{ArmorWriter, seal_for};
@@ -19,28 +22,49 @@ use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::pipeline::plan::{Compress, Plan, Process, Seal, Work};
 
 /// Runs the command.
-pub fn run(args: ProcessArgs) -> anyhow::Result<Exit> {
+pub fn run(mut args: ProcessArgs) -> anyhow::Result<Exit> {
+    take_names_behind_dashes(&mut args)?;
     let level = resolve::level(args.level, &environment())?;
     let chunk_len = resolve::chunk_len(args.chunk_size, level, &environment())?;
     let width = resolve::width(&args.width, &environment())?;
     let is_sealed = keys::is_encryption_asked_for(&args.encrypt, Some(&args.passphrases));
     let compress = (!args.no_compress).then_some(Compress { chunk_len, level });
     let name = |name: &OsStr| output_name(name, compress.is_some(), is_sealed);
-    let names = resolve::names(&args.files, name)?;
+    let names = match args.stdin_from_command {
+        true => resolve::names_of_command(&args.files)?,
+        false => resolve::names(&args.files, name)?,
+    };
     refuse_contradictions(&args, is_sealed, &names)?;
 
     let mut session = Session::start(&args.talk)?;
-    let input = Input::open(&names.input)?;
+    let file = (!args.stdin_from_command).then(|| Input::open(&names.input)).transpose()?;
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
-    let output = Output::prepare(&names.output, &[&input], manner)?;
+    let output = Output::prepare(&names.output, &Vec::from_iter(&file), manner)?;
     let is_text = is_sealed && args.encrypt.armor;
     refuse_terminal(&output, args.files.force || is_text)?;
-    let report_file = super::prepare(&args.files, &args.talk, &names, &input, &output)?;
+    if args.verify && !output.is_regular_file() {
+        return Err(Problem::usage(format!("--verify reads OUT back, which {} does not allow", output.name())).into());
+    }
 
-    let what = || format!("process {}", input.name);
     let wake = WakeUp::new().context("cannot start")?;
-    let seal = is_sealed.then(|| seal(&mut session, &wake, &args)).transpose().with_context(what)?;
-    let reader = input.reader(&wake)?;
+    let seal = is_sealed.then(|| seal(&mut session, &wake, &args)).transpose();
+    let seal = seal.with_context(|| format!("process {}", quoted(&names.input)))?;
+    // A command is started once nothing else is left that could fail.
+    let (input, producer) = match file {
+        Some(input) => (input, None),
+        None => Producer::start(&args.command).map(|(input, producer)| (input, Some(producer)))?,
+    };
+    let what = || format!("process {}", input.name);
+    let report_file = super::prepare(&args.files, &args.talk, &names, &input, &output)?;
+    let mut reader = input.reader(&wake)?;
+    if let Some(producer) = producer {
+        reader = Box::new(ProducerReader::new(reader, producer, wake.clone()));
+    }
+    let mut expected = None;
+    if args.verify {
+        let (digesting, digest) = DigestReader::new(reader);
+        (reader, expected) = (Box::new(digesting), Some(digest));
+    }
     let writer: Box<dyn Write + Send> = match is_text {
         true => Box::new(ArmorWriter::new(output.writer(&wake)?)),
         false => output.writer(&wake)?,
@@ -54,9 +78,38 @@ pub fn run(args: ProcessArgs) -> anyhow::Result<Exit> {
         .run(&plan, reader, input.bytes(), writer, &wake)
         .map_err(|failure| name_the_output(failure, &output))
         .with_context(what)?;
+    if let Some(expected) = expected {
+        let back = read_back(&mut session, &output, &plan, is_text, &expected);
+        let file_bytes = back.with_context(|| format!("what was written to {} is not right", output.name()))?;
+        if !args.talk.quiet {
+            problem::tell(&format!("verified: {file_bytes} bytes read back, their content is what was read\n"));
+        }
+    }
     super::finish(&mut session, &input, output)?;
     let exit = super::tell(&report, report::Verb::Processed, report_file, &args.talk, &input);
     super::delete_if_asked(&args.files, &input, &names, exit)
+}
+
+/// `--` in front of file names keeps those that begin with a dash from being flags. In front of a command it belongs to
+/// `--stdin-from-command`.
+fn take_names_behind_dashes(args: &mut ProcessArgs) -> Result<(), Problem> {
+    if args.stdin_from_command {
+        return match args.command.is_empty() {
+            true => Err(Problem::usage("--stdin-from-command OUT -- CMD: the command is missing")),
+            false => Ok(()),
+        };
+    }
+    for name in args.command.drain(..).map(PathBuf::from) {
+        match (&mut args.files.input, &mut args.files.out) {
+            (input @ None, _) => *input = Some(name),
+            (_, out @ None) => *out = Some(name),
+            _ => return Err(Problem::usage("more names than IN and OUT")),
+        }
+    }
+    match (&args.files.out, &args.files.output) {
+        (Some(_), Some(_)) => Err(Problem::usage("OUT is given twice")),
+        _ => Ok(()),
+    }
 }
 
 /// A new header for the recipients that `args` give.
@@ -85,10 +138,8 @@ fn refuse_contradictions(args: &ProcessArgs, is_sealed: bool, names: &resolve::N
         return Err(Problem::usage("--armor is for encrypted files: give a recipient or a passphrase"));
     }
     if !is_sealed && names.output.extension() == Some(OsStr::new("age")) {
-        let problem = Problem::usage(format!(
-            "{} asks for encryption, but nobody to encrypt to is given",
-            problem::quoted(&names.output)
-        ));
+        let problem =
+            Problem::usage(format!("{} asks for encryption, but nobody to encrypt to is given", quoted(&names.output)));
         return Err(problem.hint("-r RECIPIENT, -R FILE or -p"));
     }
     Ok(())

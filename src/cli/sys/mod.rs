@@ -224,6 +224,17 @@ pub fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Asks `child` to end. One that has ended needs nothing.
+pub fn ask_to_end(child: &std::process::Child) {
+    let _ = rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM);
+}
+
+/// Drops what memory holds of `file`, so that the next read comes from the disk. What is not on the disk yet stays.
+pub fn forget_cached(file: &File) {
+    // Advice that a file system does not take is no loss.
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+}
+
 /// Turns core dumps off for the rest of the process, since keys are held.
 pub fn forbid_core_dumps() -> io::Result<()> {
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };

@@ -20,8 +20,9 @@ const PIPE_LEN: usize = 1024 * 1024;
 /// What can always be written to a pipe that is writable at all (pipe(7), "PIPE_BUF").
 const PIPE_WRITE_LEN_SURE: usize = 4096;
 
-/// How often a FIFO is tried that nobody reads from yet: nothing tells when somebody does.
-const FIFO_RETRY: Duration = Duration::from_millis(20);
+/// How often something is looked at that tells nobody when it changes: a FIFO that nobody reads from yet, a child that has closed its
+/// output.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Wakes reads and writes that wait: a descriptor that becomes readable once and for all.
 #[derive(Clone, Debug)]
@@ -40,6 +41,11 @@ impl WakeUp {
             // An eventfd that was never read has room for a one.
             let _ = rustix::io::write(&wake.0, &1u64.to_ne_bytes());
         })
+    }
+
+    /// Waits a moment, for what tells nobody when it happens.
+    pub fn pause(&self) -> io::Result<()> {
+        self.wait(None, Some(PAUSE)).map(drop)
     }
 
     /// Waits until `fd` is ready for `flags`, or the wake-up, or the time is over. Gives whether `fd` is ready.
@@ -153,7 +159,7 @@ impl FifoWriter {
             let file = match retry_on_intr(|| rustix::fs::open(&self.path, flags, Mode::empty())) {
                 Ok(fd) => File::from(fd),
                 Err(Errno::NXIO) => {
-                    self.wake.wait(None, Some(FIFO_RETRY))?;
+                    self.wake.pause()?;
                     continue;
                 }
                 Err(errno) => return Err(errno.into()),
