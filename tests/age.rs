@@ -125,7 +125,7 @@ fn ten_thousand_ranges_of_a_sealed_file_equal_the_slices_of_the_original() {
         let mut frames = vec![0; (plan.file_range.end - plan.file_range.start) as usize];
         reader.read_exact(&mut frames).unwrap();
         let limits = find::Limits { window_log_max: 27, batch_bytes_max: 64 << 20 };
-        let mut finder = find::FrameFinder::new(plan.work.start, limits, pool.clone());
+        let mut finder = find::FrameFinder::new(plan.work.start, limits, pool.clone(), pool.clone());
         let mut got = Vec::new();
         let mut emit = |_, found| {
             let find::Found::Batch(batch) = found else { panic!("small frames are not streamed") };

@@ -1,12 +1,19 @@
 //! Arguments as typed. Nothing is opened or looked up here; [`resolve`](super::resolve) settles what was left out.
 
+mod groups;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use super::size::{parse_range, parse_size};
 use crate::pipeline::plan::ContentRange;
+
+pub use groups::{
+    EncryptArgs, EngineArg, FileArgs, IdentityArgs, LimitArgs, PassphraseArgs, ProgressWhen, StatsForm, TalkArgs,
+    WidthArgs,
+};
 
 /// Compresses files on all cores into standard zstd files that can be read from the middle, and brings them back.
 #[derive(Debug, Parser)]
@@ -85,50 +92,6 @@ pub struct ProcessArgs {
     /// What is said.
     #[command(flatten)]
     pub talk: TalkArgs,
-}
-
-/// Whom to encrypt to.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Encryption")]
-pub struct EncryptArgs {
-    /// Encrypt to age1…, age1pq1…, ssh-ed25519 …, ssh-rsa … or a plugin's recipient; repeatable
-    #[arg(short, long, value_name = "KEY")]
-    pub recipient: Vec<String>,
-    /// Encrypt to the recipients in this file, one a line; repeatable
-    #[arg(short = 'R', long, value_name = "FILE")]
-    pub recipients_file: Vec<PathBuf>,
-    /// Encrypt with a passphrase, asked for on the terminal
-    #[arg(short, long)]
-    pub passphrase: bool,
-    /// Write age's PEM text
-    #[arg(short, long)]
-    pub armor: bool,
-}
-
-/// Passphrases without a terminal.
-#[derive(Clone, Debug, clap::Args)]
-pub struct PassphraseArgs {
-    /// Take the passphrase from this file, less one trailing newline
-    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_fd")]
-    pub passphrase_file: Option<PathBuf>,
-    /// Take the passphrase from this descriptor
-    #[arg(long, value_name = "N")]
-    pub passphrase_fd: Option<i32>,
-}
-
-/// Who opens an encrypted file.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Decryption")]
-pub struct IdentityArgs {
-    /// Open with the identities in this file: age, encrypted age, ssh keys, plugins; repeatable
-    #[arg(short, long, value_name = "FILE")]
-    pub identity: Vec<PathBuf>,
-    /// Passphrases without a terminal.
-    #[command(flatten)]
-    pub passphrases: PassphraseArgs,
-    /// Largest scrypt work factor accepted; it decides time and memory
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=64))]
-    pub max_work_factor: u8,
 }
 
 /// `pipeline restore`.
@@ -264,99 +227,6 @@ pub struct KeygenArgs {
     /// A post-quantum identity
     #[arg(long)]
     pub pq: bool,
-}
-
-/// IN and OUT.
-#[derive(Debug, clap::Args)]
-pub struct FileArgs {
-    /// The file to read, or - for stdin
-    #[arg(value_name = "IN")]
-    pub input: Option<PathBuf>,
-    /// The file to write, or - for stdout [default: IN with .zst added or taken off; stdout if IN is -]
-    #[arg(value_name = "OUT")]
-    pub out: Option<PathBuf>,
-    /// OUT, as a flag
-    #[arg(short = 'o', long = "output", value_name = "OUT", conflicts_with = "out")]
-    pub output: Option<PathBuf>,
-    /// Overwrite OUT; write binary to a terminal
-    #[arg(short, long)]
-    pub force: bool,
-    /// Delete IN once OUT is durable
-    #[arg(long)]
-    pub rm: bool,
-    /// Do not wait until OUT is on the disk
-    #[arg(long)]
-    pub no_sync: bool,
-}
-
-/// How the work is spread.
-#[derive(Debug, clap::Args)]
-pub struct WidthArgs {
-    /// Workers in each parallel stage, 0 for all [default: CPUs this process may use]
-    #[arg(short, long, visible_short_alias = 'T', visible_alias = "threads", value_name = "N")]
-    pub workers: Option<u32>,
-    /// Items that each bounded channel holds, at least 1 [default: 4]
-    #[arg(long, value_name = "N")]
-    pub channel_depth: Option<u32>,
-}
-
-/// Limits of decoding.
-#[derive(Debug, clap::Args)]
-pub struct LimitArgs {
-    /// Largest window accepted, a power of two
-    #[arg(short = 'M', long, value_name = "SIZE", value_parser = parse_size, default_value = "128M")]
-    pub window_max: u64,
-}
-
-/// What is said.
-#[derive(Debug, clap::Args)]
-pub struct TalkArgs {
-    /// The report on exit, on stderr [default: text; cat: none]
-    #[arg(long, value_enum, value_name = "FORM")]
-    pub stats: Option<StatsForm>,
-    /// Write the report to this file instead
-    #[arg(long, value_name = "FILE")]
-    pub stats_file: Option<PathBuf>,
-    /// The progress bar
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ProgressWhen::Auto)]
-    pub progress: ProgressWhen,
-    /// Errors only
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// Say more
-    #[arg(short, long)]
-    pub verbose: bool,
-}
-
-/// Who moves the items.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum EngineArg {
-    /// The pipeline
-    Channels,
-    /// The legacy mutex mode, for comparison
-    Mutex,
-}
-
-/// The form of the report on exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum StatsForm {
-    /// A table
-    Text,
-    /// One JSON object
-    Json,
-    /// No report
-    None,
-}
-
-/// When there is a progress bar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ProgressWhen {
-    /// When stderr is a terminal
-    Auto,
-    /// Always; one line a second where stderr is no terminal
-    Always,
-    /// Never
-    Never,
 }
 
 #[cfg(test)]
