@@ -10,6 +10,8 @@ pub mod ends;
 
 pub mod recipes;
 
+pub mod memory;
+
 pub mod steps;
 
 pub mod find;
@@ -48,23 +50,20 @@ pub mod legacy;
 
 use std::sync::Arc;
 
-use buffer::BufferPool;
 use crew::Crew;
 use ends::Ends;
 use error::Failure;
-use plan::{Engine, Plan, Process, Work};
-use recipes::Pools;
+use memory::Pools;
+use plan::{Engine, Plan, Work};
 use report::Report;
 use supervisor::{Supervisor, Watch};
-
-use crate::format::zstd::codec::Compressor;
 
 /// Does what `plan` says with the bytes between `ends`, and returns when all threads have ended. Gives the report, or the
 /// first failure. What was written by then is for the caller to keep or throw away.
 pub fn run(plan: &Plan, ends: Ends, supervisor: &mut Supervisor, watch: &mut Watch<'_>) -> Result<Report, Failure> {
     let progress = Arc::clone(&ends.progress);
     let mut crew = Crew::new(ends.cancel.clone());
-    let (width, pool) = (plan.width, pool_for(plan));
+    let (width, pool) = (plan.width, memory::pool_for(plan));
     let pools = Pools::new(pool.clone(), width);
     let summary = match (&plan.work, plan.engine) {
         (Work::Process(work), Engine::Channels) => recipes::process(&mut crew, &pools, width, work, ends),
@@ -76,17 +75,4 @@ pub fn run(plan: &Plan, ends: Ends, supervisor: &mut Supervisor, watch: &mut Wat
     let ran = supervisor.run(crew, watch)?;
     let summary = summary.get().expect("internal error: the sink was done without a summary").clone();
     Ok(Report::new(plan, ran, summary, &progress, pool.figures()))
-}
-
-/// A pool that keeps what the run has in flight when it is warm.
-fn pool_for(plan: &Plan) -> BufferPool {
-    match &plan.work {
-        Work::Process(Process { compress: Some(compress), .. }) => {
-            let buffer_count = recipes::compress_buffer_count(plan.width);
-            let frame_len = Compressor::frame_len_bound(compress.chunk_len);
-            BufferPool::new(buffer_count.saturating_mul(frame_len), buffer_count)
-        }
-        Work::Process(_) => BufferPool::new(0, 1),
-        Work::Restore(_) => BufferPool::new(recipes::decompress_window_bytes(plan.width), plan.width.token_count() + 2),
-    }
 }

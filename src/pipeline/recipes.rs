@@ -24,10 +24,11 @@ use crate::format::age::cut::RUN_LEN;
 use crate::format::age::stream::{PayloadKey, SegmentCipher};
 use crate::format::zstd::codec::{Compressor, Decompressor};
 
-use super::buffer::{Buffer, BufferPool};
+use super::buffer::Buffer;
 use super::crew::{Crew, Names, Width};
 use super::ends::{Ends, Output, Source};
-use super::find::{Found, FrameFinder, Limits, Piece};
+use super::find::{Found, FrameFinder, Piece};
+use super::memory::{Pools, decompress_window_bytes, find_limits};
 use super::plan::{Compress, Content, ContentRange, Decompress, Process, Restore, Seal};
 use super::seal::{OpenedRun, PlainRun, RunCheck, RunCutter, RunReader, SealedRun, open_run, seal_run};
 use super::stage::{Flow, Inlet, Outlet};
@@ -38,32 +39,8 @@ use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 /// Bytes that a restore reads at once: they stay in a core's cache until they are gathered.
 pub(super) const READ_LEN: usize = 256 * 1024;
 
-/// Window bytes a worker of a restore: a frame of 4 MiB of content that did not compress at all, and half of the next.
-const WINDOW_BYTES_A_WORKER: usize = 12 * 1024 * 1024;
-
-/// Window bytes a place in a channel of a restore.
-const WINDOW_BYTES_A_PLACE: usize = 1024 * 1024;
-
 /// Where the sink leaves what it has to say.
 pub(super) type SummarySlot = Arc<OnceLock<Summary>>;
-
-/// The buffers of a run.
-pub(super) struct Pools {
-    /// Chunks of input and what they become, or content on the way back.
-    pub chunks: BufferPool,
-    /// Frames on the way back, which are mostly shorter than their content.
-    pub batches: BufferPool,
-    /// Runs of segments.
-    pub runs: BufferPool,
-}
-
-impl Pools {
-    pub(super) fn new(chunks: BufferPool, width: Width) -> Pools {
-        let run_count = width.token_count() + 2;
-        let batches = chunks.beside(width.token_count() + 2);
-        Pools { chunks, batches, runs: BufferPool::new(run_count * RUN_LEN, run_count) }
-    }
-}
 
 /// Starts the threads of `work`.
 pub(super) fn process(crew: &mut Crew, pools: &Pools, width: Width, work: &Process, ends: Ends) -> SummarySlot {
@@ -117,22 +94,6 @@ pub(super) fn restore(crew: &mut Crew, pools: &Pools, width: Width, work: &Resto
         (None, Content::Plain(range)) => copy(crew, pools, width, range, source, output, &summary),
     }
     summary
-}
-
-/// Buffers that a compressing run has in use at most, each of a frame's length.
-pub fn compress_buffer_count(width: Width) -> usize {
-    width.token_count() + width.workers.get()
-}
-
-/// What a restore may have in flight, in bytes.
-pub fn decompress_window_bytes(width: Width) -> usize {
-    width.workers.get() * WINDOW_BYTES_A_WORKER + width.channel_depth.get() * WINDOW_BYTES_A_PLACE
-}
-
-/// What bounds the finding stage of a restore. With two workers or more a frame of 8 MiB of content that did not compress at all,
-/// the default from level 9 on, still goes to one of them.
-pub(super) fn find_limits(width: Width, window_log_max: u32) -> Limits {
-    Limits { window_log_max, batch_bytes_max: decompress_window_bytes(width) as u64 / 3 * 2 }
 }
 
 fn compressors(
