@@ -44,6 +44,8 @@ pub mod metrics;
 
 pub mod report;
 
+pub mod salvage;
+
 pub mod error;
 
 pub mod legacy;

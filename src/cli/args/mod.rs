@@ -103,6 +103,9 @@ pub struct RestoreArgs {
     /// Refuse a file without a valid seek table: a cut at a frame edge would not be seen
     #[arg(long)]
     pub require_table: bool,
+    /// Give what is intact and authentic of a damaged file, say what is lost, exit 4; needs OUT
+    #[arg(long)]
+    pub salvage: bool,
     /// Take the age layer off and leave what is inside as it is
     #[arg(long)]
     pub no_decompress: bool,

@@ -6,6 +6,7 @@ pub mod keygen;
 pub mod process;
 pub mod rekey;
 pub mod restore;
+pub mod salvage;
 pub mod verify;
 
 use anyhow::Context;

@@ -21,6 +21,9 @@ use crate::pipeline::plan::{ContentRange, Plan, Work};
 pub fn run(args: RestoreArgs) -> anyhow::Result<Exit> {
     let decompress = !args.no_decompress;
     let names = resolve::names(&args.files, |name: &OsStr| resolve::restored_name(name, decompress))?;
+    if args.salvage {
+        return super::salvage::run(&args, &names);
+    }
     let width = resolve::width(&args.width, &environment())?;
     let window_log_max = resolve::window_log_max(&args.limits)?;
 

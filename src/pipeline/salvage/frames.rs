@@ -1,0 +1,292 @@
+//! A compressed stream of which frames may be damaged.
+//!
+//! With a seek table that adds up the way is known: each frame is found by its entry. Without one it is the chain of frame headers, and
+//! where that breaks, it is taken up again only where the whole remaining chain parses, up to the end of the stream: content
+//! can hold the magic numbers of frames, but hardly a chain of them that ends exactly there.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+
+use twox_hash::XxHash64;
+
+use super::Rescue;
+use crate::format::zstd::ZstdError;
+use crate::format::zstd::codec::{StreamDecompressor, content_checksum_of};
+use crate::format::zstd::scan::{Edge, Frame, FrameScanner, SKIPPABLE_MAGIC_FIRST, SKIPPABLE_MAGIC_MASK, ZSTD_MAGIC};
+use crate::format::zstd::seek_table::SeekTable;
+use crate::pipeline::error::Cause;
+use crate::pipeline::range::{RangeError, read_table};
+
+/// Bytes read at once.
+const PIECE_LEN: usize = 128 * 1024;
+
+/// Content of a frame that is held until its checksum was seen to be right; of a longer frame, which is decoded twice, none is.
+const HELD_LEN_MAX: usize = 16 * 1024 * 1024;
+
+/// Offsets remembered of chains that broke, so that no stretch is walked over and over: 16 MiB of them.
+const DEAD_COUNT_MAX: usize = 1 << 20;
+
+/// The most that the blocks in a frame of `compressed_bytes` can hold: each has a header of 3 bytes, at least one byte more, and 128
+/// KiB of content. A table or a header that claims more is not believed, whatever length it gives.
+fn content_bytes_bound(compressed_bytes: u64) -> u64 {
+    (compressed_bytes / 4 + 1).saturating_mul(128 * 1024)
+}
+
+/// What stands at an offset.
+enum Record {
+    Frame(Frame),
+    Skippable { end: u64 },
+}
+
+impl Record {
+    fn end(&self) -> u64 {
+        match self {
+            Record::Frame(frame) => frame.offset + frame.compressed_bytes,
+            Record::Skippable { end } => *end,
+        }
+    }
+}
+
+/// What decoding a frame came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Decoded {
+    content_bytes: u64,
+    checksum: u32,
+}
+
+/// Takes the next piece of a frame's content.
+type Put<'a> = dyn FnMut(&[u8], &mut Rescue<'_>) -> Result<(), Cause> + 'a;
+
+/// Saves the frames of one stream.
+pub struct FrameSaver<'a, S> {
+    stream: &'a mut S,
+    stream_bytes: u64,
+    window_log_max: u32,
+    decompressor: StreamDecompressor,
+    held: Vec<u8>,
+    dead: HashSet<u64>,
+}
+
+impl<'a, S: Read + Seek> FrameSaver<'a, S> {
+    /// A saver of what `stream` holds from its beginning to its end.
+    pub fn new(stream: &'a mut S, window_log_max: u32) -> Result<FrameSaver<'a, S>, Cause> {
+        let stream_bytes = stream.seek(SeekFrom::End(0)).map_err(Cause::Read)?;
+        let decompressor = StreamDecompressor::new(window_log_max)?;
+        let (held, dead) = (Vec::new(), HashSet::new());
+        Ok(FrameSaver { stream, stream_bytes, window_log_max, decompressor, held, dead })
+    }
+
+    /// Whether it ends with a seek table that adds up to its length.
+    pub fn has_table(&mut self) -> bool {
+        read_table(self.stream).is_ok()
+    }
+
+    /// Whether this is a compressed stream, however its beginning looks: by its table, or a chain of frames up to its end.
+    pub fn is_stream(&mut self) -> bool {
+        self.has_table() || self.next_chain(0).is_some()
+    }
+
+    /// Saves what can be saved. Gives why there is no table to tell whether frames are missing at the end.
+    pub fn save(&mut self, rescue: &mut Rescue<'_>) -> Result<Option<RangeError>, Cause> {
+        match read_table(self.stream) {
+            Ok(table) => self.save_by_table(&table, rescue).map(|()| None),
+            Err(error) => self.save_by_chain(rescue).map(|()| Some(error)),
+        }
+    }
+
+    fn save_by_table(&mut self, table: &SeekTable, rescue: &mut Rescue<'_>) -> Result<(), Cause> {
+        for frame in table.frames() {
+            rescue.check()?;
+            let (entry, range) = (frame.entry, frame.offset..frame.offset + u64::from(frame.entry.compressed_len));
+            let found = self.record_at(range.start).filter(|record| record.end() == range.end);
+            let saved = match &found {
+                Some(Record::Skippable { .. }) => continue,
+                Some(Record::Frame(frame)) => self.save_frame(frame, rescue)?,
+                None => None,
+            };
+            let content_bytes = u64::from(entry.content_len);
+            match saved {
+                Some(decoded) => {
+                    let is_right = decoded.content_bytes == content_bytes
+                        && (!table.has_checksums() || decoded.checksum == entry.checksum);
+                    rescue.salvaged.wrong_entry_count += u64::from(!is_right);
+                }
+                None if content_bytes <= content_bytes_bound(range.end - range.start) => rescue.fill(content_bytes)?,
+                None => rescue.leave_out(range),
+            }
+        }
+        Ok(())
+    }
+
+    fn save_by_chain(&mut self, rescue: &mut Rescue<'_>) -> Result<(), Cause> {
+        let (mut at, mut is_sure) = (0, false);
+        while at < self.stream_bytes {
+            rescue.check()?;
+            let record = self.record_at(at);
+            let lost_bytes = match &record {
+                Some(Record::Frame(frame)) => match self.save_frame(frame, rescue)? {
+                    Some(_) => {
+                        at = frame.offset + frame.compressed_bytes;
+                        continue;
+                    }
+                    None => frame.header.content_bytes.filter(|bytes| *bytes <= frame.block_content_bytes),
+                },
+                // It has no checksum, so its length counts only if the chain goes on behind it.
+                Some(Record::Skippable { .. }) => Some(0),
+                None => None,
+            };
+            let end = record.map(|record| record.end());
+            let end = end.filter(|end| is_sure || self.parses_to_the_end(*end));
+            let next = end.or_else(|| self.next_chain(at));
+            is_sure = next.is_some();
+            match (lost_bytes, end) {
+                (Some(bytes), Some(_)) => rescue.fill(bytes)?,
+                _ => rescue.leave_out(at..next.unwrap_or(self.stream_bytes)),
+            }
+            at = next.unwrap_or(self.stream_bytes);
+        }
+        Ok(())
+    }
+
+    /// What stands at `offset`, its headers walked and its bodies passed over; `None` where that fails.
+    fn record_at(&mut self, offset: u64) -> Option<Record> {
+        let mut scanner = FrameScanner::starting_at(offset, 0, u64::MAX);
+        let mut piece = [0; 4096];
+        loop {
+            self.stream.seek(SeekFrom::Start(scanner.offset())).ok()?;
+            let len = self.stream.read(&mut piece).ok().filter(|len| *len > 0)?;
+            let mut rest = &piece[..len];
+            while !rest.is_empty() {
+                let (taken_len, edge) = scanner.advance(rest).ok()?;
+                rest = &rest[taken_len..];
+                match edge {
+                    Some(Edge::FrameEnd(frame)) => return Some(Record::Frame(frame)),
+                    Some(Edge::SkippableEnd) => return Some(Record::Skippable { end: scanner.offset() }),
+                    _ => {}
+                }
+            }
+            // All but the last byte of a body, if that is still in the stream.
+            let passed = u64::from(scanner.body_bytes_left().saturating_sub(1));
+            let bytes_left = self.stream_bytes.checked_sub(scanner.offset())?;
+            scanner.skip_body(u32::try_from(passed.min(bytes_left)).expect("at most a body"));
+        }
+    }
+
+    /// Whether a chain of frames begins at `offset` that ends where the stream does.
+    fn parses_to_the_end(&mut self, offset: u64) -> bool {
+        let (mut at, mut visited) = (offset, Vec::new());
+        while at < self.stream_bytes {
+            let end = if self.dead.contains(&at) { None } else { self.record_at(at).map(|record| record.end()) };
+            visited.push(at);
+            match end {
+                Some(end) => at = end,
+                None => {
+                    let room = DEAD_COUNT_MAX.saturating_sub(self.dead.len());
+                    self.dead.extend(visited.into_iter().take(room));
+                    return false;
+                }
+            }
+            visited.truncate(DEAD_COUNT_MAX);
+        }
+        at == self.stream_bytes
+    }
+
+    /// The first offset behind `behind` where a chain begins that parses to the end.
+    fn next_chain(&mut self, behind: u64) -> Option<u64> {
+        let mut offset = behind + 1;
+        let mut piece = vec![0; PIECE_LEN];
+        while offset < self.stream_bytes {
+            let len = self.fill(offset, &mut piece);
+            for at in 0..len.saturating_sub(3) {
+                let magic = u32::from_le_bytes(*piece[at..].first_chunk().expect("four bytes are left"));
+                let is_magic = magic == ZSTD_MAGIC || magic & SKIPPABLE_MAGIC_MASK == SKIPPABLE_MAGIC_FIRST;
+                if is_magic && self.parses_to_the_end(offset + at as u64) {
+                    return Some(offset + at as u64);
+                }
+            }
+            // The last three bytes may begin a magic number.
+            offset += (len.saturating_sub(3)).max(1) as u64;
+        }
+        None
+    }
+
+    /// Reads what can be read from `offset` on; of what cannot, nothing.
+    fn fill(&mut self, offset: u64, piece: &mut [u8]) -> usize {
+        let mut filled_len = 0;
+        if self.stream.seek(SeekFrom::Start(offset)).is_err() {
+            return 0;
+        }
+        while filled_len < piece.len() {
+            match self.stream.read(&mut piece[filled_len..]) {
+                Ok(0) | Err(_) => break,
+                Ok(len) => filled_len += len,
+            }
+        }
+        filled_len
+    }
+
+    /// Writes the content of `frame` if all of it is right; `None` if it is not.
+    fn save_frame(&mut self, frame: &Frame, rescue: &mut Rescue<'_>) -> Result<Option<Decoded>, Cause> {
+        if frame.header.window_bytes > 1 << self.window_log_max {
+            let (frame_index, offset, window_bytes) = (frame.index, frame.offset, frame.header.window_bytes);
+            let window_bytes_max = 1 << self.window_log_max;
+            return Err(ZstdError::WindowTooLarge { frame_index, offset, window_bytes, window_bytes_max }.into());
+        }
+        let range = frame.offset..frame.offset + frame.compressed_bytes;
+        let mut held = std::mem::take(&mut self.held);
+        held.clear();
+        let decoded = self.decode(range.clone(), rescue, &mut |content, _| {
+            let is_room = held.len() + content.len() <= HELD_LEN_MAX;
+            held.extend_from_slice(if is_room { content } else { &[] });
+            Ok(())
+        })?;
+        match decoded {
+            Some(decoded) if decoded.content_bytes == held.len() as u64 => rescue.write(&held)?,
+            Some(first) => {
+                let second = self.decode(range, rescue, &mut |content, rescue| rescue.write(content))?;
+                if second != Some(first) {
+                    return Err(Cause::Read(io::Error::other("it changed while it was read")));
+                }
+            }
+            None => {}
+        }
+        self.held = held;
+        Ok(decoded)
+    }
+
+    /// Decodes the frame that `range` of the stream is, piece by piece; `None` if it is damaged.
+    fn decode(
+        &mut self,
+        range: Range<u64>,
+        rescue: &mut Rescue<'_>,
+        put: &mut Put<'_>,
+    ) -> Result<Option<Decoded>, Cause> {
+        self.decompressor.reset()?;
+        let (mut piece, mut content, mut hash) = (vec![0; PIECE_LEN], vec![0; PIECE_LEN], XxHash64::with_seed(0));
+        let (mut at, mut content_bytes, mut is_ended) = (range.start, 0, false);
+        while at < range.end {
+            rescue.check()?;
+            let len = usize::try_from(range.end - at).map_or(PIECE_LEN, |left| left.min(PIECE_LEN));
+            let len = self.fill(at, &mut piece[..len]);
+            let mut rest = &piece[..len];
+            loop {
+                let Ok(streamed) = self.decompressor.decompress(rest, &mut content) else { return Ok(None) };
+                let produced = &content[..streamed.produced_len];
+                std::hash::Hasher::write(&mut hash, produced);
+                put(produced, rescue)?;
+                content_bytes += streamed.produced_len as u64;
+                is_ended = streamed.is_frame_end;
+                rest = &rest[streamed.consumed_len..];
+                if is_ended || (rest.is_empty() && streamed.produced_len < content.len()) {
+                    break;
+                }
+            }
+            at += (len - rest.len()) as u64;
+            if len == 0 || (is_ended && at < range.end) {
+                return Ok(None);
+            }
+        }
+        Ok(is_ended.then(|| Decoded { content_bytes, checksum: content_checksum_of(&hash) }))
+    }
+}
