@@ -71,7 +71,11 @@ pub fn run(args: RekeyArgs) -> anyhow::Result<Exit> {
             "note: the payload's key is the old one: who could open the file before, and kept a copy or its key, still can\n",
         );
     }
-    Ok(if input.has_changed() { Exit::Warned } else { Exit::Done })
+    if input.has_changed() {
+        problem::warn(&format!("{} changed while it was read", input.name));
+        return Ok(Exit::Warned);
+    }
+    Ok(Exit::Done)
 }
 
 /// Copies sealed segments, each once it is seen to be authentic.
