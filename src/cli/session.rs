@@ -124,10 +124,11 @@ impl Session {
     }
 }
 
-/// Names the end at which a run failed.
-pub fn name_the_output(failure: Failure, output: &Output) -> anyhow::Error {
-    let is_writing = matches!(failure.cause, Cause::Write(_));
-    let error = anyhow::Error::new(failure);
+/// Names the end at which a run failed: adds the output to a failure to write.
+pub fn name_the_output(failure: impl Into<anyhow::Error>, output: &Output) -> anyhow::Error {
+    let error = failure.into();
+    let failure: Option<&Failure> = error.downcast_ref();
+    let is_writing = failure.is_some_and(|failure| matches!(failure.cause, Cause::Write(_)));
     match is_writing {
         true if output.is_stdout() => error.context(ToStdout),
         true => error.context(output.name().to_owned()),

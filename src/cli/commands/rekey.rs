@@ -13,7 +13,7 @@ use crate::cli::layers::layer_of;
 use crate::cli::output::{Manner, Output};
 use crate::cli::peel::{Unwrapped, read_failure, unwrap, write_failure};
 use crate::cli::problem::{self, Exit, Problem};
-use crate::cli::session::{Session, refuse_terminal};
+use crate::cli::session::{Session, name_the_output, refuse_terminal};
 use crate::cli::sys::{self, WakeUp};
 use crate::cli::wrap::{ArmorWriter, header_for};
 use crate::format::age::header::payload_key;
@@ -60,7 +60,7 @@ pub fn run(args: RekeyArgs) -> anyhow::Result<Exit> {
         writer.write_all(&nonce).map_err(write_failure)?;
         copy_authentic(payload, &payload_key(&file_key, &nonce), &mut writer)
     });
-    rewritten.with_context(what)?;
+    rewritten.map_err(|error| name_the_output(error, &output)).with_context(what)?;
     if args.in_place && input.has_changed() {
         // What was written to it meanwhile would be lost.
         return Err(Problem::failed("it changed while it was read, and stays as it is")).with_context(what);
