@@ -7,10 +7,11 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
+use support::child::{signal, wait, wait_until_waiting};
 use support::{Bench, noise, text};
 
 fn bench_with_input() -> (Bench, Vec<u8>) {
@@ -76,30 +77,6 @@ fn errors_are_one_line_with_the_path_and_the_cause() {
         assert!(stderr.contains(said), "{line}: {stderr}");
     }
     assert!(bench.run("").status.code() == Some(2));
-}
-
-#[test]
-fn an_unreadable_file_and_a_read_only_directory_are_told_to_users_who_are_not_root() {
-    let (bench, _) = bench_with_input();
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: this test drops privileges, which takes root");
-        return;
-    }
-    fs::set_permissions(bench.root(), fs::Permissions::from_mode(0o755)).unwrap();
-    bench.write("secret", b"x");
-    fs::set_permissions(bench.path("secret"), fs::Permissions::from_mode(0o600)).unwrap();
-    let binary = bench.path("pipeline");
-    fs::copy(env!("CARGO_BIN_EXE_pipeline"), &binary).unwrap();
-    let binary = binary.to_str().unwrap();
-    for (args, said) in [
-        (["process", "secret", "out"], "cannot open 'secret': Permission denied"),
-        (["process", "in", "out"], "cannot create 'out': Permission denied"),
-    ] {
-        let run = ["--reuid=65534", "--regid=65534", "--clear-groups", binary];
-        let Some(ran) = bench.tool("setpriv", &[&run[..], &args].concat(), None) else { return };
-        assert_eq!(ran.status.code(), Some(1), "{}", ran.stderr);
-        assert!(ran.stderr.contains(said), "{}", ran.stderr);
-    }
 }
 
 #[test]
@@ -222,6 +199,22 @@ fn a_source_that_changes_while_it_is_read_is_told_and_never_deleted() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "pipeline: warning: 'in' changed while it was read\n");
+}
+
+#[test]
+fn a_source_that_changes_while_it_is_rekeyed_is_told() {
+    let (bench, recipient) = Bench::with_key();
+    bench.write("in", b"content");
+    bench.ok(&format!("process in a -q -r {recipient}"));
+    let Some(_) = bench.tool("mkfifo", &["fifo"], None) else { return };
+    let line = format!("rekey a fifo -q -i key -r {recipient}");
+    let child = bench.command(line.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until_waiting(&child);
+    fs::File::options().write(true).open(bench.path("a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    std::io::copy(&mut fs::File::open(bench.path("fifo")).unwrap(), &mut std::io::sink()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "pipeline: warning: 'a' changed while it was read\n");
 }
 
 #[test]
@@ -373,79 +366,6 @@ fn stdout_carries_data_only_and_a_full_disk_is_an_error() {
     }
 }
 
-/// Waits until `child` has read or written something, so that it stands where it waits.
-fn wait_until_waiting(child: &Child) {
-    let waits = || {
-        let tasks = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
-        // All threads sleep, and there are several: the run has begun and waits.
-        let states: Vec<_> = tasks
-            .filter_map(|task| fs::read_to_string(task.unwrap().path().join("stat")).ok())
-            .map(|stat| stat.rsplit(')').next().unwrap().trim_start().chars().next().unwrap())
-            .collect();
-        states.len() > 1 && states.iter().all(|state| *state == 'S')
-    };
-    let mut in_a_row = 0;
-    while in_a_row < 50 {
-        in_a_row = if waits() { in_a_row + 1 } else { 0 };
-        std::thread::yield_now();
-    }
-}
-
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).unwrap();
-}
-
-/// Waits for the end; the pipes of `child` stay as they are until then.
-fn wait(mut child: Child, code: i32) {
-    let pipes = (child.stdin.take(), child.stdout.take());
-    assert_eq!(child.wait().unwrap().code(), Some(code));
-    drop(pipes);
-}
-
-#[test]
-fn signals_end_a_run_that_waits_on_a_silent_pipe_or_a_full_one() {
-    let (bench, _) = bench_with_input();
-    bench.write("noise", &noise(8 << 20, 1));
-    bench.ok("process noise noise.zst -q");
-    let Some(_) = bench.tool("mkfifo", &["fifo"], None) else { return };
-    let before = bench.names();
-    for (number, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
-        for line in
-            ["process - out", "restore - out", "process fifo out", "verify -", "cat -", "process - out --engine mutex"]
-        {
-            let mut command = bench.command(line.split_whitespace());
-            let child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-            wait_until_waiting(&child);
-            signal(&child, number);
-            wait(child, code);
-            assert_eq!(bench.names(), before, "{line} left something behind");
-        }
-        for line in ["process noise -", "restore noise.zst -", "cat noise.zst", "process noise fifo"] {
-            let mut command = bench.command(line.split_whitespace());
-            let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-            wait_until_waiting(&child);
-            signal(&child, number);
-            wait(child, code);
-        }
-    }
-}
-
-#[test]
-fn what_was_fed_before_a_signal_leaves_nothing_behind() {
-    let (bench, content) = bench_with_input();
-    let mut command = bench.command(["process", "-", "out", "--chunk-size", "64K"]);
-    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.as_mut().unwrap().write_all(&content).unwrap();
-    wait_until_waiting(&child);
-    assert!(bench.names().iter().any(|name| name.starts_with(".pipeline-")), "it was at work");
-    signal(&child, Signal::INT);
-    let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    wait(child, 130);
-    assert_eq!(said, "pipeline: error: process standard input: stopped by SIGINT\n");
-    assert_eq!(bench.names(), ["in"]);
-}
-
 #[test]
 fn temporaries_are_private_while_they_last() {
     let (bench, content) = bench_with_input();
@@ -460,17 +380,6 @@ fn temporaries_are_private_while_they_last() {
     drop(child.stdin.take());
     wait(child, 0);
     assert_eq!(bench.names(), ["in", "out"]);
-}
-
-#[test]
-fn a_file_size_limit_is_an_error_and_leaves_nothing() {
-    let bench = Bench::new();
-    bench.write("in", &noise(4 << 20, 1));
-    let script = format!("ulimit -f 500; exec {} process in out -q", env!("CARGO_BIN_EXE_pipeline"));
-    let ran = bench.tool("bash", &["-c", &script], None).unwrap();
-    assert_eq!(ran.status.code(), Some(1), "{}", ran.stderr);
-    assert!(ran.stderr.contains("process 'in': 'out': cannot write: File too large"), "{}", ran.stderr);
-    assert_eq!(bench.names(), ["in"]);
 }
 
 #[test]

@@ -2,6 +2,10 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its own part, and a test may panic")]
 
+pub mod child;
+
+pub mod mount;
+
 pub mod verdict;
 
 use std::ffi::OsStr;
@@ -9,6 +13,14 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
+
+/// How many of something a test does: `fast` in every run of the tests, `slow` when the environment says `PIPELINE_TESTS=slow`.
+pub fn share<T>(fast: T, slow: T) -> T {
+    match std::env::var_os("PIPELINE_TESTS") {
+        Some(value) if value == "slow" => slow,
+        _ => fast,
+    }
+}
 
 /// A directory of its own, and the binary to run in it.
 pub struct Bench {
@@ -21,6 +33,12 @@ pub struct Ran {
     pub status: ExitStatus,
     pub stdout: Vec<u8>,
     pub stderr: String,
+}
+
+impl std::fmt::Display for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, {:?}", self.status, self.stderr)
+    }
 }
 
 impl Bench {
@@ -165,7 +183,8 @@ fn feed(mut command: Command, input: &[u8]) -> Ran {
     finish(output)
 }
 
-fn finish(output: Output) -> Ran {
+/// What a command that ended gave.
+pub fn finish(output: Output) -> Ran {
     let Output { status, stdout, stderr } = output;
     Ran { status, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }
 }

@@ -1,0 +1,80 @@
+//! File systems of a test's own, unmounted when dropped, also when the test fails.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A mounted file system.
+pub struct Mount {
+    at: PathBuf,
+}
+
+impl Mount {
+    /// A tmpfs at `at`, which is made; `None`, said loudly, where this is not allowed.
+    pub fn tmpfs(at: PathBuf, options: &str) -> Option<Mount> {
+        std::fs::create_dir(&at).unwrap();
+        Mount::of(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&at), at)
+    }
+
+    /// The ext4 file system in the file `image`, at `at`, which is there; `None`, said loudly, where this is not allowed.
+    pub fn ext4(image: &Path, at: PathBuf) -> Option<Mount> {
+        Mount::of(Command::new("mount").args(["-t", "ext4", "-o", "loop"]).arg(image).arg(&at), at)
+    }
+
+    /// A new ext4 file system in a file of 32 MiB at `image`, mounted at `at`, which is made; `None`, said loudly, where
+    /// this is not allowed.
+    pub fn new_ext4(image: &Path, at: PathBuf) -> Option<Mount> {
+        std::fs::File::create(image).unwrap().set_len(32 << 20).unwrap();
+        std::fs::create_dir(&at).unwrap();
+        let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image).output();
+        if !made.is_ok_and(|made| made.status.success()) {
+            eprintln!("SKIPPED: mkfs.ext4 does not work here, its part of this test did not run");
+            return None;
+        }
+        Mount::ext4(image, at)
+    }
+
+    fn of(command: &mut Command, at: PathBuf) -> Option<Mount> {
+        let said = match command.output() {
+            Ok(output) if output.status.success() => return Some(Mount { at }),
+            Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+            Err(error) => error.to_string(),
+        };
+        eprintln!("SKIPPED: nothing can be mounted here ({}), this part of the test did not run", said.trim());
+        None
+    }
+
+    /// Mounts it anew with other options.
+    pub fn remount(&self, options: &str) {
+        let status = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.at).status();
+        assert!(status.unwrap().success());
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.at.join(name)
+    }
+
+    /// Everything in its root directory, temporaries included.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.at).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Unmounts it, and gives where it was.
+    pub fn unmount(self) -> PathBuf {
+        let at = self.at.clone();
+        let status = Command::new("umount").arg(&at).status();
+        assert!(status.unwrap().success(), "{} is still in use", at.display());
+        std::mem::forget(self);
+        at
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily, since a test that failed may have left a run behind that still has files open.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
+    }
+}
