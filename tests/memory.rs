@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use support::child::{Running, wait_until_waiting};
 use support::{Bench, Ran, noise, share, text};
 
 const LIMIT_BYTES: u64 = 64 << 20;
@@ -35,12 +36,18 @@ impl Group {
         None
     }
 
-    /// Runs the binary with the words of `line` in this group.
-    fn run(&self, bench: &Bench, line: &str) -> Ran {
+    /// The binary with the words of `line`, to run in this group.
+    fn command(&self, bench: &Bench, line: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", r#"echo $$ > "$0" && exec "$@""#]);
         command.arg(self.0.join("cgroup.procs")).arg(env!("CARGO_BIN_EXE_pipeline")).args(line.split_whitespace());
-        let output = command.current_dir(bench.root()).stdin(Stdio::null()).output().unwrap();
+        command.current_dir(bench.root()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs it.
+    fn run(&self, bench: &Bench, line: &str) -> Ran {
+        let output = self.command(bench, line).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         Ran { status: output.status, stdout: output.stdout, stderr }
     }
@@ -96,6 +103,28 @@ fn what_compresses_and_what_does_not_goes_both_ways_in_64_mib() {
             group.ok(&bench, &format!("verify out -q -w 2 -i key --against {name}"));
             if flags.contains("-r ") {
                 group.ok(&bench, &format!("rekey out rekeyed -q -f --no-sync -i key -r {recipient}"));
+            }
+        }
+    }
+}
+
+/// As much as there can be is in flight when nobody takes the output.
+#[test]
+fn a_reader_that_waits_makes_nothing_grow_beyond_64_mib() {
+    let Some(group) = Group::new("waiting") else { return };
+    let (bench, recipient) = Bench::with_key();
+    for (name, content) in [("noise", noise(96 << 20, 3)), ("text", text(96 << 20, 4))] {
+        bench.write(name, &content);
+        for layer in [String::new(), format!("-r {recipient}")] {
+            bench.ok(&format!("process {name} {name}.done -f -q --no-sync {layer}"));
+            let restore = format!("restore {name}.done - -w 2 -q -i key");
+            for line in [format!("process {name} - -w 2 -q {layer}"), restore] {
+                let mut command = group.command(&bench, &line);
+                let mut child = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+                wait_until_waiting(&child);
+                let mut output = child.stdout.take().unwrap();
+                let taken_bytes = std::io::copy(&mut output, &mut std::io::sink()).unwrap();
+                assert!(child.wait().unwrap().success() && taken_bytes > 10 << 20, "{line}");
             }
         }
     }
