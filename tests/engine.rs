@@ -171,6 +171,35 @@ fn a_panic_in_any_stage_ends_the_run_and_no_end_is_said() {
     }
 }
 
+/// The channels cannot be put under a model checker, so chance has to find what an order of steps can break: each run draws its own
+/// width, delays, and fault.
+#[test]
+fn thousands_of_runs_with_delays_at_depth_1_come_to_the_end_they_should() {
+    std::panic::set_hook(Box::new(|_| ()));
+    let count: u64 =
+        if std::env::var_os("PIPELINE_TESTS").is_some_and(|tests| tests == "slow") { 50_000 } else { 4_000 };
+    for seed in 0..count {
+        let draw = |salt: u64| (0..3).fold(0, |drawn, i| drawn * 8 + jitter(seed.wrapping_mul(31) ^ salt ^ (i << 20)));
+        let (items, workers) = (1 + draw(1) % 40, 1 + usize::try_from(draw(2)).unwrap() % 4);
+        let stage = ["source", "first", "middle", "second", "sink"][usize::try_from(draw(3)).unwrap() % 5];
+        let at = draw(4) % items;
+        let fault = match draw(5) % 3 {
+            0 => Fault::None,
+            1 => Fault::FailAt(stage, at),
+            _ => Fault::PanicAt(stage, at),
+        };
+        let (ran, seen) = run(items, width(workers, 1), fault, seed);
+        let out = seen.items.lock().unwrap().clone();
+        assert!(out.iter().copied().eq(0..out.len() as u64), "run {seed}: {fault:?}: out of order");
+        assert_eq!(ran.is_ok(), fault == Fault::None, "run {seed}: {fault:?}");
+        assert_eq!(seen.end.load(Ordering::SeqCst), fault == Fault::None, "run {seed}: {fault:?}: the end");
+        match ran {
+            Ok(_) => assert_eq!(out.len() as u64, 2 * items, "run {seed}"),
+            Err(failure) => assert_eq!(failure.stage, stage, "run {seed}: {fault:?}: {failure}"),
+        }
+    }
+}
+
 #[test]
 fn the_first_failure_in_order_counts_not_the_first_in_time() {
     let mut crew = Crew::new(Cancel::default());
