@@ -376,8 +376,11 @@ fn resolve_links(path: &Path) -> io::Result<PathBuf> {
     for _ in 0..LINKS_MAX {
         match std::fs::read_link(&path) {
             Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
-            // Not a link, or nothing there.
-            Err(_) => return Ok(path),
+            // Not a link, or nothing there. Anything else could hide a link that is then replaced itself.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
+                return Ok(path);
+            }
+            Err(error) => return Err(error),
         }
     }
     Err(io::Error::other("too many symbolic links"))

@@ -113,14 +113,18 @@ impl Session {
     /// Makes `output` durable and gives it its name, with the mode and times of `input`.
     pub fn commit(&mut self, output: Output, input: &Input) -> Result<(), Failure> {
         let (source, output) = (input.metadata.clone(), Arc::new(output));
-        let committed = Arc::clone(&output);
-        let result =
-            self.task("commit", Cancel::default(), move |cancel| Ok(committed.commit(&source, || cancel.is_set())?));
-        if result.is_err() {
-            // The thread may be left behind in a system call, with its share of the output.
-            output.abandon();
-        }
-        result
+        // The thread may be left behind in a system call, with its share of the output.
+        let _abandon = AbandonOnDrop(Arc::clone(&output));
+        self.task("commit", Cancel::default(), move |cancel| Ok(output.commit(&source, || cancel.is_set())?))
+    }
+}
+
+/// Sees to it that an output which did not get its name goes, whichever way its commit is left, by a panic too.
+struct AbandonOnDrop(Arc<Output>);
+
+impl Drop for AbandonOnDrop {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 
