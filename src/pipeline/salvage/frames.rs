@@ -155,7 +155,7 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
         let mut piece = [0; 4096];
         loop {
             self.stream.seek(SeekFrom::Start(scanner.offset())).ok()?;
-            let len = self.stream.read(&mut piece).ok().filter(|len| *len > 0)?;
+            let len = read(self.stream, &mut piece).ok().filter(|len| *len > 0)?;
             let mut rest = &piece[..len];
             while !rest.is_empty() {
                 let (taken_len, edge) = scanner.advance(rest).ok()?;
@@ -218,7 +218,7 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
             return 0;
         }
         while filled_len < piece.len() {
-            match self.stream.read(&mut piece[filled_len..]) {
+            match read(self.stream, &mut piece[filled_len..]) {
                 Ok(0) | Err(_) => break,
                 Ok(len) => filled_len += len,
             }
@@ -288,5 +288,15 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
             }
         }
         Ok(is_ended.then(|| Decoded { content_bytes, checksum: content_checksum_of(&hash) }))
+    }
+}
+
+/// Reads, whatever signal comes.
+fn read(stream: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
