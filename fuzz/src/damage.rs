@@ -1,0 +1,59 @@
+//! Damage to files that were whole: what a disk, a network or somebody with bad intentions does to bytes.
+
+use crate::choices::Choices;
+
+/// More bytes than this are never flipped at once in what carries no authentication: four would be enough to write another
+/// magic number, and then it is another file.
+const FLIPS_MAX: usize = 3;
+
+/// What only loses or changes a few bytes, or adds some behind: what a checksum has to notice.
+pub fn slight(bytes: &mut Vec<u8>, choices: &mut Choices<'_>) {
+    match choices.byte() % 4 {
+        0 => bytes.truncate(choices.below(bytes.len() + 1)),
+        1 => bytes.extend_from_slice(&vec![choices.byte(); choices.below(40)]),
+        _ => (0..1 + choices.below(FLIPS_MAX)).for_each(|_| flip(bytes, choices)),
+    }
+}
+
+/// Up to four changes of any kind to bytes that are authenticated in units of `unit_len`.
+pub fn any(bytes: &mut Vec<u8>, unit_len: usize, choices: &mut Choices<'_>) {
+    for _ in 0..choices.byte() % 5 {
+        let kind = choices.byte();
+        let at = choices.below(bytes.len() + 1);
+        match kind % 9 {
+            0 => bytes.truncate(at),
+            1 => flip(bytes, choices),
+            2 => bytes.insert(at, choices.byte()),
+            3 if at < bytes.len() => drop(bytes.remove(at)),
+            4 => bytes.extend_from_slice(choices.take(20)),
+            5 => bytes.truncate(at / unit_len.max(1) * unit_len),
+            kind => move_units(bytes, unit_len, kind, choices),
+        }
+    }
+}
+
+/// Changes some bits of one byte.
+pub fn flip(bytes: &mut [u8], choices: &mut Choices<'_>) {
+    let (at, mask) = (choices.below(bytes.len()), choices.byte());
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= mask;
+    }
+}
+
+/// Swaps, repeats or removes whole units.
+fn move_units(bytes: &mut Vec<u8>, unit_len: usize, kind: u8, choices: &mut Choices<'_>) {
+    let mut units: Vec<Vec<u8>> = bytes.chunks(unit_len.max(1)).map(<[u8]>::to_vec).collect();
+    rearrange(&mut units, kind, choices);
+    *bytes = units.concat();
+}
+
+/// Swaps two of `units`, repeats one or removes one.
+pub fn rearrange<T: Clone>(units: &mut Vec<T>, kind: u8, choices: &mut Choices<'_>) {
+    let (from, to) = (choices.below(units.len()), choices.below(units.len()));
+    match kind % 3 {
+        _ if units.is_empty() => {}
+        0 => units.swap(from, to),
+        1 => units.insert(to, units[from].clone()),
+        _ => drop(units.remove(from)),
+    }
+}

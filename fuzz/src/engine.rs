@@ -1,0 +1,101 @@
+//! The engine in memory: a restore with two workers and the shortest channels there are.
+//!
+//! What is claimed of every run: it ends, all its threads end with it, and none of them panics.
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind, Read, Write};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pipeline::pipeline::crew::Width;
+use pipeline::pipeline::ends::Ends;
+use pipeline::pipeline::error::{Cause, Failure};
+use pipeline::pipeline::plan::{Content, ContentRange, Decompress, Engine, Expect, Plan, Restore, Start, Work};
+use pipeline::pipeline::report::Report;
+use pipeline::pipeline::shutdown::Cancel;
+use pipeline::pipeline::supervisor::{Supervisor, Watch};
+
+/// An output of no more than this is taken; then it is full, as disks are.
+pub const OUTPUT_LEN_MAX: usize = 24 * 1024 * 1024;
+/// The largest window that a restore accepts when it is not told otherwise.
+pub const WINDOW_LOG_MAX: u32 = 27;
+
+thread_local! {
+    static SUPERVISOR: RefCell<Supervisor> = RefCell::new(Supervisor::new([]).expect("a runtime"));
+}
+
+/// What came of a run.
+pub struct Restored {
+    /// Everything that was written, also by a run that failed.
+    pub output: Vec<u8>,
+    /// How it ended.
+    pub ended: Result<Report, Failure>,
+}
+
+impl Restored {
+    /// The output did not take all.
+    pub fn is_cut_short(&self) -> bool {
+        matches!(&self.ended, Err(Failure { cause: Cause::Write(_), .. }))
+    }
+}
+
+/// Decodes frames from the start of `input` on, and opens segments first where there is a key.
+pub fn decompress(range: ContentRange) -> Content {
+    let (start, expect) = (Start::default(), Expect::Tables);
+    Content::Frames(Decompress { window_log_max: WINDOW_LOG_MAX, start, range, expect })
+}
+
+/// Does `work` to `input`.
+pub fn restore(work: Restore, input: Box<dyn Read + Send>) -> Restored {
+    let two = NonZeroUsize::MIN.saturating_add(1);
+    let width = Width { workers: two, channel_depth: NonZeroUsize::MIN };
+    let plan = Plan { width, engine: Engine::Channels, work: Work::Restore(work) };
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let alive = Arc::new(());
+    let ends = Ends {
+        input: Box::new(Held { input, _alive: Arc::clone(&alive) }),
+        input_bytes: None,
+        output: Box::new(Taken(Arc::clone(&taken))),
+        cancel: Cancel::default(),
+        progress: Arc::default(),
+    };
+    let watch = &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut || () };
+    let ended = SUPERVISOR.with_borrow_mut(|supervisor| pipeline::pipeline::run(&plan, ends, supervisor, watch));
+    if let Err(Failure { cause: cause @ (Cause::Panicked(_) | Cause::EndedEarly | Cause::Spawn(_)), .. }) = &ended {
+        panic!("{cause}");
+    }
+    assert!(Arc::strong_count(&alive) == 1 && Arc::strong_count(&taken) == 1, "a thread was left behind");
+    let output = std::mem::take(&mut *taken.lock().expect("no thread panicked"));
+    Restored { output, ended }
+}
+
+/// An input that shows whether its reader is still alive.
+struct Held {
+    input: Box<dyn Read + Send>,
+    _alive: Arc<()>,
+}
+
+impl Read for Held {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.input.read(bytes)
+    }
+}
+
+/// An output that can be looked at afterwards.
+struct Taken(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Taken {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut taken = self.0.lock().expect("no thread panicked");
+        if taken.len() + bytes.len() > OUTPUT_LEN_MAX {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        taken.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

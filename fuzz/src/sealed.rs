@@ -1,0 +1,65 @@
+//! age files whose keys are known: a header with a stanza of no known type, a nonce, and a payload.
+
+use age_core::format::{FileKey, Stanza};
+use pipeline::cli::peel::{Peeled, age_failure, peel};
+use pipeline::format::age::armor::Armorer;
+use pipeline::format::age::header::{Header, NONCE_LEN, encode, payload_key};
+use pipeline::format::age::stream::{PayloadKey, Place, SEGMENT_LEN, SegmentCipher, TAG_LEN};
+use pipeline::format::detect::Layer;
+
+/// What stands in front of the payload.
+const NONCE: [u8; NONCE_LEN] = [7; NONCE_LEN];
+
+/// The key of every file made here.
+pub fn file_key() -> FileKey {
+    FileKey::new(Box::new(*b"YELLOW SUBMARINE"))
+}
+
+/// The key of their payloads.
+pub fn key() -> PayloadKey {
+    payload_key(&file_key(), &NONCE)
+}
+
+/// The payload that holds `content`.
+pub fn payload(content: &[u8]) -> Vec<u8> {
+    let cipher = SegmentCipher::new(&key());
+    let last = content.len().div_ceil(SEGMENT_LEN).max(1) - 1;
+    let mut payload = Vec::with_capacity(content.len() + (last + 1) * TAG_LEN);
+    for index in 0..=last {
+        let text = &content[index * SEGMENT_LEN..content.len().min((index + 1) * SEGMENT_LEN)];
+        let start = payload.len();
+        payload.extend_from_slice(text);
+        payload.extend_from_slice(&[0; TAG_LEN]);
+        let place = if index == last { Place::Final } else { Place::Inner };
+        cipher.seal(index as u64, place, &mut payload[start..]);
+    }
+    payload
+}
+
+/// Header and nonce.
+pub fn prefix() -> Vec<u8> {
+    let stanza = Stanza { tag: "fuzz".to_owned(), args: vec!["known".to_owned()], body: vec![1; 32] };
+    [&encode(&[stanza], &file_key())[..], &NONCE].concat()
+}
+
+/// The whole binary file that holds `content`.
+pub fn file(content: &[u8]) -> Vec<u8> {
+    [prefix(), payload(content)].concat()
+}
+
+/// `bytes` in armor.
+pub fn armored(bytes: &[u8]) -> Vec<u8> {
+    let (mut armorer, mut text) = (Armorer::default(), Vec::new());
+    armorer.push(bytes, &mut text);
+    armorer.finish(&mut text);
+    text
+}
+
+/// Takes the header off a file, the way `restore` does, for whoever knows the file key. `None` where that fails.
+pub fn open(file: Vec<u8>, layer: Layer) -> Option<Peeled> {
+    let unwrap_key = |header: &Header| {
+        header.verify(&file_key()).map_err(age_failure)?;
+        Ok(file_key())
+    };
+    peel(Box::new(std::io::Cursor::new(file)), layer, unwrap_key).ok()
+}

@@ -1,0 +1,151 @@
+//! Ranges of seekable files, bare and sealed, whose tables lie or whose bytes are damaged.
+//!
+//! What is read is the slice that was asked for, or a prefix of it and an error. One kind of lie is beyond what `cat` can tell, and is
+//! left out: a table made on purpose that hides a frame in front of the range by counting it to the one before.
+
+#![no_main]
+
+use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use pipeline::format::age::stream::SEALED_LEN;
+use pipeline::format::zstd::seek_table::{Entry, SeekTable};
+use pipeline::pipeline::plan::{Content, ContentRange, Restore};
+use pipeline::pipeline::range::{RangeError, check_headers_before, locate, read_table};
+use pipeline::pipeline::sealed::SealedReader;
+use pipeline_fuzz::choices::Choices;
+use pipeline_fuzz::engine::{Restored, WINDOW_LOG_MAX, decompress, restore};
+use pipeline_fuzz::seekable::{Seekable, table};
+use pipeline_fuzz::{damage, sealed};
+
+fuzz_target!(|input: &[u8]| {
+    let mut choices = Choices::new(input);
+    let kind = choices.byte();
+    let whole = Seekable::choose(&mut choices);
+    let range = choose_range(&mut choices, whole.content.len());
+    let (restored, is_damaged) = match kind % 4 {
+        0 => {
+            let mut entries = whole.entries.clone();
+            (0..choices.byte() % 4).for_each(|_| lie(&mut entries, &mut choices));
+            let file = [whole.frames.concat(), table(&entries)].concat();
+            (read_bare(&file, &range, &whole), entries != whole.entries)
+        }
+        1 => {
+            let mut file = whole.bytes();
+            damage::slight(&mut file, &mut choices);
+            (read_bare(&file, &range, &whole), file != whole.bytes())
+        }
+        2 => {
+            let mut frames = whole.frames.clone();
+            damage::rearrange(&mut frames, choices.byte(), &mut choices);
+            let file = [frames.concat(), table(&whole.entries)].concat();
+            (read_bare(&file, &range, &whole), frames != whole.frames)
+        }
+        _ => {
+            let payload = sealed::payload(&whole.bytes());
+            let mut damaged = payload.clone();
+            damage::any(&mut damaged, SEALED_LEN, &mut choices);
+            let is_damaged = damaged != payload;
+            (read_sealed(damaged, &range), is_damaged)
+        }
+    };
+    check(&whole.content, &range, restored, is_damaged);
+});
+
+/// Ranges that begin and end in the content, at its edges and behind it.
+fn choose_range(choices: &mut Choices<'_>, content_len: usize) -> ContentRange {
+    let kind = choices.byte();
+    let mut place = || choices.below(content_len + 3) as u64;
+    let (one, other) = (place(), place());
+    match kind % 4 {
+        0 => ContentRange::All,
+        1 => ContentRange::From(one),
+        2 => ContentRange::Within(one.min(other)..u64::MAX - one),
+        _ => ContentRange::Within(one.min(other)..one.max(other)),
+    }
+}
+
+/// Changes what a table tells, so that its lengths may still add up.
+fn lie(entries: &mut Vec<Entry>, choices: &mut Choices<'_>) {
+    let (kind, at, by) = (choices.byte(), choices.below(entries.len()), u32::from(choices.byte()));
+    let Some(next) = (at + 1 < entries.len()).then_some(at + 1) else { return };
+    match kind % 6 {
+        0 => {
+            entries[at].compressed_len += by;
+            entries[next].compressed_len = entries[next].compressed_len.saturating_sub(by);
+        }
+        1 => {
+            entries[at].content_len += by;
+            entries[next].content_len = entries[next].content_len.saturating_sub(by);
+        }
+        2 => entries[at].content_len = choices.u32(),
+        3 => entries[at].checksum ^= by,
+        4 => {
+            let merged = entries.remove(at);
+            entries[at].compressed_len += merged.compressed_len;
+            entries[at].content_len += merged.content_len * (by % 2);
+        }
+        _ => damage::rearrange(entries, kind / 6, choices),
+    }
+}
+
+/// A bare file, as `cat` reads it. `None` where that fails before anything runs, or where nothing is claimed.
+fn read_bare(file: &[u8], range: &ContentRange, whole: &Seekable) -> Option<Restored> {
+    let mut cursor = Cursor::new(file.to_vec());
+    let planned = read_table(&mut cursor).and_then(|table| {
+        let table = Arc::new(table);
+        let Ok(plan) = locate(&table, range, WINDOW_LOG_MAX) else { return Ok(None) };
+        check_headers_before(&mut cursor, &table, plan.file_range.start, || false)?;
+        let is_hiding = hides_a_frame(&table, plan.file_range.start, whole);
+        Ok((!is_hiding).then_some(plan))
+    });
+    let (file_range, content) = match planned {
+        Ok(plan) => plan.map(|plan| (plan.file_range, Content::Frames(plan.work)))?,
+        // Decoded from the start, what has moved is not told.
+        Err(RangeError::NoTable(_)) if !file.starts_with(&whole.frames.concat()) => return None,
+        Err(RangeError::NoTable(_)) => (0..file.len() as u64, decompress(range.clone())),
+        Err(_) => return None,
+    };
+    cursor.seek(SeekFrom::Start(file_range.start)).expect("any place can be sought");
+    let input = cursor.take(file_range.end - file_range.start);
+    Some(restore(Restore { open: None, content }, Box::new(input)))
+}
+
+/// Whether a frame in front of `offset` begins where no entry of `table` does.
+fn hides_a_frame(table: &SeekTable, offset: u64, whole: &Seekable) -> bool {
+    let mut start = 0;
+    whole.frames.iter().any(|frame| {
+        let is_listed = start >= offset || table.frames().any(|located| located.offset == start);
+        start += frame.len() as u64;
+        !is_listed
+    })
+}
+
+/// A sealed file, as `cat` reads it: the table in it is authentic.
+fn read_sealed(payload: Vec<u8>, range: &ContentRange) -> Option<Restored> {
+    let mut sealed = SealedReader::new(Cursor::new(payload), 0, &sealed::key()).ok()?;
+    let table = Arc::new(read_table(&mut sealed).ok()?);
+    let plan = locate(&table, range, WINDOW_LOG_MAX).ok()?;
+    sealed.seek(SeekFrom::Start(plan.file_range.start)).expect("any place can be sought");
+    let input = sealed.take(plan.file_range.end - plan.file_range.start);
+    Some(restore(Restore { open: None, content: Content::Frames(plan.work) }, Box::new(input)))
+}
+
+fn check(content: &[u8], range: &ContentRange, restored: Option<Restored>, is_damaged: bool) {
+    let (start, end) = match range {
+        ContentRange::All => (0, content.len() as u64),
+        ContentRange::From(start) => (*start, (*start).max(content.len() as u64)),
+        ContentRange::Within(range) => (range.start, range.end),
+    };
+    let is_there = end <= content.len() as u64;
+    let within = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(content.len());
+    let slice = &content[within(start)..within(end)];
+    let Some(Restored { output, ended }) = restored else {
+        assert!(is_damaged || !is_there, "an undamaged file was refused");
+        return;
+    };
+    assert!(slice.starts_with(&output), "other bytes came out");
+    assert!(ended.is_err() || (is_there && output == slice), "bytes are missing");
+    assert!(ended.is_ok() || is_damaged || !is_there, "{:?}", ended.err());
+}
