@@ -131,6 +131,27 @@ fn every_flipped_bit_gives_the_right_bytes_or_an_error_for_closed_and_open_range
     }
 }
 
+/// A range without end that begins where the content ends by the table was once found empty without a look at any frame: bytes that the
+/// table does not count went missing unnoticed.
+#[test]
+fn a_range_that_begins_where_the_table_says_the_content_ends_is_held_against_the_final_frame() {
+    let mut supervisor = Supervisor::new([]).unwrap();
+    let content = text(1000, 1);
+    let frames = [frame(&content[..600]), frame(&content[600..]), frame(b"")];
+    for content_len in 0..=400 {
+        for count in [2, 3] {
+            let mut entries = vec![entry(&frames[0], 600), entry(&frames[1], content_len), entry(&frames[2], 0)];
+            entries.truncate(count);
+            let file = [&frames[..count].concat()[..], &table(&entries)].concat();
+            let got = cat(&mut supervisor, &file, ContentRange::From(600 + content_len as u64));
+            match content_len {
+                400 => assert_eq!(got.unwrap(), b""),
+                _ => assert!(got.unwrap_err().contains("it gives another content length"), "{content_len}"),
+            }
+        }
+    }
+}
+
 #[test]
 fn frames_in_front_that_do_not_declare_their_size_leave_the_table_unproven() {
     let mut supervisor = Supervisor::new([]).unwrap();

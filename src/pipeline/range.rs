@@ -77,7 +77,8 @@ pub fn locate(table: &Arc<SeekTable>, range: &ContentRange, window_log_max: u32)
     let is_needed = |frame: &Located| {
         let content = frame.content_range();
         let is_within = !wanted.is_empty() && content.start < wanted.end && wanted.start < content.end;
-        is_within || (is_open && wanted.start <= content.start)
+        // The frame that ends where the range begins may hold more than the table says.
+        is_within || (is_open && wanted.start <= content.end)
     };
     let mut needed = table.frames().filter(is_needed);
     let first = needed.next();
