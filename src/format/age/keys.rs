@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::AgeError;
 use super::header::Header;
-use super::hybrid;
+use super::{hybrid, ssh};
 
 /// The type of a passphrase's stanza.
 pub const SCRYPT_TAG: &str = "scrypt";
@@ -78,6 +78,9 @@ impl Recipient {
             return Err(KeyError::IdentityAsRecipient);
         }
         if text.starts_with("ssh-") {
+            if ssh::has_zeros_for_a_number(text) {
+                return Err(KeyError::UnsupportedSsh);
+            }
             let parsed = text.parse().map(|recipient| Recipient::Ssh(Box::new(recipient)));
             return parsed.map_err(|_| KeyError::UnsupportedSsh);
         }
@@ -172,6 +175,9 @@ impl Identity {
     }
 
     fn parse_ssh(text: &str) -> Result<Identity, KeyError> {
+        if ssh::has_zeros_for_a_private_number(text) {
+            return Err(KeyError::UnknownIdentity);
+        }
         let identity = age::ssh::Identity::from_buffer(text.as_bytes(), None).map_err(|_| KeyError::UnknownIdentity)?;
         match &identity {
             age::ssh::Identity::Unsupported(_) => Err(KeyError::UnsupportedSsh),

@@ -6,6 +6,7 @@ pub mod error;
 pub mod header;
 pub mod hybrid;
 pub mod keys;
+mod ssh;
 pub mod stream;
 
 pub use error::AgeError;

@@ -1,0 +1,107 @@
+//! What is looked at in an ssh key before the `age` crate parses it: numbers that are written as nothing but zeros.
+//!
+//! The crate (0.12.1) panics on those. No key holds one: zero is written without a byte, and no number of an RSA key is zero. Everything
+//! else about a key is the crate's business, so what does not parse here has no such number.
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
+
+/// The type of keys that hold numbers.
+const RSA: &[u8] = b"ssh-rsa";
+/// What an OpenSSH private key begins with (OpenSSH, PROTOCOL.key).
+const PRIVATE_MAGIC: &[u8] = b"openssh-key-v1\0";
+/// Bytes behind the three strings on how a private key is encrypted: how many keys there are, which is one.
+const KEY_COUNT_LEN: usize = 4;
+/// Bytes in front of a private key that is not encrypted: a number, twice.
+const CHECK_LEN: usize = 8;
+
+/// Whether the public key in `text`, a line of type, base64 and comment, holds such a number.
+pub(super) fn has_zeros_for_a_number(text: &str) -> bool {
+    let is_base64 = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
+    let base64: String = text.split(' ').nth(1).unwrap_or_default().chars().take_while(is_base64).collect();
+    BASE64_STANDARD_NO_PAD.decode(base64).is_ok_and(|key| is_wrong(&key))
+}
+
+/// The same of the private key in `text`, in PEM, as far as it is not encrypted.
+pub(super) fn has_zeros_for_a_private_number(text: &str) -> bool {
+    let base64: String = text.split("-----").nth(2).unwrap_or_default().split_whitespace().collect();
+    let key = zeroize::Zeroizing::new(BASE64_STANDARD.decode(base64).unwrap_or_default());
+    is_private_wrong(&key).unwrap_or(false)
+}
+
+/// Both halves of a private key; `None` where it breaks off.
+fn is_private_wrong(key: &[u8]) -> Option<bool> {
+    let mut rest = key.strip_prefix(PRIVATE_MAGIC)?;
+    let [_cipher, _kdf, _options] = [take_string(&mut rest)?, take_string(&mut rest)?, take_string(&mut rest)?];
+    rest = rest.get(KEY_COUNT_LEN..)?;
+    let (public, private) = (take_string(&mut rest)?, take_string(&mut rest)?);
+    Some(is_wrong(public) || is_wrong(private.get(CHECK_LEN..)?))
+}
+
+/// Whether any string behind the type `ssh-rsa` is nothing but zeros.
+fn is_wrong(mut key: &[u8]) -> bool {
+    let is_zeros = |number: &[u8]| !number.is_empty() && number.iter().all(|byte| *byte == 0);
+    take_string(&mut key) == Some(RSA) && std::iter::from_fn(|| take_string(&mut key)).any(is_zeros)
+}
+
+/// Takes a `string` (RFC 4251 section 5) off the front of `bytes`: its length, then so many bytes.
+fn take_string<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    let (string, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
+    *bytes = rest;
+    Some(string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::age::keys::{Identity, KeyError, Recipient};
+
+    fn string(bytes: &[u8]) -> Vec<u8> {
+        [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
+    }
+
+    fn strings(strings: &[&[u8]]) -> Vec<u8> {
+        strings.iter().flat_map(|bytes| string(bytes)).collect()
+    }
+
+    fn public(exponent: &[u8]) -> Vec<u8> {
+        strings(&[RSA, exponent, &[0x7F; 256]])
+    }
+
+    fn private(public: &[u8], number: &[u8]) -> String {
+        let numbers =
+            [&[1; CHECK_LEN][..], &strings(&[RSA, &[1], &[3], number, &[1], &[1], &[1], b"comment"])].concat();
+        let key = [PRIVATE_MAGIC, &strings(&[b"none", b"none", b""]), &[0, 0, 0, 1], &strings(&[public, &numbers])];
+        let base64 = BASE64_STANDARD.encode(key.concat());
+        format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{base64}\n-----END OPENSSH PRIVATE KEY-----\n")
+    }
+
+    /// The `age` crate looks for the first byte of such a number that is not zero, and past its end.
+    #[test]
+    fn numbers_of_nothing_but_zeros_are_refused_and_do_not_panic() {
+        for zeros in [&[0][..], &[0; 3]] {
+            let recipient = format!("ssh-rsa {} comment", BASE64_STANDARD.encode(public(zeros)));
+            assert!(matches!(Recipient::parse(&recipient), Err(KeyError::UnsupportedSsh)));
+            for identity in [private(&public(&[3]), zeros), private(&public(zeros), &[1])] {
+                assert!(has_zeros_for_a_private_number(&identity));
+                for text in [identity.clone(), identity.replace('\n', "\r\n")] {
+                    assert!(matches!(Identity::parse_file(&text), Err(KeyError::UnknownIdentity)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_are_right_or_cut_have_no_such_number() {
+        let key = public(&[1, 0, 1]);
+        for len in 0..=key.len() {
+            assert!(!is_wrong(&key[..len]), "cut at {len}");
+        }
+        for name in ["ssh-ed25519", "ssh-rsa", "ssh-encrypted"] {
+            let path = format!("{}/tests/support/keys/{name}", env!("CARGO_MANIFEST_DIR"));
+            assert!(!has_zeros_for_a_private_number(&std::fs::read_to_string(&path).unwrap()));
+            assert!(!has_zeros_for_a_number(&std::fs::read_to_string(path + ".pub").unwrap()));
+        }
+    }
+}
