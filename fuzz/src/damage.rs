@@ -2,16 +2,13 @@
 
 use crate::choices::Choices;
 
-/// More bytes than this are never flipped at once in what carries no authentication: four would be enough to write another
-/// magic number, and then it is another file.
-const FLIPS_MAX: usize = 3;
-
-/// What only loses or changes a few bytes, or adds some behind: what a checksum has to notice.
-pub fn slight(bytes: &mut Vec<u8>, choices: &mut Choices<'_>) {
+/// What only loses or adds bytes at the end, or changes up to `flips_max` of them. Four would be enough to write another magic number,
+/// and then it is another file.
+pub fn slight(bytes: &mut Vec<u8>, flips_max: usize, choices: &mut Choices<'_>) {
     match choices.byte() % 4 {
         0 => bytes.truncate(choices.below(bytes.len() + 1)),
         1 => bytes.extend_from_slice(&vec![choices.byte(); choices.below(40)]),
-        _ => (0..1 + choices.below(FLIPS_MAX)).for_each(|_| flip(bytes, choices)),
+        _ => (0..1 + choices.below(flips_max)).for_each(|_| flip(bytes, choices)),
     }
 }
 

@@ -51,17 +51,21 @@ fn walk<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Walk {
 fn walk_passing_over(stream: &[u8]) -> Walk {
     let (mut scanner, mut edges, mut at) = (FrameScanner::new(WINDOW_BYTES_MAX), Vec::new(), 0);
     while at < stream.len() {
-        let piece = &stream[at..stream.len().min(at + 5)];
-        match scanner.advance(piece) {
-            Err(error) => return (edges, scanner.offset(), Err(error)),
-            Ok((len, edge)) => {
-                at += len;
-                edges.extend(edge.map(|edge| (scanner.offset(), edge)));
+        let end = stream.len().min(at + 5);
+        loop {
+            match scanner.advance(&stream[at..end]) {
+                Err(error) => return (edges, scanner.offset(), Err(error)),
+                Ok((len, Some(edge))) => {
+                    at += len;
+                    edges.push((scanner.offset(), edge));
+                }
+                Ok((_, None)) => break,
             }
         }
-        let passed = scanner.body_bytes_left().saturating_sub(1).min((stream.len() - at) as u32);
+        let behind = u32::try_from(stream.len() - end).expect("inputs are small");
+        let passed = scanner.body_bytes_left().saturating_sub(1).min(behind);
         scanner.skip_body(passed);
-        at += passed as usize;
+        at = end + passed as usize;
     }
     let end = scanner.finish();
     (edges, scanner.offset(), end)

@@ -1,7 +1,7 @@
 //! Identities and recipients as users give them, in arbitrary text.
 //!
 //! No text is both. A recipient that is native to age is the text it was read from, and whoever parses can wrap a file key or says
-//! why not; what it wraps makes a header. An identity opens what its own recipient wrapped. Plugins are parsed and not run.
+//! why not; what it wraps makes a header. An identity opens what its own recipient wrapped, unless an ssh key is wrong about its own. Plugins are parsed and not run.
 
 #![no_main]
 
@@ -50,8 +50,11 @@ fn check_identity(identity: Identity) {
     };
     assert!(!identity.kind().is_empty());
     let Some(header) = header_for(recipient) else { return };
-    let found = unwrap(&header, &[identity], &NoCallbacks, 0).expect("its own recipient wrapped the key");
-    assert_eq!(found.expose_secret(), file_key().expose_secret());
+    match unwrap(&header, &[identity], &NoCallbacks, 0) {
+        Ok(found) => assert_eq!(found.expose_secret(), file_key().expose_secret()),
+        // An ssh key tells its public half itself, and may be wrong about it.
+        Err(error) => assert!(header.stanza_types()[0].starts_with("ssh-"), "{error}"),
+    }
 }
 
 /// The header of a file for `recipient`; `None` if it can not wrap a file key.

@@ -44,7 +44,7 @@ fn arbitrary(file: &[u8]) {
 fn damaged_frames(mut choices: Choices<'_>) {
     let whole = Seekable::choose(&mut choices);
     let mut file = whole.bytes();
-    damage::slight(&mut file, &mut choices);
+    damage::slight(&mut file, 3, &mut choices);
     let Some(restored) = restore_any(&file) else { return };
     assert!(whole.content.starts_with(&restored.output), "other bytes came out");
     if let Ok(report) = restored.ended {
