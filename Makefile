@@ -4,7 +4,7 @@ CARGO ?= cargo
 PIPELINE = target/release/pipeline
 DEMO = demo
 
-.PHONY: demo build test check fmt clippy doc test-ci bench fixtures fuzz clean
+.PHONY: demo build test check fmt clippy doc test-ci test-slow bench fixtures fuzz clean
 
 # Builds the release binary, processes a real file, restores it, compares, and reads from the middle.
 demo: build
@@ -39,9 +39,16 @@ clippy:
 doc:
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps
 
-# A bounded slice of what takes longer: a file of a gigabyte through both engines and stock zstd.
+# A bounded slice of what takes longer: a file of a gigabyte through both engines and stock zstd; and that the fuzz targets compile.
 test-ci: build
 	bash tests/slow/gigabyte.sh $(PIPELINE)
+	cd fuzz && $(CARGO) check --quiet --locked --bins --examples
+
+# Everything there is, in full: every system call made to fail in every way, hundreds of kills and power cuts, an input of 100 GB in
+# 64 MiB of memory, files of more than 4 GiB, tens of thousands of runs with delays. About an hour; wants root and strace.
+test-slow: test-ci
+	PIPELINE_TESTS=slow $(CARGO) test --locked --no-fail-fast -- --nocapture
+	bash tests/slow/peers.sh
 
 # The ladder: codec alone, the engine with an empty step, the whole, both engines.
 bench:
@@ -52,7 +59,7 @@ fixtures:
 
 # Fuzzes every target for FUZZ_SECONDS, or the one that TARGET names; fuzz/README.md tells what each claims.
 FUZZ_SECONDS ?= 60
-TARGET ?= header armor keys segments frame_scanner seek_table finder reorder range restore
+TARGET ?= header armor keys segments frame_scanner seek_table finder reorder range salvage restore
 
 # libFuzzer needs counters at every edge and a look at every comparison. cargo-fuzz gets them with flags of the nightly compiler; LLVM's
 # pass is in the stable one too, and so is all it needs but for the address sanitizer, which code without `unsafe` can do without.

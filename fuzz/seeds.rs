@@ -32,6 +32,7 @@ fn main() -> io::Result<()> {
         ("finder", behind(&[&[3, 3], &[7, 12]], &streams())),
         ("reorder", chosen(70, 300)),
         ("range", chosen(4, 120)),
+        ("salvage", [behind(&[&[0]], &streams()), chosen(8, 120)].concat()),
         ("restore", restores()),
     ] {
         let folder = corpus.join(target);

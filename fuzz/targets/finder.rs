@@ -54,7 +54,7 @@ impl std::fmt::Debug for Outcome {
 fn find<'a>(mut pieces: impl Iterator<Item = &'a [u8]>, batch_bytes_max: u64) -> Outcome {
     let pool = BufferPool::new(0, 1);
     let limits = Limits { window_log_max: 20, batch_bytes_max };
-    let mut finder = FrameFinder::new(Start::default(), limits, pool.clone());
+    let mut finder = FrameFinder::new(Start::default(), limits, pool.clone(), pool.clone());
     let mut decompressor = Decompressor::new().expect("memory");
     let mut outcome = Outcome::default();
     let emit = &mut |weight: u64, found| {
