@@ -330,3 +330,48 @@ fn an_empty_passphrase_in_the_environment_matters_only_where_one_is_wanted() {
     let mut command = bench.command(["process", "in", "b2", "-p", "-q"]);
     assert_eq!(command.env("AGE_PASSPHRASE", "").output().unwrap().status.code(), Some(2));
 }
+
+/// What must not be seen is searched for wherever something can be: in what is said, in the arguments others see, in core dumps.
+#[test]
+fn secrets_show_nowhere() {
+    use support::child::{Running, wait_until_waiting};
+
+    let bench = Bench::new();
+    bench.ok("keygen -o key");
+    bench.write("in", &noise(3 << 20, 1));
+    bench.write("passphrase", b"sesame-open");
+    let key = String::from_utf8(bench.read("key")).unwrap();
+    let secret = key.lines().last().unwrap().to_owned();
+    let recipient = key.lines().next().unwrap().strip_prefix("# public key: ").unwrap();
+    let shows_none = |said: &[u8], line: &str| {
+        let said = String::from_utf8_lossy(said);
+        assert!(!said.contains("sesame-open") && !said.contains(&secret[20..]), "{line}: {said}");
+    };
+    for line in [
+        format!("process in a -r {recipient} -v --stats json"),
+        "process in p --passphrase-file passphrase -v".to_owned(),
+        "restore a b -i key -v".to_owned(),
+        "restore p b2 --passphrase-file passphrase -v --stats json".to_owned(),
+        "restore p b3 -i key -v".to_owned(),
+        "restore a b3 --passphrase-file passphrase -v".to_owned(),
+        "inspect p --passphrase-file passphrase --json".to_owned(),
+        format!("rekey p r --passphrase-file passphrase -r {recipient}"),
+        "process in x -r key -v".to_owned(),
+        "process in x -R key -v".to_owned(),
+        "verify in -i passphrase -v".to_owned(),
+    ] {
+        let ran = bench.run(&line);
+        shows_none(ran.stderr.as_bytes(), &line);
+        shows_none(&ran.stdout, &line);
+    }
+    for line in ["restore p - --passphrase-file passphrase -q", "restore a - -i key -q", "process in - -p -q"] {
+        let mut command = bench.command(line.split(' '));
+        let mut child = Running(command.env("AGE_PASSPHRASE", "sesame-open").stdout(Stdio::piped()).spawn().unwrap());
+        wait_until_waiting(&child);
+        let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+        let core = limits.lines().find(|limit| limit.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{line}");
+        shows_none(&fs::read(format!("/proc/{}/cmdline", child.id())).unwrap(), line);
+        child.kill().unwrap();
+    }
+}
