@@ -82,6 +82,11 @@ fn a_passphrase_comes_through_a_descriptor_once() {
         format!("AGE_PASSPHRASE_FD=3 {pipeline} verify pw -q 3< <(printf secret)"),
         format!("{pipeline} inspect pw --passphrase-fd 3 3< <(echo secret)"),
         format!("AGE_PASSPHRASE=secret {pipeline} cat pw --range 1..3 > range"),
+        // Nothing is in these pipes yet when they are opened.
+        format!("{pipeline} verify pw --passphrase-file <(sleep 0.1; echo secret) -q"),
+        format!("{pipeline} keygen -o key && {pipeline} process in k -q -R <(sleep 0.1; sed 's/.*: //; q' key)"),
+        format!("{pipeline} verify k -q -i <(sleep 0.1; cat key)"),
+        format!("mkfifo fifo; (sleep 0.1; cat key > fifo) & {pipeline} verify k -q -i fifo"),
     ] {
         let ran = bench.tool("bash", &["-c", &script], None).unwrap();
         assert!(ran.status.success(), "{script}: {}", ran.stderr);

@@ -1,6 +1,7 @@
 //! Keys as users give them: recipients, identity files, passphrases; what is missing is asked for.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -17,6 +18,9 @@ use super::sys;
 use crate::format::age::header::Header;
 use crate::format::age::keys::{self, Identity, KeyError, Recipient, SCRYPT_TAG, key_lines};
 use crate::format::detect::{Layer, detect};
+
+/// What most identity files fit in.
+const KEY_FILE_LEN: usize = 64 * 1024;
 
 /// More than any identity or recipients file holds.
 const KEY_FILE_LEN_MAX: u64 = 16 * 1024 * 1024;
@@ -43,7 +47,7 @@ pub fn recipients(
     }
     for path in &args.recipients_file {
         let what = format!("recipients file {}", quoted(path));
-        let text = read_text(path).with_context(|| what.clone())?;
+        let text = read_text(path, prompter).with_context(|| what.clone())?;
         let count_before = recipients.len();
         for line in key_lines(&text) {
             recipients.push(Recipient::parse(line).map_err(|error| recipient_problem(&what, &error))?);
@@ -53,7 +57,7 @@ pub fn recipients(
         }
     }
     if is_passphrase_asked_for(args, passphrases) {
-        let given = passphrases.map(given_passphrase).transpose()?.flatten();
+        let given = passphrases.map(|given| given_passphrase(given, prompter)).transpose()?.flatten();
         let passphrase = given.map_or_else(|| prompter.new_passphrase(), Ok)?;
         recipients.push(Recipient::Passphrase(passphrase));
     }
@@ -86,7 +90,7 @@ impl Keyring {
     pub fn new(args: &IdentityArgs, prompter: &Prompter) -> anyhow::Result<Keyring> {
         let mut keyring = Keyring {
             identities: Vec::new(),
-            passphrase: passphrase_of_flags(&args.passphrases)?,
+            passphrase: passphrase_of_flags(&args.passphrases, prompter)?,
             prompt: args.identity.is_empty().then(|| "passphrase".to_owned()),
             work_factor_max: args.max_work_factor,
             prompter: prompter.clone(),
@@ -111,7 +115,7 @@ impl Keyring {
     /// The passphrase, looked for in the environment and asked for only where one is wanted. A descriptor is read once.
     fn passphrase(&mut self) -> anyhow::Result<Option<SecretString>> {
         if self.passphrase.is_none() {
-            self.passphrase = passphrase_of_environment()?;
+            self.passphrase = passphrase_of_environment(&self.prompter)?;
         }
         match (&self.passphrase, &self.prompt) {
             (None, Some(prompt)) => self.prompter.passphrase(prompt).map(Some),
@@ -121,7 +125,7 @@ impl Keyring {
 
     fn read_identities(&mut self, path: &Path) -> anyhow::Result<Vec<Identity>> {
         let what = format!("identity file {}", quoted(path));
-        let (bytes, is_private) = read_key_file(path).with_context(|| what.clone())?;
+        let (bytes, is_private) = read_key_file(path, &self.prompter).with_context(|| what.clone())?;
         let bytes = match detect(&bytes) {
             layer @ (Layer::Age | Layer::AgeArmor) => {
                 self.decrypt_identities(&bytes, layer, path).with_context(|| what.clone())?
@@ -162,23 +166,24 @@ impl Keyring {
 }
 
 /// The passphrase that flags or the environment give: a file, a descriptor, then `AGE_PASSPHRASE` and `AGE_PASSPHRASE_FD`.
-fn given_passphrase(args: &PassphraseArgs) -> anyhow::Result<Option<SecretString>> {
-    passphrase_of_flags(args)?.map_or_else(passphrase_of_environment, |passphrase| Ok(Some(passphrase)))
+fn given_passphrase(args: &PassphraseArgs, prompter: &Prompter) -> anyhow::Result<Option<SecretString>> {
+    let of_environment = || passphrase_of_environment(prompter);
+    passphrase_of_flags(args, prompter)?.map_or_else(of_environment, |passphrase| Ok(Some(passphrase)))
 }
 
-fn passphrase_of_flags(args: &PassphraseArgs) -> anyhow::Result<Option<SecretString>> {
+fn passphrase_of_flags(args: &PassphraseArgs, prompter: &Prompter) -> anyhow::Result<Option<SecretString>> {
     if let Some(path) = &args.passphrase_file {
         let what = format!("passphrase file {}", quoted(path));
-        return first_line(sys::open_to_read(path).with_context(|| what.clone())?, &what).map(Some);
+        return first_line(sys::open_to_read(path), &what, prompter).map(Some);
     }
     if let Some(fd) = args.passphrase_fd {
         let what = format!("passphrase descriptor {fd}");
-        return first_line(sys::open_descriptor(fd).with_context(|| what.clone())?, &what).map(Some);
+        return first_line(sys::open_descriptor(fd), &what, prompter).map(Some);
     }
     Ok(None)
 }
 
-fn passphrase_of_environment() -> anyhow::Result<Option<SecretString>> {
+fn passphrase_of_environment(prompter: &Prompter) -> anyhow::Result<Option<SecretString>> {
     if let Some(value) = std::env::var_os("AGE_PASSPHRASE") {
         let value = value.into_string().map_err(|_| Problem::usage("AGE_PASSPHRASE is no text"))?;
         return not_empty(Zeroizing::new(value), "AGE_PASSPHRASE").map(Some);
@@ -189,7 +194,7 @@ fn passphrase_of_environment() -> anyhow::Result<Option<SecretString>> {
             .and_then(|fd| fd.parse().ok())
             .ok_or_else(|| Problem::usage("AGE_PASSPHRASE_FD is no number"))?;
         let what = format!("passphrase descriptor {fd}");
-        return first_line(sys::open_descriptor(fd).with_context(|| what.clone())?, &what).map(Some);
+        return first_line(sys::open_descriptor(fd), &what, prompter).map(Some);
     }
     Ok(None)
 }
@@ -204,9 +209,10 @@ pub fn is_passphrase_given(args: &PassphraseArgs) -> bool {
 }
 
 /// All of a passphrase source, less one trailing newline.
-fn first_line(source: impl Read, what: &str) -> anyhow::Result<SecretString> {
-    let mut text = Zeroizing::new(String::new());
-    source.take(KEY_FILE_LEN_MAX).read_to_string(&mut text).with_context(|| what.to_owned())?;
+fn first_line(source: io::Result<File>, what: &str, prompter: &Prompter) -> anyhow::Result<SecretString> {
+    let bytes = source.and_then(|source| read_all(source, prompter)).with_context(|| what.to_owned())?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| Problem::usage(format!("{what}: the passphrase is no text")))?;
+    let mut text = Zeroizing::new(text.to_owned());
     if text.ends_with('\n') {
         text.pop();
     }
@@ -224,17 +230,23 @@ fn not_empty(text: Zeroizing<String>, what: &str) -> anyhow::Result<SecretString
 }
 
 /// The bytes of the file, and whether only its owner can read them.
-fn read_key_file(path: &Path) -> anyhow::Result<(Zeroizing<Vec<u8>>, bool)> {
+fn read_key_file(path: &Path, prompter: &Prompter) -> anyhow::Result<(Zeroizing<Vec<u8>>, bool)> {
     let file = sys::open_to_read(path)?;
     let metadata = file.metadata()?;
     let is_private = !metadata.is_file() || metadata.mode() & 0o077 == 0;
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.take(KEY_FILE_LEN_MAX).read_to_end(&mut bytes)?;
-    Ok((bytes, is_private))
+    Ok((read_all(file, prompter)?, is_private))
 }
 
-fn read_text(path: &Path) -> anyhow::Result<String> {
-    let mut text = String::new();
-    sys::open_to_read(path)?.take(KEY_FILE_LEN_MAX).read_to_string(&mut text)?;
-    Ok(text)
+fn read_text(path: &Path, prompter: &Prompter) -> anyhow::Result<String> {
+    let bytes = read_all(sys::open_to_read(path)?, prompter)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| Problem::usage(format!("{} is no text", quoted(path))))?;
+    Ok(text.to_owned())
+}
+
+/// Reads to the end, waiting where there is somebody to wait for: `<(command)` of a shell is a pipe.
+fn read_all(file: File, prompter: &Prompter) -> io::Result<Zeroizing<Vec<u8>>> {
+    // As long as most, so that no copies are left behind while it grows.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_LEN));
+    prompter.patient(file).take(KEY_FILE_LEN_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

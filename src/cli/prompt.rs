@@ -1,11 +1,13 @@
 //! What is asked on the terminal: passphrases, and whatever plugins want to know. The terminal answers also when data comes
 //! through stdin; a signal ends the waiting and leaves it as it was.
 
+use std::fs::File;
+
 use age::secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use super::problem::{self, Problem};
-use super::sys::{Echo, Terminal, WakeUp};
+use super::sys::{Echo, PatientReader, Terminal, WakeUp};
 
 /// Asks. Clones are the same.
 #[derive(Clone)]
@@ -17,6 +19,11 @@ impl Prompter {
     /// One whose waiting `wake` ends.
     pub fn new(wake: WakeUp) -> Prompter {
         Prompter { wake }
+    }
+
+    /// A reader of `file` that waits for what comes, until the same wake-up.
+    pub fn patient(&self, file: File) -> PatientReader {
+        PatientReader::new(file, self.wake.clone())
     }
 
     /// Asks for a passphrase, which is not shown.
