@@ -223,3 +223,29 @@ fn a_work_factor_beyond_the_limit_costs_nothing() {
     let ran = group.run(&bench, "restore hostile back -i key -q");
     assert!(ran.status.code() == Some(4), "{:?} {}", ran.status, ran.stderr);
 }
+
+#[test]
+fn a_limit_narrows_the_run_and_not_what_it_writes() {
+    let (bench, recipient) = Bench::with_key();
+    bench.write("in", &text(40 << 20, 1));
+    let wide = bench.report("process in wide -w 3 --no-sync");
+    let narrow = bench.report("process in narrow -w 3 --memory 40M --no-sync");
+    assert_eq!(bench.read("wide"), bench.read("narrow"));
+    let width =
+        |report: &serde_json::Value| (report["workers"].as_u64().unwrap(), report["channel_depth"].as_u64().unwrap());
+    assert_eq!((width(&wide), width(&narrow)), ((3, 4), (2, 1)));
+    assert!(narrow["peak_memory_bytes"].as_u64().unwrap() <= 40 << 20);
+    let mut command = bench.command(["restore", "wide", "back", "-q", "--stats", "json"]);
+    let said = command.env("PIPELINE_MEMORY", "32M").output().unwrap().stderr;
+    assert_eq!(width(&serde_json::from_slice(&said).unwrap()), (1, 1));
+    assert!(bench.read("back") == bench.read("in"));
+    let said = bench.fails("process in out --memory 1M -q", 2);
+    assert!(said.contains("one worker alone takes") && said.contains("hint: "), "{said}");
+    bench.fails(&format!("process in out --memory lots -q -r {recipient}"), 2);
+    // A container's limit is kept without a word, as far as that goes.
+    let Some(group) = Group::new("narrow") else { return };
+    let ran = group.run(&bench, "process in grouped -w 8 --no-sync --stats json");
+    assert!(ran.status.success(), "{}", ran.stderr);
+    assert!(width(&serde_json::from_str(&ran.stderr).unwrap()) < (8, 4));
+    assert_eq!(bench.read("wide"), bench.read("grouped"));
+}

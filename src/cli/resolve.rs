@@ -10,6 +10,7 @@ use super::problem::{Problem, quoted};
 use super::sys;
 use crate::format::zstd::codec::{Level, WINDOW_LOG_MAX_DECODED};
 use crate::pipeline::crew::Width;
+use crate::pipeline::memory::fit;
 use crate::pipeline::plan::Engine;
 
 /// More workers than any machine has cores; each is a thread.
@@ -118,6 +119,31 @@ pub fn chunk_len(flag: Option<u64>, level: Level, environment: &Environment<'_>)
     usize::try_from(bytes).map_err(|_| Problem::usage("the chunk does not fit this machine's memory"))
 }
 
+/// `width`, no wider than memory allows: what a flag or the environment names, which is an error if it cannot be kept; else the
+/// container's limit, as far as that goes. `needed` tells what a width takes, in bytes.
+pub fn fitted(
+    width: Width,
+    args: &WidthArgs,
+    environment: &Environment<'_>,
+    needed: impl Fn(Width) -> usize,
+) -> Result<Width, Problem> {
+    let parse = |text: &str| super::size::parse_size(text).ok();
+    let asked_bytes = match args.memory {
+        Some(bytes) => Some(bytes),
+        None => environment.get("PIPELINE_MEMORY", None, parse)?,
+    };
+    let Some(bytes) = asked_bytes.or_else(sys::memory_limit_bytes) else { return Ok(width) };
+    match (fit(width, usize::try_from(bytes).unwrap_or(usize::MAX), needed), asked_bytes) {
+        (Ok(width), _) => Ok(width),
+        (Err(_), None) => Ok(Width { workers: NonZeroUsize::MIN, channel_depth: NonZeroUsize::MIN }),
+        (Err(needed_bytes), Some(_)) => {
+            let mebibytes = needed_bytes.div_ceil(1 << 20);
+            let problem = Problem::usage(format!("--memory: one worker alone takes {mebibytes} MiB"));
+            Err(problem.hint("smaller chunks or a lower level take less; they change what is written"))
+        }
+    }
+}
+
 /// Settles who moves the items.
 pub fn engine(arg: EngineArg) -> Engine {
     match arg {
@@ -212,7 +238,7 @@ mod tests {
     use super::*;
 
     fn args(workers: Option<u32>, channel_depth: Option<u32>) -> WidthArgs {
-        WidthArgs { workers, channel_depth }
+        WidthArgs { workers, channel_depth, memory: None }
     }
 
     #[test]

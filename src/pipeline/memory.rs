@@ -1,18 +1,26 @@
 //! How much a run may hold in memory: buffers, windows, batches. ARCHITECTURE.md adds it all up.
 
+use std::num::NonZeroUsize;
+
 use crate::format::age::cut::RUN_LEN;
 use crate::format::zstd::codec::Compressor;
 
 use super::buffer::BufferPool;
 use super::crew::Width;
 use super::find::Limits;
-use super::plan::{Plan, Process, Work};
+use super::plan::{Compress, Plan, Process, Work};
 
 /// Window bytes a worker of a restore: a frame of 4 MiB of content that did not compress at all, and half of the next.
 const WINDOW_BYTES_A_WORKER: usize = 12 * 1024 * 1024;
 
 /// Window bytes a place in a channel of a restore.
 const WINDOW_BYTES_A_PLACE: usize = 1024 * 1024;
+
+/// A decompression context of a worker.
+const DECOMPRESSOR_BYTES: usize = 256 * 1024;
+
+/// What is there whatever is done: the program, stacks, histograms, the runtime.
+const BASE_BYTES: usize = 8 * 1024 * 1024;
 
 /// The buffers of a run.
 pub(super) struct Pools {
@@ -58,5 +66,66 @@ pub(super) fn pool_for(plan: &Plan) -> BufferPool {
         }
         Work::Process(_) => BufferPool::new(0, 1),
         Work::Restore(_) => BufferPool::new(decompress_window_bytes(plan.width), plan.width.token_count() + 2),
+    }
+}
+
+/// What compressing, and sealing if `is_sealed`, holds at most, in bytes: the formula of ARCHITECTURE.md, without the seek table's 12 bytes
+/// a frame. The legacy mutex mode holds its input on top.
+pub fn process_bytes(width: Width, compress: Option<Compress>, is_sealed: bool) -> usize {
+    let compress_bytes = compress.map_or(0, |compress| {
+        let frame_len = Compressor::frame_len_bound(compress.chunk_len);
+        let contexts_bytes = width.workers.get() * Compressor::context_bytes(compress.level);
+        compress_buffer_count(width).saturating_mul(frame_len).saturating_add(contexts_bytes)
+    });
+    compress_bytes.saturating_add(if is_sealed { runs_bytes(width) } else { 0 }).saturating_add(BASE_BYTES)
+}
+
+/// What opening and decompressing hold at most, in bytes, without the window of a frame that is streamed.
+pub fn restore_bytes(width: Width) -> usize {
+    let window_bytes = decompress_window_bytes(width);
+    window_bytes + window_bytes / 3 * 2 + width.workers.get() * DECOMPRESSOR_BYTES + runs_bytes(width) + BASE_BYTES
+}
+
+fn runs_bytes(width: Width) -> usize {
+    (width.token_count() + 2) * RUN_LEN
+}
+
+/// The widest that fits `bytes` and is no wider than `width`, where `needed` tells what a width takes: channels get shallower first, then
+/// workers fewer. What is written stays the same. Fails with what the narrowest takes.
+pub fn fit(mut width: Width, bytes: usize, needed: impl Fn(Width) -> usize) -> Result<Width, usize> {
+    loop {
+        let needed_bytes = needed(width);
+        let less = |count: NonZeroUsize| NonZeroUsize::new(count.get() - 1);
+        match (less(width.channel_depth), less(width.workers)) {
+            _ if needed_bytes <= bytes => return Ok(width),
+            (Some(channel_depth), _) => width.channel_depth = channel_depth,
+            (None, Some(workers)) => width.workers = workers,
+            (None, None) => return Err(needed_bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::zstd::codec::Level;
+
+    fn width(workers: usize, channel_depth: usize) -> Width {
+        let count = |count| NonZeroUsize::new(count).unwrap();
+        Width { workers: count(workers), channel_depth: count(channel_depth) }
+    }
+
+    #[test]
+    fn depth_goes_before_workers_and_the_narrowest_is_the_limit() {
+        let compress = Some(Compress { chunk_len: 4 << 20, level: Level::DEFAULT });
+        let needed = |width| process_bytes(width, compress, false);
+        let fitted = |mebibytes: usize| fit(width(2, 4), mebibytes << 20, needed).ok();
+        let pair = |width: Width| (width.workers.get(), width.channel_depth.get());
+        assert_eq!(fitted(64).map(pair), Some((2, 4)));
+        assert_eq!(fitted(50).map(pair), Some((2, 2)));
+        assert_eq!(fitted(27).map(pair), Some((1, 1)));
+        assert_eq!(fitted(20), None);
+        assert!(process_bytes(width(2, 4), compress, true) <= 64 << 20, "the default fits what is promised");
+        assert!(restore_bytes(width(2, 4)) <= 64 << 20, "both ways");
     }
 }

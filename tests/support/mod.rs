@@ -91,7 +91,9 @@ impl Bench {
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pipeline"));
         command.args(args).current_dir(self.directory.path()).stdin(Stdio::null());
-        for variable in ["PIPELINE_WORKERS", "PIPELINE_CHANNEL_DEPTH", "PIPELINE_LEVEL", "PIPELINE_CHUNK_SIZE"] {
+        for variable in
+            ["PIPELINE_WORKERS", "PIPELINE_CHANNEL_DEPTH", "PIPELINE_LEVEL", "PIPELINE_CHUNK_SIZE", "PIPELINE_MEMORY"]
+        {
             command.env_remove(variable);
         }
         command.env_remove("ZSTD_CLEVEL").env_remove("ZSTD_NBTHREADS");

@@ -90,6 +90,10 @@ pub struct WidthArgs {
     /// Items that each bounded channel holds, at least 1 [default: 4]
     #[arg(long, value_name = "N")]
     pub channel_depth: Option<u32>,
+    /// Memory to keep within: channels get shallower, then workers fewer; what is written stays the same
+    /// [default: the container's limit, where there is one]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
 }
 
 /// What is said.

@@ -19,6 +19,7 @@ use crate::cli::{report, resolve};
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{DETECT_LEN, Layer};
 use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::memory::restore_bytes;
 use crate::pipeline::plan::{Content, ContentRange, Decompress, Engine, Expect, Plan, Restore, Start, Work};
 use crate::pipeline::range::{RangeError, RangePlan, check_headers_before, locate, read_table};
 use crate::pipeline::sealed::SealedReader;
@@ -27,6 +28,7 @@ use crate::pipeline::shutdown::Cancel;
 /// Runs the command.
 pub fn run(args: CatArgs) -> anyhow::Result<Exit> {
     let width = resolve::width(&args.width, &environment())?;
+    let width = resolve::fitted(width, &args.width, &environment(), restore_bytes)?;
     let window_log_max = resolve::window_log_max(&args.limits)?;
 
     let mut session = Session::start(&args.talk)?;

@@ -19,6 +19,7 @@ use crate::cli::sys::{self, WakeUp};
 use crate::cli::wrap::{ArmorWriter, seal_for};
 use crate::cli::{problem, report, resolve};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
+use crate::pipeline::memory;
 use crate::pipeline::plan::{Compress, Plan, Process, Seal, Work};
 
 /// Runs the command.
@@ -29,6 +30,8 @@ pub fn run(mut args: ProcessArgs) -> anyhow::Result<Exit> {
     let width = resolve::width(&args.width, &environment())?;
     let is_sealed = keys::is_encryption_asked_for(&args.encrypt, Some(&args.passphrases));
     let compress = (!args.no_compress).then_some(Compress { chunk_len, level });
+    let needed = |width| memory::process_bytes(width, compress, is_sealed);
+    let width = resolve::fitted(width, &args.width, &environment(), needed)?;
     let name = |name: &OsStr| output_name(name, compress.is_some(), is_sealed);
     let names = match args.stdin_from_command {
         true => resolve::names_of_command(&args.files)?,

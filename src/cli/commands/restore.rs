@@ -15,6 +15,7 @@ use crate::cli::sys::WakeUp;
 use crate::cli::{report, resolve};
 use crate::format::detect::DETECT_LEN;
 use crate::format::zstd::seek_table::{TableError, TableStatus};
+use crate::pipeline::memory::restore_bytes;
 use crate::pipeline::plan::{ContentRange, Plan, Work};
 
 /// Runs the command.
@@ -25,6 +26,7 @@ pub fn run(args: RestoreArgs) -> anyhow::Result<Exit> {
         return super::salvage::run(&args, &names);
     }
     let width = resolve::width(&args.width, &environment())?;
+    let width = resolve::fitted(width, &args.width, &environment(), restore_bytes)?;
     let window_log_max = resolve::window_log_max(&args.limits)?;
 
     let mut session = Session::start(&args.talk)?;

@@ -16,11 +16,13 @@ use crate::cli::{report, resolve};
 use crate::format::detect::DETECT_LEN;
 use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::memory::restore_bytes;
 use crate::pipeline::plan::{ContentRange, Engine, Plan, Work};
 
 /// Runs the command.
 pub fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
     let width = resolve::width(&args.width, &environment())?;
+    let width = resolve::fitted(width, &args.width, &environment(), restore_bytes)?;
     let window_log_max = resolve::window_log_max(&args.limits)?;
 
     let stdin = Path::new("-");

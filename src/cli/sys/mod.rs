@@ -252,6 +252,27 @@ pub fn available_memory_bytes() -> Option<u64> {
     kibibytes_in("/proc/meminfo", "MemAvailable:")
 }
 
+/// The most memory that this process's control groups let it have, in bytes: version 2's `memory.max` or version 1's
+/// `memory.limit_in_bytes`, its own and those above it.
+pub fn memory_limit_bytes() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let limits = groups.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':');
+        let (controllers, path) = (fields.nth(1)?, fields.next()?);
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => return None,
+        };
+        // In a container the path may not be mounted; then the root is its own.
+        let folders = Path::new(path.trim_start_matches('/')).ancestors().map(|folder| Path::new(root).join(folder));
+        folders.filter_map(|folder| std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()).min()
+    });
+    limits.min()
+}
+
 fn kibibytes_in(path: &str, key: &str) -> Option<u64> {
     let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;

@@ -78,6 +78,26 @@ impl Compressor {
         zstd_safe::compress_bound(content_len)
     }
 
+    /// What a context for `level` holds in memory at most, in bytes: libzstd's own count, for contents of 8 MiB and more. It does not
+    /// depend on what the content is.
+    pub fn context_bytes(level: Level) -> usize {
+        let mebibytes = match level.get() {
+            ..=2 => 1,
+            3..=4 => 2,
+            5..=6 => 3,
+            7..=8 => 6,
+            9 => 11,
+            10..=11 => 21,
+            12 => 41,
+            13..=15 => 65,
+            16..=18 => 66,
+            19 => 82,
+            20..=21 => 98,
+            _ => 130,
+        };
+        mebibytes << 20
+    }
+
     /// Writes the frame of `content` to the front of `frame` and gives its length. `frame` must hold
     /// [`frame_len_bound`](Compressor::frame_len_bound) bytes. The result depends on content and level alone.
     pub fn compress(&mut self, content: &[u8], frame: &mut [u8]) -> Result<usize, ZstdError> {
