@@ -160,21 +160,24 @@ impl Output {
         })
     }
 
-    /// What was written, from its beginning, and its length in bytes: from the disk, unless syncing is off. Only a regular file can
-    /// be read back.
-    pub fn reopen(&self) -> anyhow::Result<(File, u64)> {
+    /// What reads back what was written: gives the file, from its beginning, and its length in bytes; from the disk, unless syncing is
+    /// off. It may take as long as the disk does. Only a regular file can be read back.
+    pub fn reopener(&self) -> anyhow::Result<impl FnOnce() -> anyhow::Result<(File, u64)> + Send + use<>> {
         let Output::Temporary(temporary) = self else {
             return Err(Problem::usage(format!("{} is no file that can be read back", self.name())).into());
         };
-        let cannot_read = || format!("cannot read {} back", self.name());
-        if temporary.manner.sync {
-            temporary.file.sync_all().map_err(|error| cannot("sync", self.name(), &error))?;
-            sys::forget_cached(&temporary.file);
-        }
-        let mut file = temporary.file.try_clone().with_context(cannot_read)?;
-        let bytes = file.metadata().with_context(cannot_read)?.len();
-        file.rewind().with_context(cannot_read)?;
-        Ok((file, bytes))
+        let (name, sync) = (self.name().to_owned(), temporary.manner.sync);
+        let mut file = temporary.file.try_clone().with_context(|| format!("cannot read {name} back"))?;
+        Ok(move || {
+            if sync {
+                file.sync_all().map_err(|error| cannot("sync", &name, &error))?;
+                sys::forget_cached(&file);
+            }
+            let cannot_read = || format!("cannot read {name} back");
+            let bytes = file.metadata().with_context(cannot_read)?.len();
+            file.rewind().with_context(cannot_read)?;
+            Ok((file, bytes))
+        })
     }
 
     fn is_forced(&self) -> bool {

@@ -102,7 +102,8 @@ pub fn read_back(
         unreachable!("internal error: only what was processed is read back");
     };
     let wake = WakeUp::new().context("cannot start")?;
-    let (file, file_bytes) = output.reopen()?;
+    let reopen = output.reopener()?;
+    let (file, file_bytes) = session.task("sync", wake.cancel(), move |_| Ok(reopen()))??;
     let mut reader: Box<dyn Read + Send> = if is_armored { Box::new(DearmorReader::new(file)) } else { Box::new(file) };
     if let Some(seal) = seal {
         check_prefix(&mut reader, seal)?;
