@@ -5,10 +5,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// No single allocation is larger. The largest a restore makes with two workers and the shortest channels is a batch's content,
-/// 16.5 MiB; twice that leaves room for the vectors of the targets to grow.
+/// No single allocation is larger. The largest that a restore makes with two workers and the shortest channels is a batch's content, 17
+/// MiB; the rest is room for the vectors of the targets to grow.
 const ALLOCATION_LEN_MAX: usize = 64 * 1024 * 1024;
-/// All that is allocated at a time stays below. A restore's window of 33 MiB and the buffers that it leaves idle, each as long as the
+/// All that is allocated at a time stays below: a restore's window of 25 MiB and the buffers that it leaves idle, each as long as the
 /// longest need so far, whether touched or not.
 const TOTAL_LEN_MAX: usize = 384 * 1024 * 1024;
 
