@@ -68,6 +68,17 @@ fn a_whole_file_is_salvaged_whole_and_exit_is_0() {
     }
 }
 
+/// The end of a skippable frame without content was looked for in bytes behind it, and was not found where there are none: the frame was
+/// told as lost.
+#[test]
+fn a_skippable_frame_without_content_at_the_end_is_whole() {
+    let (bench, _) = Bench::with_key();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let stream = std::fs::read(folder.join("skippable-empty-at-end.zst")).unwrap();
+    let (saved, code, told) = salvage(&bench, &stream);
+    assert!(saved == b"hello" && code == Some(0), "{code:?} {told:?}");
+}
+
 #[test]
 fn a_flipped_bit_costs_the_frame_or_the_segment_it_is_in_and_no_more() {
     let (bench, recipient) = Bench::with_key();

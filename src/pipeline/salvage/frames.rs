@@ -157,13 +157,14 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
             self.stream.seek(SeekFrom::Start(scanner.offset())).ok()?;
             let len = read(self.stream, &mut piece).ok().filter(|len| *len > 0)?;
             let mut rest = &piece[..len];
-            while !rest.is_empty() {
+            loop {
                 let (taken_len, edge) = scanner.advance(rest).ok()?;
                 rest = &rest[taken_len..];
                 match edge {
                     Some(Edge::FrameEnd(frame)) => return Some(Record::Frame(frame)),
                     Some(Edge::SkippableEnd) => return Some(Record::Skippable { end: scanner.offset() }),
-                    _ => {}
+                    Some(_) => {}
+                    None => break,
                 }
             }
             // All but the last byte of a body, if that is still in the stream.
