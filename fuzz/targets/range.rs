@@ -74,19 +74,20 @@ fn lie(entries: &mut Vec<Entry>, choices: &mut Choices<'_>) {
     let Some(next) = (at + 1 < entries.len()).then_some(at + 1) else { return };
     match kind % 6 {
         0 => {
-            entries[at].compressed_len += by;
+            entries[at].compressed_len = entries[at].compressed_len.wrapping_add(by);
             entries[next].compressed_len = entries[next].compressed_len.saturating_sub(by);
         }
         1 => {
-            entries[at].content_len += by;
+            entries[at].content_len = entries[at].content_len.wrapping_add(by);
             entries[next].content_len = entries[next].content_len.saturating_sub(by);
         }
         2 => entries[at].content_len = choices.u32(),
         3 => entries[at].checksum ^= by,
         4 => {
             let merged = entries.remove(at);
-            entries[at].compressed_len += merged.compressed_len;
-            entries[at].content_len += merged.content_len * (by % 2);
+            let Entry { compressed_len, content_len, .. } = &mut entries[at];
+            *compressed_len = compressed_len.wrapping_add(merged.compressed_len);
+            *content_len = content_len.wrapping_add(if by.is_multiple_of(2) { 0 } else { merged.content_len });
         }
         _ => damage::rearrange(entries, kind / 6, choices),
     }
