@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
@@ -482,4 +482,22 @@ fn names_that_are_no_text_are_shown_escaped() {
     );
     let ran = bench.command(["process".as_ref(), name, "-q".as_ref()]).output().unwrap();
     assert!(ran.status.success() && bench.names().len() == 2);
+}
+
+#[test]
+fn sigusr1_asks_how_far_it_is_and_stops_nothing() {
+    let (bench, content) = bench_with_input();
+    let mut command = bench.command(["process", "-", "out", "-q", "--chunk-size", "64K"]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&content).unwrap();
+    wait_until_waiting(&child);
+    signal(&child, Signal::USR1);
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert!(line.starts_with("pipeline: read ") && line.contains("written "), "{line}");
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+    bench.ok("verify out --against in -q");
 }

@@ -121,7 +121,7 @@ fn hand_over(c: &mut Criterion) {
 }
 
 fn supervise(supervisor: &mut Supervisor, crew: Crew) {
-    supervisor.run(crew, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut || () }).unwrap();
+    supervisor.run(crew, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_| () }).unwrap();
 }
 
 fn empty_step(c: &mut Criterion) {
@@ -171,7 +171,7 @@ fn run(
         cancel: Cancel::default(),
         progress: Arc::default(),
     };
-    let watch = &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut || () };
+    let watch = &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_| () };
     pipeline::pipeline::run(&plan, ends, supervisor, watch).unwrap();
 }
 

@@ -74,6 +74,23 @@ impl Display {
         }
     }
 
+    /// Says in one line how far it has come, wherever stderr leads: somebody asked.
+    pub fn answer(&self, progress: &Progress, input_bytes: Option<u64>) {
+        let (read, written) = (progress.read_bytes(), progress.written_bytes());
+        let of_all = input_bytes.filter(|bytes| *bytes > 0).map_or_else(String::new, |bytes| {
+            format!(" of {} ({:.0} %)", super::report::bytes(bytes), 100.0 * read as f64 / bytes as f64)
+        });
+        let line = format!(
+            "pipeline: read {}{of_all}, written {}\n",
+            super::report::bytes(read),
+            super::report::bytes(written)
+        );
+        match self {
+            Display::Bar(bar) => bar.suspend(|| tell(&line)),
+            Display::Nothing | Display::Lines { .. } => tell(&line),
+        }
+    }
+
     /// Clears the line for whatever is said next.
     pub fn finish(&mut self) {
         if let Display::Bar(bar) = self {

@@ -9,7 +9,7 @@ use anyhow::Context;
 use super::args::{ProgressWhen, TalkArgs};
 use super::input::Input;
 use super::output::Output;
-use super::problem::{Problem, ToStdout};
+use super::problem::{self, Problem, ToStdout};
 use super::progress::Display;
 use super::prompt::Prompter;
 use super::sys::{self, WakeUp};
@@ -19,7 +19,7 @@ use crate::pipeline::metrics::Progress;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::report::Report;
 use crate::pipeline::shutdown::Cancel;
-use crate::pipeline::supervisor::{Supervisor, Watch};
+use crate::pipeline::supervisor::{Supervisor, Tick, Watch};
 
 /// Often enough for a bar to move smoothly, seldom enough to cost nothing.
 const TICK: Duration = Duration::from_millis(100);
@@ -60,7 +60,10 @@ impl Session {
         let progress = Arc::new(Progress::default());
         let ends = Ends { input, input_bytes, output, cancel: wake.cancel(), progress: Arc::clone(&progress) };
         self.display.start(input_bytes);
-        let mut on_tick = || self.display.tick(&progress);
+        let mut on_tick = |tick| match tick {
+            Tick::Time => self.display.tick(&progress),
+            Tick::Asked => self.display.answer(&progress, input_bytes),
+        };
         let report = crate::pipeline::run(
             plan,
             ends,
@@ -78,7 +81,12 @@ impl Session {
         cancel: Cancel,
         task: impl FnOnce(&Cancel) -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
     ) -> Result<T, Failure> {
-        let watch = &mut Watch { tick_every: TICK, on_tick: &mut || () };
+        let mut on_tick = |tick| {
+            if tick == Tick::Asked {
+                problem::tell(&format!("pipeline: at work on: {name}\n"));
+            }
+        };
+        let watch = &mut Watch { tick_every: TICK, on_tick: &mut on_tick };
         self.supervisor.run_task(name, cancel, watch, task)
     }
 

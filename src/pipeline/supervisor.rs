@@ -29,7 +29,16 @@ pub struct Watch<'a> {
     /// How often [`on_tick`](Watch::on_tick) is called.
     pub tick_every: Duration,
     /// Shows progress, for instance.
-    pub on_tick: &'a mut dyn FnMut(),
+    pub on_tick: &'a mut dyn FnMut(Tick),
+}
+
+/// Why the caller is given a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tick {
+    /// Its time has come.
+    Time,
+    /// SIGUSR1: somebody wants to know how far it is.
+    Asked,
 }
 
 /// A run that came to its end.
@@ -45,11 +54,13 @@ pub struct Ran {
 pub struct Supervisor {
     runtime: Runtime,
     signals: async_channel::Receiver<Signal>,
+    /// A word for each SIGUSR1, and one at most that nobody has looked at.
+    questions: async_channel::Receiver<()>,
 }
 
 impl Supervisor {
-    /// Takes over `heeded` for the rest of the process, and ignores SIGXFSZ, so that a file size limit is an error when
-    /// writing. Call it before threads are started.
+    /// Takes over `heeded` for the rest of the process, and SIGUSR1, and ignores SIGXFSZ, so that a file size limit is an error
+    /// when writing. Call it before threads are started.
     pub fn new(heeded: impl IntoIterator<Item = Signal>) -> io::Result<Supervisor> {
         use tokio::signal::unix::{SignalKind, signal};
 
@@ -64,10 +75,16 @@ impl Supervisor {
                 }
             });
         }
+        let (mut asked, (ask, questions)) = (signal(SignalKind::user_defined1())?, async_channel::bounded(1));
+        runtime.spawn(async move {
+            while asked.recv().await.is_some() {
+                let _ = ask.try_send(());
+            }
+        });
         // A handler that nobody listens to; SIGXFSZ is 25 on every Linux but that of MIPS.
         drop(signal(SignalKind::from_raw(25))?);
         drop(guard);
-        Ok(Supervisor { runtime, signals })
+        Ok(Supervisor { runtime, signals, questions })
     }
 
     /// Waits for `crew` to end. Gives what it measured, or the first failure. After a failure threads may still be running;
@@ -83,7 +100,7 @@ impl Supervisor {
             run.failure = Some(failure);
             stop();
         }
-        self.runtime.block_on(attend(&mut run, &ended, &self.signals, watch, &stop));
+        self.runtime.block_on(attend(&mut run, &ended, (&self.signals, &self.questions), watch, &stop));
         if run.left_count == 0 {
             for thread in threads {
                 // Its end was announced from behind catch_unwind: nothing is left in it that could panic or block.
@@ -135,7 +152,7 @@ struct Run {
 async fn attend(
     run: &mut Run,
     ended: &async_channel::Receiver<Ended>,
-    signals: &async_channel::Receiver<Signal>,
+    (signals, questions): (&async_channel::Receiver<Signal>, &async_channel::Receiver<()>),
     watch: &mut Watch<'_>,
     stop: &dyn Fn(),
 ) {
@@ -154,7 +171,8 @@ async fn attend(
                 stop();
             }
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return,
-            _ = ticks.tick() => (watch.on_tick)(),
+            Ok(()) = questions.recv() => (watch.on_tick)(Tick::Asked),
+            _ = ticks.tick() => (watch.on_tick)(Tick::Time),
         }
         if run.failure.is_some() && deadline.is_none() {
             deadline = Some(Instant::now() + JOIN_DEADLINE);
