@@ -74,8 +74,8 @@ fn rescued(save: impl FnOnce(&mut Rescue<'_>) -> bool) -> Option<Saved> {
     let (mut bytes, mut filled) = (Vec::new(), Vec::new());
     let mut output = Bounded(&mut bytes);
     let mut on_loss = |loss: &Loss| {
-        if let Loss::Filled(range) = loss {
-            filled.push(range.clone());
+        if let Loss::Filled { content, .. } = loss {
+            filled.push(content.clone());
         }
     };
     let mut rescue = Rescue::new(&mut output, &mut on_loss, &|| false);

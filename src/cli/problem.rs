@@ -146,7 +146,7 @@ fn judge(error: &anyhow::Error) -> (Exit, Option<String>) {
             Exit::NoKey,
             Some("-i FILE gives identities; a passphrase is asked for, or comes from --passphrase-file".to_owned()),
         ),
-        Cause::Age(AgeError::Plugin) => (Exit::NoKey, None),
+        Cause::Age(AgeError::Plugin | AgeError::WrongPassphrase) => (Exit::NoKey, None),
         Cause::Age(AgeError::WorkFactor { work_factor, .. }) => {
             let mebibytes = 1u64 << work_factor.saturating_sub(10).min(50);
             (Exit::Damaged, Some(format!("--max-work-factor {work_factor} accepts it, and takes {mebibytes} MiB")))

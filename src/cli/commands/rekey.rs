@@ -2,6 +2,7 @@
 //! authenticated on the way, so that damage is never blessed with a new header.
 
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -44,9 +45,18 @@ pub fn run(args: RekeyArgs) -> anyhow::Result<Exit> {
     if !matches!(layer, Layer::Age | Layer::AgeArmor) {
         return Err(Problem::failed(format!("rekey {}: it is not an age file", input.name)).into());
     }
+    if args.in_place && input.metadata.nlink() > 1 {
+        let names = input.metadata.nlink();
+        problem::warn(&format!(
+            "{} is one of {names} names of the file; the others keep the old recipients",
+            input.name
+        ));
+    }
+    // In place the form stays as it was.
+    let is_text = args.encrypt.armor || (args.in_place && layer == Layer::AgeArmor);
     let wake = WakeUp::new().context("cannot start")?;
     let reader = Box::new(io::Cursor::new(head).chain(input.reader(&wake)?));
-    let mut writer: Box<dyn Write + Send> = match args.encrypt.armor {
+    let mut writer: Box<dyn Write + Send> = match is_text {
         true => Box::new(ArmorWriter::new(output.writer(&wake)?)),
         false => output.writer(&wake)?,
     };

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 
 use anyhow::Context;
 
@@ -19,8 +20,8 @@ use crate::format::age::AgeError;
 use crate::format::age::header::{NONCE_LEN, payload_key};
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{DETECT_LEN, Layer, detect};
+use crate::format::zstd::seek_table::{TableError, TableStatus};
 use crate::pipeline::error::{Cause, Failure};
-use crate::pipeline::range::RangeError;
 use crate::pipeline::salvage::frames::FrameSaver;
 use crate::pipeline::salvage::segments::{SegmentReader, save_plain, tell_end};
 use crate::pipeline::salvage::{Loss, Rescue, Salvaged};
@@ -66,17 +67,14 @@ pub fn run(args: &RestoreArgs, names: &Names) -> anyhow::Result<Exit> {
             }
             None => save_stream(&mut file, is_age_expected, window_log_max, &mut rescue),
         };
-        Ok(saved.and_then(|no_table| Ok((rescue.finish()?, no_table))))
+        Ok(saved.and_then(|table| Ok((rescue.finish()?, table))))
     });
     let saved = saved.map_err(anyhow::Error::new).with_context(what)?;
     let failure = |cause| name_the_output(Failure { stage: "salvage", seq: None, cause }, &output);
-    let (saved, no_table) = saved.map_err(failure).with_context(what)?;
+    let (saved, table) = saved.map_err(failure).with_context(what)?;
     let name = output.name().to_owned();
     super::finish(&mut session, &input, output)?;
-    if let (Some(error), false) = (no_table, args.talk.quiet) {
-        problem::warn(&format!("{}: {error}: whether frames are missing at the end cannot be told", input.name));
-    }
-    judge(&saved, &input.name, &name, args.talk.quiet)
+    judge(&saved, table.as_ref(), (&input.name, &name), args.talk.quiet)
 }
 
 /// The payload's key, and where it begins. The header has to be whole and authentic: without it nothing opens.
@@ -106,13 +104,29 @@ fn save_payload(
     no_decompress: bool,
     window_log_max: u32,
     rescue: &mut Rescue<'_>,
-) -> Result<Option<RangeError>, Cause> {
+) -> Result<Option<TableStatus>, Cause> {
     let mut payload = SegmentReader::new(file, payload_offset, key).map_err(Cause::Read)?;
     let mut head = Vec::new();
     // A first segment that does not open tells nothing.
     let _ = payload.by_ref().take(DETECT_LEN as u64).read_to_end(&mut head);
     let mut saver = FrameSaver::new(&mut payload, window_log_max)?;
-    if no_decompress || !(detect(&head) == Layer::Zstd || saver.has_table()) {
+    let is_compressed = match head.is_empty() {
+        _ if no_decompress => false,
+        false => detect(&head) == Layer::Zstd,
+        true => {
+            let is_compressed = saver.is_stream();
+            problem::warn(match is_compressed {
+                true => {
+                    "the first segment is lost; frames are behind it, so they are decoded; --no-decompress leaves them"
+                }
+                false => {
+                    "the first segment is lost: whether the payload is compressed cannot be told, it is given as it is"
+                }
+            });
+            is_compressed
+        }
+    };
+    if !is_compressed {
         return save_plain(&mut payload, rescue).map(|()| None);
     }
     // The payload's own end tells whether something is missing there.
@@ -128,7 +142,7 @@ fn save_stream(
     is_age_expected: bool,
     window_log_max: u32,
     rescue: &mut Rescue<'_>,
-) -> Result<Option<RangeError>, Cause> {
+) -> Result<Option<TableStatus>, Cause> {
     let mut head = Vec::new();
     file.seek(SeekFrom::Start(0))
         .and_then(|_| file.take(DETECT_LEN as u64).read_to_end(&mut head))
@@ -140,37 +154,63 @@ fn save_stream(
             false => Cause::Read(io::Error::other("it is neither a zstd nor an age file, and no frames are in it")),
         });
     }
-    saver.save(rescue)
+    saver.save(rescue).map(Some)
 }
 
 fn line_of(loss: &Loss) -> String {
     match loss {
-        Loss::Filled(range) => {
-            format!("pipeline: lost: bytes {}..{} of the content, zeros are in their place\n", range.start, range.end)
+        Loss::Filled { content: Range { start, end }, is_len_sure } => {
+            let as_declared = if *is_len_sure { "" } else { ", as many as the damaged frame's header says" };
+            format!("pipeline: lost: bytes {start}..{end} of the content, zeros are in their place{as_declared}\n")
         }
+        Loss::Unlisted(Range { start, end }) => format!(
+            "pipeline: wrong: bytes {start}..{end} of the content are a whole frame, but not the one that the seek table lists\n"
+        ),
         Loss::LeftOut { at, source } if source.is_empty() => {
             format!("pipeline: lost: the end, which is missing; what is there ends at byte {at}\n")
         }
-        Loss::LeftOut { at, source } => format!(
-            "pipeline: lost: what bytes {}..{} of the compressed data held, left out at byte {at}, how much that was is unknown\n",
-            source.start, source.end
+        Loss::LeftOut { at, source: Range { start, end } } => format!(
+            "pipeline: lost: what bytes {start}..{end} of the compressed data held, left out at byte {at}, how much that was is unknown\n"
         ),
     }
 }
 
-fn judge(saved: &Salvaged, input: &str, output: &str, quiet: bool) -> anyhow::Result<Exit> {
-    let Salvaged { written_bytes, filled_bytes, left_out_count, wrong_entry_count } = saved;
-    if saved.is_whole() {
+/// What there is to say of `saved` and of the seek tables that were met, where the layer has them; (input, output) are shown names.
+fn judge(
+    saved: &Salvaged,
+    table: Option<&TableStatus>,
+    (input, output): (&str, &str),
+    quiet: bool,
+) -> anyhow::Result<Exit> {
+    let Salvaged { written_bytes, filled_bytes, left_out_count, unlisted_count, unchecked_count } = saved;
+    let is_contradicted = match table {
+        Some(TableStatus::Unusable(TableError::Missing)) if !quiet => {
+            problem::warn(&format!("{input}: no seek table: whether frames are missing at the end cannot be told"));
+            false
+        }
+        None | Some(TableStatus::Valid | TableStatus::Unusable(TableError::Missing)) => false,
+        Some(TableStatus::Unusable(_)) => true,
+    };
+    if *unchecked_count > 0 && !quiet {
+        problem::warn(&format!(
+            "{input}: {unchecked_count} frames have no checksum: whether they are right cannot be told"
+        ));
+    }
+    if saved.is_whole() && !is_contradicted {
         if !quiet {
-            problem::tell(&format!("salvaged: nothing of {input} is damaged, {written_bytes} bytes are in {output}\n"));
+            problem::tell(&format!("salvaged: no damage seen in {input}, {written_bytes} bytes are in {output}\n"));
         }
         return Ok(Exit::Done);
     }
-    let message = format!(
-        "restore {input}: damaged: of {written_bytes} bytes in {output} {filled_bytes} are zeros for what is lost, at \
-         {left_out_count} places something is left out, {wrong_entry_count} entries of the seek table are wrong"
-    );
-    Err(Problem::damaged(message).into())
+    let mut found = vec![format!("{output} has {written_bytes} bytes")];
+    let mut note = |count: u64, what: &str| found.extend((count > 0).then(|| format!("{count} {what}")));
+    note(*filled_bytes, "of them zeros for what is lost");
+    note(*left_out_count, "places where something of unknown length is left out");
+    note(*unlisted_count, "frames that the seek table does not list");
+    if is_contradicted {
+        found.push("the seek table lists other frames than are there, some may be missing".to_owned());
+    }
+    Err(Problem::damaged(format!("restore {input}: damaged: {}", found.join(", "))).into())
 }
 
 #[cfg(test)]
@@ -179,9 +219,11 @@ mod tests {
 
     #[test]
     fn a_loss_is_told_in_one_line() {
-        for loss in [Loss::Filled(3..9), Loss::LeftOut { at: 1, source: 2..5 }, Loss::LeftOut { at: 7, source: 9..9 }] {
+        let filled = Loss::Filled { content: 3..9, is_len_sure: false };
+        let left_out = |source| Loss::LeftOut { at: 1, source };
+        for loss in [filled, left_out(2..5), left_out(9..9), Loss::Unlisted(1..2)] {
             let line = line_of(&loss);
-            assert!(line.starts_with("pipeline: lost: ") && line.lines().count() == 1, "{line}");
+            assert!(line.starts_with("pipeline: ") && line.lines().count() == 1, "{line}");
         }
     }
 }

@@ -27,6 +27,9 @@ pub enum AgeError {
         /// What is wrong.
         found: PayloadDamage,
     },
+    /// The file is for a passphrase, and the one that was tried is another.
+    #[error("the passphrase is wrong")]
+    WrongPassphrase,
     /// None of the identities opens a stanza.
     #[error("no identity matches: the file has {stanzas}, tried were {identities}")]
     NoMatch {

@@ -267,6 +267,9 @@ pub fn unwrap(
         }
     }
     let kinds: Vec<&str> = identities.iter().map(Identity::kind).collect();
+    if kinds.contains(&SCRYPT_TAG) && header.stanza_types() == [SCRYPT_TAG] {
+        return Err(AgeError::WrongPassphrase);
+    }
     let identities = if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") };
     Err(AgeError::NoMatch { stanzas: header.stanza_types().join(", "), identities })
 }

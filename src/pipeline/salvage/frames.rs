@@ -14,9 +14,9 @@ use super::Rescue;
 use crate::format::zstd::ZstdError;
 use crate::format::zstd::codec::{StreamDecompressor, content_checksum_of};
 use crate::format::zstd::scan::{Edge, Frame, FrameScanner, SKIPPABLE_MAGIC_FIRST, SKIPPABLE_MAGIC_MASK, ZSTD_MAGIC};
-use crate::format::zstd::seek_table::SeekTable;
+use crate::format::zstd::seek_table::{SeekTable, TABLE_MAGIC, TableCheck, TableReader, TableStatus, TableSummary};
 use crate::pipeline::error::Cause;
-use crate::pipeline::range::{RangeError, read_table};
+use crate::pipeline::range::read_table;
 
 /// Bytes read at once.
 const PIECE_LEN: usize = 128 * 1024;
@@ -36,14 +36,18 @@ fn content_bytes_bound(compressed_bytes: u64) -> u64 {
 /// What stands at an offset.
 enum Record {
     Frame(Frame),
-    Skippable { end: u64 },
+    /// Its user data; none are looked at that belong to no seek table.
+    Skippable {
+        content: Range<u64>,
+        is_table: bool,
+    },
 }
 
 impl Record {
     fn end(&self) -> u64 {
         match self {
             Record::Frame(frame) => frame.offset + frame.compressed_bytes,
-            Record::Skippable { end } => *end,
+            Record::Skippable { content, .. } => content.end,
         }
     }
 }
@@ -87,11 +91,11 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
         self.has_table() || self.next_chain(0).is_some()
     }
 
-    /// Saves what can be saved. Gives why there is no table to tell whether frames are missing at the end.
-    pub fn save(&mut self, rescue: &mut Rescue<'_>) -> Result<Option<RangeError>, Cause> {
+    /// Saves what can be saved. Gives what became of the seek tables: only a valid one tells that nothing is missing at the end.
+    pub fn save(&mut self, rescue: &mut Rescue<'_>) -> Result<TableStatus, Cause> {
         match read_table(self.stream) {
-            Ok(table) => self.save_by_table(&table, rescue).map(|()| None),
-            Err(error) => self.save_by_chain(rescue).map(|()| Some(error)),
+            Ok(table) => self.save_by_table(&table, rescue).map(|()| TableStatus::Valid),
+            Err(_) => self.save_by_chain(rescue),
         }
     }
 
@@ -102,31 +106,38 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
             let found = self.record_at(range.start).filter(|record| record.end() == range.end);
             let saved = match &found {
                 Some(Record::Skippable { .. }) => continue,
-                Some(Record::Frame(frame)) => self.save_frame(frame, rescue)?,
+                Some(Record::Frame(frame)) => self.save_frame(frame, rescue)?.map(|decoded| (frame, decoded)),
                 None => None,
             };
             let content_bytes = u64::from(entry.content_len);
             match saved {
-                Some(decoded) => {
-                    let is_right = decoded.content_bytes == content_bytes
-                        && (!table.has_checksums() || decoded.checksum == entry.checksum);
-                    rescue.salvaged.wrong_entry_count += u64::from(!is_right);
+                Some((frame, decoded)) => {
+                    let is_checked = frame.header.has_checksum || table.has_checksums();
+                    rescue.salvaged.unchecked_count += u64::from(!is_checked);
+                    let is_listed = !table.has_checksums() || decoded.checksum == entry.checksum;
+                    if !is_listed || decoded.content_bytes != content_bytes {
+                        rescue.tell_unlisted(decoded.content_bytes);
+                    }
                 }
-                None if content_bytes <= content_bytes_bound(range.end - range.start) => rescue.fill(content_bytes)?,
+                None if content_bytes <= content_bytes_bound(range.end - range.start) => {
+                    rescue.fill(content_bytes, true)?;
+                }
                 None => rescue.leave_out(range),
             }
         }
         Ok(())
     }
 
-    fn save_by_chain(&mut self, rescue: &mut Rescue<'_>) -> Result<(), Cause> {
-        let (mut at, mut is_sure) = (0, false);
+    fn save_by_chain(&mut self, rescue: &mut Rescue<'_>) -> Result<TableStatus, Cause> {
+        let (mut at, mut is_sure, mut tables) = (0, false, TableCheck::default());
         while at < self.stream_bytes {
             rescue.check()?;
             let record = self.record_at(at);
             let lost_bytes = match &record {
                 Some(Record::Frame(frame)) => match self.save_frame(frame, rescue)? {
-                    Some(_) => {
+                    Some(decoded) => {
+                        rescue.salvaged.unchecked_count += u64::from(!frame.header.has_checksum);
+                        tables.frame(frame.compressed_bytes, decoded.content_bytes, decoded.checksum);
                         at = frame.offset + frame.compressed_bytes;
                         continue;
                     }
@@ -136,23 +147,44 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
                 Some(Record::Skippable { .. }) => Some(0),
                 None => None,
             };
-            let end = record.map(|record| record.end());
-            let end = end.filter(|end| is_sure || self.parses_to_the_end(*end));
+            let end = record.as_ref().map(Record::end).filter(|end| is_sure || self.parses_to_the_end(*end));
             let next = end.or_else(|| self.next_chain(at));
             is_sure = next.is_some();
-            match (lost_bytes, end) {
-                (Some(bytes), Some(_)) => rescue.fill(bytes)?,
+            match (&record, lost_bytes, end) {
+                (Some(Record::Skippable { content, is_table }), _, Some(_)) => {
+                    match self.table_in(content.clone()).filter(|_| *is_table) {
+                        Some(table) => tables.table(table),
+                        None => tables.skippable(content.end - at),
+                    }
+                }
+                (_, Some(bytes), Some(_)) => rescue.fill(bytes, false)?,
                 _ => rescue.leave_out(at..next.unwrap_or(self.stream_bytes)),
             }
             at = next.unwrap_or(self.stream_bytes);
         }
-        Ok(())
+        Ok(tables.finish())
+    }
+
+    /// The seek table that a skippable frame holds, if it is one.
+    fn table_in(&mut self, content: Range<u64>) -> Option<TableSummary> {
+        let mut reader = TableReader::new(u32::try_from(content.end - content.start).ok()?);
+        let (mut at, mut piece) = (content.start, vec![0; PIECE_LEN]);
+        while at < content.end {
+            let len = usize::try_from(content.end - at).map_or(PIECE_LEN, |left| left.min(PIECE_LEN));
+            let len = self.fill(at, &mut piece[..len]);
+            reader.push(&piece[..len]);
+            at += len as u64;
+            if len == 0 {
+                return None;
+            }
+        }
+        reader.finish()
     }
 
     /// What stands at `offset`, its headers walked and its bodies passed over; `None` where that fails.
     fn record_at(&mut self, offset: u64) -> Option<Record> {
         let mut scanner = FrameScanner::starting_at(offset, 0, u64::MAX);
-        let mut piece = [0; 4096];
+        let (mut piece, mut is_table, mut content_start) = ([0; 4096], false, offset);
         loop {
             self.stream.seek(SeekFrom::Start(scanner.offset())).ok()?;
             let len = read(self.stream, &mut piece).ok().filter(|len| *len > 0)?;
@@ -162,8 +194,14 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
                 rest = &rest[taken_len..];
                 match edge {
                     Some(Edge::FrameEnd(frame)) => return Some(Record::Frame(frame)),
-                    Some(Edge::SkippableEnd) => return Some(Record::Skippable { end: scanner.offset() }),
-                    Some(_) => {}
+                    Some(Edge::SkippableStart { magic, .. }) => {
+                        is_table = magic == TABLE_MAGIC;
+                        content_start = scanner.offset();
+                    }
+                    Some(Edge::SkippableEnd) => {
+                        return Some(Record::Skippable { content: content_start..scanner.offset(), is_table });
+                    }
+                    Some(Edge::FrameStart) => {}
                     None => break,
                 }
             }

@@ -17,7 +17,14 @@ use super::error::Cause;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// These bytes of the content are zeros now.
-    Filled(Range<u64>),
+    Filled {
+        /// Which.
+        content: Range<u64>,
+        /// That it was so many is told by something that is whole; otherwise by the header of the very frame that is damaged.
+        is_len_sure: bool,
+    },
+    /// These bytes of the content are whole frames, but not the ones that the seek table lists there.
+    Unlisted(Range<u64>),
     /// At this byte of what was written something is missing: what the bytes `source` held. How much that was nobody can tell.
     LeftOut {
         /// Where in what was written.
@@ -36,15 +43,17 @@ pub struct Salvaged {
     pub filled_bytes: u64,
     /// Places where something of unknown length is left out.
     pub left_out_count: u64,
-    /// Frames whose entry in the seek table is wrong, while they are right.
-    pub wrong_entry_count: u64,
+    /// Frames that are right in themselves, and not what the seek table lists.
+    pub unlisted_count: u64,
+    /// Frames that came out and have no checksum, here or in a table: whether they are right cannot be told.
+    pub unchecked_count: u64,
 }
 
 impl Salvaged {
     /// Whether nothing was wrong.
     pub fn is_whole(&self) -> bool {
-        let Salvaged { filled_bytes, left_out_count, wrong_entry_count, .. } = self;
-        filled_bytes + left_out_count + wrong_entry_count == 0
+        let Salvaged { filled_bytes, left_out_count, unlisted_count, .. } = self;
+        filled_bytes + left_out_count + unlisted_count == 0
     }
 }
 
@@ -56,8 +65,8 @@ pub struct Rescue<'a> {
     output: &'a mut dyn Write,
     on_loss: &'a mut dyn FnMut(&Loss),
     is_cancelled: &'a dyn Fn() -> bool,
-    /// Told once it is seen where it ends.
-    filled: Option<Range<u64>>,
+    /// Zeros that are told once it is seen where they end, and whether their number is sure.
+    filled: Option<(Range<u64>, bool)>,
     salvaged: Salvaged,
 }
 
@@ -92,12 +101,15 @@ impl<'a> Rescue<'a> {
         Ok(())
     }
 
-    /// `bytes` of the content are lost.
-    fn fill(&mut self, bytes: u64) -> Result<(), Cause> {
+    /// `bytes` of the content are lost. `is_len_sure` as in [`Loss::Filled`].
+    fn fill(&mut self, bytes: u64, is_len_sure: bool) -> Result<(), Cause> {
         if bytes == 0 {
             return Ok(());
         }
-        let start = self.filled.as_ref().map_or(self.salvaged.written_bytes, |filled| filled.start);
+        if self.filled.as_ref().is_some_and(|(_, is_sure)| *is_sure != is_len_sure) {
+            self.tell_filled();
+        }
+        let start = self.filled.as_ref().map_or(self.salvaged.written_bytes, |(filled, _)| filled.start);
         let mut bytes_left = bytes;
         while bytes_left > 0 {
             self.check()?;
@@ -107,7 +119,7 @@ impl<'a> Rescue<'a> {
         }
         self.salvaged.written_bytes += bytes;
         self.salvaged.filled_bytes += bytes;
-        self.filled = Some(start..self.salvaged.written_bytes);
+        self.filled = Some((start..self.salvaged.written_bytes, is_len_sure));
         Ok(())
     }
 
@@ -119,8 +131,15 @@ impl<'a> Rescue<'a> {
     }
 
     fn tell_filled(&mut self) {
-        if let Some(filled) = self.filled.take() {
-            (self.on_loss)(&Loss::Filled(filled));
+        if let Some((content, is_len_sure)) = self.filled.take() {
+            (self.on_loss)(&Loss::Filled { content, is_len_sure });
         }
+    }
+
+    /// The last `bytes` that were written are not what the seek table lists.
+    fn tell_unlisted(&mut self, bytes: u64) {
+        self.salvaged.unlisted_count += 1;
+        let end = self.salvaged.written_bytes;
+        (self.on_loss)(&Loss::Unlisted(end - bytes..end));
     }
 }

@@ -76,7 +76,7 @@ impl<R: Read + Seek> SegmentReader<R> {
             }
         }
         // A stub without a byte of text, or a segment that says that others follow.
-        let is_stub = last > 0 && self.text_bytes(last) == 0;
+        let is_stub = self.text_bytes(last) == 0;
         self.segment_count -= u64::from(is_stub);
         self.is_end_missing = is_stub || self.look_at(last)? == Some(Place::Inner);
         Ok(())
@@ -153,7 +153,7 @@ pub fn save_plain<R: Read + Seek>(payload: &mut SegmentReader<R>, rescue: &mut R
         rescue.check()?;
         match payload.text(index) {
             Ok(text) => rescue.write(text)?,
-            Err(_) => rescue.fill(payload.text_bytes(index))?,
+            Err(_) => rescue.fill(payload.text_bytes(index), true)?,
         }
     }
     tell_end(payload, rescue);
