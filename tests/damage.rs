@@ -72,6 +72,23 @@ fn every_flipped_bit_gives_the_same_bytes_or_an_error() {
     assert!(harmless_count <= 3 * 9 + 2, "{harmless_count} flips went unnoticed");
 }
 
+/// It has neither literals nor sequences. libzstd passes over it in a stream and refuses it in a whole frame, so the verdict once depended on
+/// whether the frame was light enough to be gathered.
+#[test]
+fn a_compressed_block_without_bytes_is_damage_in_light_and_in_heavy_frames() {
+    let mut supervisor = Supervisor::new([]).unwrap();
+    let rle = |is_last: bool| [((128 << 10) << 3 | 1 << 1 | u32::from(is_last)).to_le_bytes()[..3].to_vec(), vec![7]];
+    for rle_count in [1, 400] {
+        let blocks: Vec<u8> = (1..=rle_count).flat_map(|i| rle(i == rle_count).concat()).collect();
+        let frame = |first: &[u8]| [b"\x28\xb5\x2f\xfd\x00\x38", first, &blocks].concat();
+        let (ran, out) = restore(&mut supervisor, &frame(b""));
+        assert!(ran.is_ok() && out.len() == rle_count << 17);
+        let (ran, out) = restore(&mut supervisor, &frame(b"\x04\0\0"));
+        let said = zstd_error(ran.unwrap_err()).to_string();
+        assert_eq!((&said[..], out.len()), ("frame 0 at offset 0: a compressed block holds no bytes", 0));
+    }
+}
+
 #[test]
 fn frames_that_moved_are_told_by_the_table() {
     let mut supervisor = Supervisor::new([]).unwrap();

@@ -241,6 +241,10 @@ impl FrameScanner {
             let block_index = self.frame.block_count;
             return Err(self.damaged(Damage::BlockTooLarge { block_index, block_bytes, block_bytes_max }));
         }
+        // libzstd takes it for an empty block when it decodes a stream, and for damage when it decodes a whole frame.
+        if block.kind == BlockKind::Compressed && block_bytes == 0 {
+            return Err(self.damaged(Damage::Decode("a compressed block holds no bytes")));
+        }
         let (bytes_left, content_bytes) = match block.kind {
             BlockKind::Rle => (1, u64::from(block_bytes)),
             BlockKind::Compressed => (block_bytes, block_bytes_max),
