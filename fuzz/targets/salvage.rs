@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use libfuzzer_sys::fuzz_target;
 use pipeline::format::age::stream::{SEALED_LEN, SEGMENT_LEN};
+use pipeline::format::zstd::scan::FrameScanner;
 use pipeline::pipeline::salvage::frames::FrameSaver;
 use pipeline::pipeline::salvage::segments::{SegmentReader, save_plain};
 use pipeline::pipeline::salvage::{Loss, Rescue};
@@ -30,12 +31,23 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// A stream that libzstd decodes is saved as that; its table may be wrong.
+/// A stream that libzstd decodes, and that the scanner finds no fault with, is saved as that; its table may be wrong.
 fn arbitrary(stream: &[u8]) {
     let Some(saved) = save_frames(stream) else { return };
     let reference = decode(stream);
-    if reference.is_whole {
+    if reference.is_whole && is_walked(stream) {
         assert!(saved.filled.is_empty() && saved.bytes == reference.content, "libzstd decodes it to other bytes");
+    }
+}
+
+fn is_walked(mut stream: &[u8]) -> bool {
+    let mut scanner = FrameScanner::new(u64::MAX);
+    loop {
+        match scanner.advance(stream) {
+            Ok((len, Some(_))) => stream = &stream[len..],
+            Ok((_, None)) => return scanner.finish().is_ok(),
+            Err(_) => return false,
+        }
     }
 }
 
