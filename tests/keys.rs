@@ -120,8 +120,12 @@ fn mistakes_with_keys_are_told_with_a_hint_and_without_the_secret() {
 /// Runs `script` in a shell whose terminal is a pseudo-terminal. Each of `answers` is a prompt to wait for and what is typed then.
 /// Gives all that the terminal showed.
 fn on_a_terminal(bench: &Bench, script: &str, answers: &[(&str, &str)]) -> String {
-    let mut command = Command::new("script");
-    command.args(["-qec", script, "/dev/null"]).current_dir(bench.root()).env("SHELL", "/bin/bash");
+    // Signals as a login has them, whatever this process was started to ignore.
+    let mut command = Command::new("env");
+    command
+        .args(["--default-signal", "script", "-qec", script, "/dev/null"])
+        .current_dir(bench.root())
+        .env("SHELL", "/bin/bash");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script is in bsdutils");
     let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let (mut shown, mut seen_len) = (Vec::new(), 0);

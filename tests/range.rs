@@ -256,3 +256,19 @@ fn the_checksum_of_a_table_counts_where_the_frame_has_none() {
     let error = cat(&mut supervisor, &file(wrong), ContentRange::Within(1..3)).unwrap_err();
     assert!(error.ends_with("does not agree with the seek table: it gives another checksum"), "{error}");
 }
+
+/// An entry as long as two frames, with the content of the first, hid the second: what stood behind was found at the wrong place.
+#[test]
+fn an_entry_that_hides_a_frame_is_noticed_by_ranges_behind_it() {
+    let bench = support::Bench::new();
+    let contents: Vec<Vec<u8>> = (0..3).map(|seed| support::noise(1000, seed)).collect();
+    let frames: Vec<Vec<u8>> = contents.iter().map(|content| frame(content)).collect();
+    let first = pipeline::format::zstd::seek_table::Entry {
+        compressed_len: u32::try_from(frames[0].len() + frames[1].len()).unwrap(),
+        ..entry(&frames[0], 1000)
+    };
+    bench.write("lie", &[frames.concat(), table(&[first, entry(&frames[2], 1000)])].concat());
+    let said = bench.fails("cat lie --range 1500..1510 -q", 4);
+    assert!(said.contains("it gives another length"), "{said}");
+    bench.fails("cat lie --range 500..510 -q", 4);
+}

@@ -96,9 +96,9 @@ pub fn locate(table: &Arc<SeekTable>, range: &ContentRange, window_log_max: u32)
     Ok(RangePlan { file_range, work: Decompress { window_log_max, start, range, expect } })
 }
 
-/// Holds the headers of the frames in front of `offset` against the table: each must begin where the table says, and
-/// declare the content that the table says. A frame that declares none leaves the table unproven. `is_cancelled` is asked
-/// before each.
+/// Holds the frames in front of `offset` against the table: each must begin and end where the table says, or an entry could hide the frame
+/// behind it, and declare the content that the table says. Headers of frames and blocks are read, bodies passed over. A frame that
+/// declares no content leaves the table unproven. `is_cancelled` is asked before each.
 pub fn check_headers_before(
     file: &mut (impl Read + Seek),
     table: &SeekTable,
@@ -109,31 +109,44 @@ pub fn check_headers_before(
         if is_cancelled() {
             return Err(io::Error::other("stopped").into());
         }
-        let mut bytes = [0; FRAME_HEADER_LEN_MAX];
-        let len = (frame.entry.compressed_len as usize).min(FRAME_HEADER_LEN_MAX);
-        file.seek(SeekFrom::Start(frame.offset))?;
-        file.read_exact(&mut bytes[..len])?;
-        match declared_content_bytes(&bytes[..len], &frame)? {
+        let (end, declared_bytes) = walk(file, &frame)?;
+        let differs = match declared_bytes {
+            _ if end != frame.offset + u64::from(frame.entry.compressed_len) => "it gives another length",
             None => return Err(TableError::Unproven(frame.index).into()),
-            Some(declared) if declared == u64::from(frame.entry.content_len) => {}
-            Some(_) => {
-                let damage = Damage::SeekTable("it gives another content length");
-                return Err(ZstdError::Damaged { frame_index: frame.index, offset: frame.offset, damage }.into());
-            }
-        }
+            Some(declared) if declared == u64::from(frame.entry.content_len) => continue,
+            Some(_) => "it gives another content length",
+        };
+        let damage = Damage::SeekTable(differs);
+        return Err(ZstdError::Damaged { frame_index: frame.index, offset: frame.offset, damage }.into());
     }
     Ok(())
 }
 
-/// What the frame that begins with `bytes` declares of its content; a skippable frame has none.
-fn declared_content_bytes(bytes: &[u8], frame: &Located) -> Result<Option<u64>, ZstdError> {
+/// Where the frame that begins where `frame` does ends, and what it declares of its content; a skippable frame has none.
+fn walk(file: &mut (impl Read + Seek), frame: &Located) -> Result<(u64, Option<u64>), RangeError> {
     let mut scanner = FrameScanner::starting_at(frame.offset, frame.index, u64::MAX);
-    let (len, Some(Edge::FrameStart)) = scanner.advance(bytes)? else {
-        return Ok(Some(0));
-    };
-    Ok(match scanner.advance(&bytes[len..])? {
-        // A frame of a few bytes can end within the longest header there is.
-        (_, Some(Edge::FrameEnd(ended))) => ended.header.content_bytes,
-        _ => scanner.frame().header.content_bytes,
-    })
+    let mut piece = [0; FRAME_HEADER_LEN_MAX];
+    loop {
+        file.seek(SeekFrom::Start(scanner.offset()))?;
+        let len = match file.read(&mut piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if len == 0 {
+            scanner.finish()?;
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let mut rest = &piece[..len];
+        loop {
+            let (taken_len, edge) = scanner.advance(rest)?;
+            rest = &rest[taken_len..];
+            match edge {
+                Some(Edge::FrameEnd(ended)) => return Ok((scanner.offset(), ended.header.content_bytes)),
+                Some(Edge::SkippableEnd) => return Ok((scanner.offset(), Some(0))),
+                Some(Edge::FrameStart | Edge::SkippableStart { .. }) => {}
+                None => break,
+            }
+        }
+        scanner.skip_body(scanner.body_bytes_left().saturating_sub(1));
+    }
 }
