@@ -199,7 +199,7 @@ fn passphrase_of_environment(prompter: &Prompter) -> anyhow::Result<Option<Secre
     Ok(None)
 }
 
-/// Whether [`given_passphrase`] would give one. Looks at no source: what comes through a pipe can be read once.
+/// Whether flags or the environment give a passphrase. Looks at no source: what comes through a pipe can be read once.
 pub fn is_passphrase_given(args: &PassphraseArgs) -> bool {
     let is_set = |name| std::env::var_os(name).is_some();
     args.passphrase_file.is_some()
