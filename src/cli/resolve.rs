@@ -132,7 +132,9 @@ pub fn fitted(
         Some(bytes) => Some(bytes),
         None => environment.get("PIPELINE_MEMORY", None, parse)?,
     };
-    let Some(bytes) = asked_bytes.or_else(sys::memory_limit_bytes) else { return Ok(width) };
+    // In a container the page cache and the kernel's own memory count as well.
+    let contained_bytes = || sys::memory_limit_bytes().map(|bytes| bytes / 8 * 7);
+    let Some(bytes) = asked_bytes.or_else(contained_bytes) else { return Ok(width) };
     match (fit(width, usize::try_from(bytes).unwrap_or(usize::MAX), needed), asked_bytes) {
         (Ok(width), _) => Ok(width),
         (Err(_), None) => Ok(Width { workers: NonZeroUsize::MIN, channel_depth: NonZeroUsize::MIN }),
