@@ -7,12 +7,13 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::format::zstd::scan::{Edge, FRAME_HEADER_LEN_MAX, FrameScanner, SKIPPABLE_HEADER_LEN};
+use crate::format::zstd::scan::SKIPPABLE_HEADER_LEN;
 use crate::format::zstd::seek_table::{FOOTER_LEN, Footer, Located, SeekTable, TableError};
 use crate::format::zstd::{Damage, ZstdError};
 
 use super::error::Cause;
 use super::plan::{ContentRange, Decompress, Expect, Start};
+use super::walk::{Record, WalkError, walk};
 
 /// Why a range can not be read by seek table.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,15 @@ pub enum RangeError {
     /// The file can not be read.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl From<WalkError> for RangeError {
+    fn from(error: WalkError) -> RangeError {
+        match error {
+            WalkError::Damaged(error) => RangeError::Damaged(error),
+            WalkError::Io(error) => RangeError::Io(error),
+        }
+    }
 }
 
 /// Reads the seek table at the end of `file`. Allocates for it only once a table of that size is seen to be there.
@@ -109,9 +119,13 @@ pub fn check_headers_before(
         if is_cancelled() {
             return Err(io::Error::other("stopped").into());
         }
-        let (end, declared_bytes) = walk(file, &frame)?;
+        let found = walk(file, frame.offset, frame.index)?;
+        let declared_bytes = match &found {
+            Record::Frame(found) => found.header.content_bytes,
+            Record::Skippable { .. } => Some(0),
+        };
         let differs = match declared_bytes {
-            _ if end != frame.offset + u64::from(frame.entry.compressed_len) => "it gives another length",
+            _ if found.end() != frame.offset + u64::from(frame.entry.compressed_len) => "it gives another length",
             None => return Err(TableError::Unproven(frame.index).into()),
             Some(declared) if declared == u64::from(frame.entry.content_len) => continue,
             Some(_) => "it gives another content length",
@@ -120,33 +134,4 @@ pub fn check_headers_before(
         return Err(ZstdError::Damaged { frame_index: frame.index, offset: frame.offset, damage }.into());
     }
     Ok(())
-}
-
-/// Where the frame that begins where `frame` does ends, and what it declares of its content; a skippable frame has none.
-fn walk(file: &mut (impl Read + Seek), frame: &Located) -> Result<(u64, Option<u64>), RangeError> {
-    let mut scanner = FrameScanner::starting_at(frame.offset, frame.index, u64::MAX);
-    let mut piece = [0; FRAME_HEADER_LEN_MAX];
-    loop {
-        file.seek(SeekFrom::Start(scanner.offset()))?;
-        let len = match file.read(&mut piece) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        if len == 0 {
-            scanner.finish()?;
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-        let mut rest = &piece[..len];
-        loop {
-            let (taken_len, edge) = scanner.advance(rest)?;
-            rest = &rest[taken_len..];
-            match edge {
-                Some(Edge::FrameEnd(ended)) => return Ok((scanner.offset(), ended.header.content_bytes)),
-                Some(Edge::SkippableEnd) => return Ok((scanner.offset(), Some(0))),
-                Some(Edge::FrameStart | Edge::SkippableStart { .. }) => {}
-                None => break,
-            }
-        }
-        scanner.skip_body(scanner.body_bytes_left().saturating_sub(1));
-    }
 }

@@ -13,10 +13,11 @@ use twox_hash::XxHash64;
 use super::Rescue;
 use crate::format::zstd::ZstdError;
 use crate::format::zstd::codec::{StreamDecompressor, content_checksum_of};
-use crate::format::zstd::scan::{Edge, Frame, FrameScanner, SKIPPABLE_MAGIC_FIRST, SKIPPABLE_MAGIC_MASK, ZSTD_MAGIC};
-use crate::format::zstd::seek_table::{SeekTable, TABLE_MAGIC, TableCheck, TableReader, TableStatus, TableSummary};
+use crate::format::zstd::scan::{Frame, SKIPPABLE_MAGIC_FIRST, SKIPPABLE_MAGIC_MASK, ZSTD_MAGIC};
+use crate::format::zstd::seek_table::{SeekTable, TableCheck, TableReader, TableStatus, TableSummary};
 use crate::pipeline::error::Cause;
 use crate::pipeline::range::read_table;
+use crate::pipeline::walk::{Record, read, walk};
 
 /// Bytes read at once.
 const PIECE_LEN: usize = 128 * 1024;
@@ -31,25 +32,6 @@ const DEAD_COUNT_MAX: usize = 1 << 20;
 /// KiB of content. A table or a header that claims more is not believed, whatever length it gives.
 fn content_bytes_bound(compressed_bytes: u64) -> u64 {
     (compressed_bytes / 4 + 1).saturating_mul(128 * 1024)
-}
-
-/// What stands at an offset.
-enum Record {
-    Frame(Frame),
-    /// Its user data; none are looked at that belong to no seek table.
-    Skippable {
-        content: Range<u64>,
-        is_table: bool,
-    },
-}
-
-impl Record {
-    fn end(&self) -> u64 {
-        match self {
-            Record::Frame(frame) => frame.offset + frame.compressed_bytes,
-            Record::Skippable { content, .. } => content.end,
-        }
-    }
 }
 
 /// What decoding a frame came to.
@@ -181,35 +163,9 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
         reader.finish()
     }
 
-    /// What stands at `offset`, its headers walked and its bodies passed over; `None` where that fails.
+    /// What stands at `offset`; `None` where nothing does that can be walked to its end.
     fn record_at(&mut self, offset: u64) -> Option<Record> {
-        let mut scanner = FrameScanner::starting_at(offset, 0, u64::MAX);
-        let (mut piece, mut is_table, mut content_start) = ([0; 4096], false, offset);
-        loop {
-            self.stream.seek(SeekFrom::Start(scanner.offset())).ok()?;
-            let len = read(self.stream, &mut piece).ok().filter(|len| *len > 0)?;
-            let mut rest = &piece[..len];
-            loop {
-                let (taken_len, edge) = scanner.advance(rest).ok()?;
-                rest = &rest[taken_len..];
-                match edge {
-                    Some(Edge::FrameEnd(frame)) => return Some(Record::Frame(frame)),
-                    Some(Edge::SkippableStart { magic, .. }) => {
-                        is_table = magic == TABLE_MAGIC;
-                        content_start = scanner.offset();
-                    }
-                    Some(Edge::SkippableEnd) => {
-                        return Some(Record::Skippable { content: content_start..scanner.offset(), is_table });
-                    }
-                    Some(Edge::FrameStart) => {}
-                    None => break,
-                }
-            }
-            // All but the last byte of a body, if that is still in the stream.
-            let passed = u64::from(scanner.body_bytes_left().saturating_sub(1));
-            let bytes_left = self.stream_bytes.checked_sub(scanner.offset())?;
-            scanner.skip_body(u32::try_from(passed.min(bytes_left)).expect("at most a body"));
-        }
+        walk(self.stream, offset, 0).ok()
     }
 
     /// Whether a chain of frames begins at `offset` that ends where the stream does.
@@ -327,15 +283,5 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
             }
         }
         Ok(is_ended.then(|| Decoded { content_bytes, checksum: content_checksum_of(&hash) }))
-    }
-}
-
-/// Reads, whatever signal comes.
-fn read(stream: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match stream.read(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
     }
 }

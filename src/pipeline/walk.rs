@@ -1,0 +1,85 @@
+//! One frame of a file, walked from header to header: its bodies are passed over, so that its end is found in a few small reads.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+
+use crate::format::zstd::ZstdError;
+use crate::format::zstd::scan::{Edge, FRAME_HEADER_LEN_MAX, Frame, FrameScanner};
+use crate::format::zstd::seek_table::TABLE_MAGIC;
+
+/// What stands at an offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A frame.
+    Frame(Frame),
+    /// A skippable frame: where its user data lies, and whether its magic number is that of seek tables.
+    Skippable {
+        /// Bytes of the file, up to its end.
+        content: Range<u64>,
+        /// As told by the magic number alone.
+        is_table: bool,
+    },
+}
+
+impl Record {
+    /// Where it ends in the file.
+    pub fn end(&self) -> u64 {
+        match self {
+            Record::Frame(frame) => frame.offset + frame.compressed_bytes,
+            Record::Skippable { content, .. } => content.end,
+        }
+    }
+}
+
+/// Why a walk did not come to the end of a frame.
+#[derive(Debug, thiserror::Error)]
+pub enum WalkError {
+    /// There is none, or it is cut short.
+    #[error(transparent)]
+    Damaged(#[from] ZstdError),
+    /// It could not be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Walks the frame that begins at `offset` of `file`; `frame_index` frames are in front of it.
+pub fn walk(file: &mut (impl Read + Seek), offset: u64, frame_index: u64) -> Result<Record, WalkError> {
+    let mut scanner = FrameScanner::starting_at(offset, frame_index, u64::MAX);
+    let (mut piece, mut is_table, mut content_start) = ([0; FRAME_HEADER_LEN_MAX], false, offset);
+    loop {
+        file.seek(SeekFrom::Start(scanner.offset()))?;
+        let len = read(file, &mut piece)?;
+        if len == 0 {
+            scanner.finish()?;
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let mut rest = &piece[..len];
+        loop {
+            let (taken_len, edge) = scanner.advance(rest)?;
+            rest = &rest[taken_len..];
+            match edge {
+                Some(Edge::FrameStart) => {}
+                Some(Edge::FrameEnd(frame)) => return Ok(Record::Frame(frame)),
+                Some(Edge::SkippableStart { magic, .. }) => {
+                    (is_table, content_start) = (magic == TABLE_MAGIC, scanner.offset());
+                }
+                Some(Edge::SkippableEnd) => {
+                    return Ok(Record::Skippable { content: content_start..scanner.offset(), is_table });
+                }
+                None => break,
+            }
+        }
+        // The last byte of a body is always read, so one that the file does not hold to its end is noticed.
+        scanner.skip_body(scanner.body_bytes_left().saturating_sub(1));
+    }
+}
+
+/// Reads, whatever signal comes.
+pub(super) fn read(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
