@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -16,6 +18,8 @@ use pipeline::pipeline::shutdown::Cancel;
 use pipeline::pipeline::stage::Flow;
 use pipeline::pipeline::supervisor::{Ran, Supervisor, Watch};
 use pipeline::pipeline::window::Window;
+
+use support::share;
 
 const FIRST: Names = Names { stage: "first", before: "source>first", behind: "first>middle", next: "middle" };
 const SECOND: Names = Names { stage: "second", before: "middle>second", behind: "second>sink", next: "sink" };
@@ -176,9 +180,7 @@ fn a_panic_in_any_stage_ends_the_run_and_no_end_is_said() {
 #[test]
 fn thousands_of_runs_with_delays_at_depth_1_come_to_the_end_they_should() {
     std::panic::set_hook(Box::new(|_| ()));
-    let count: u64 =
-        if std::env::var_os("PIPELINE_TESTS").is_some_and(|tests| tests == "slow") { 50_000 } else { 4_000 };
-    for seed in 0..count {
+    for seed in 0..share(4_000u64, 50_000) {
         let draw = |salt: u64| (0..3).fold(0, |drawn, i| drawn * 8 + jitter(seed.wrapping_mul(31) ^ salt ^ (i << 20)));
         let (items, workers) = (1 + draw(1) % 40, 1 + usize::try_from(draw(2)).unwrap() % 4);
         let stage = ["source", "first", "middle", "second", "sink"][usize::try_from(draw(3)).unwrap() % 5];

@@ -45,6 +45,9 @@ impl Digester {
     }
 }
 
+/// Where the sum of an input comes out, once that has ended.
+pub type Expected = Receiver<Digest>;
+
 /// Reads an input and sums it up; the sum is said at its end.
 pub struct DigestReader {
     input: Box<dyn Read + Send>,
@@ -54,7 +57,7 @@ pub struct DigestReader {
 
 impl DigestReader {
     /// The reader, and where the sum comes out.
-    pub fn new(input: Box<dyn Read + Send>) -> (DigestReader, Receiver<Digest>) {
+    pub fn new(input: Box<dyn Read + Send>) -> (DigestReader, Expected) {
         let (said, heard) = sync_channel(1);
         (DigestReader { input, digester: Digester::default(), said }, heard)
     }
@@ -96,7 +99,7 @@ pub fn read_back(
     output: &Output,
     plan: &Plan,
     is_armored: bool,
-    expected: &Receiver<Digest>,
+    expected: &Expected,
 ) -> anyhow::Result<u64> {
     let Work::Process(Process { compress, seal }) = &plan.work else {
         unreachable!("internal error: only what was processed is read back");

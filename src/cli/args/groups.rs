@@ -91,7 +91,7 @@ pub struct WidthArgs {
     #[arg(long, value_name = "N")]
     pub channel_depth: Option<u32>,
     /// Memory to keep within: channels get shallower, then workers fewer; what is written stays the same
-    /// [default: the container's limit, where there is one]
+    /// [default: 7/8 of the container's limit, where there is one]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
 }

@@ -1,7 +1,7 @@
 //! `pipeline process`: a file into a seekable zstd file, an age file, or the one inside the other.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -13,32 +13,28 @@ use crate::cli::input::Input;
 use crate::cli::keys;
 use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{Exit, Problem, quoted};
-use crate::cli::readback::{DigestReader, read_back};
+use crate::cli::readback::{DigestReader, Expected, read_back};
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
 use crate::cli::sys::{self, WakeUp};
 use crate::cli::wrap::{ArmorWriter, seal_for};
 use crate::cli::{problem, report, resolve};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
+use crate::pipeline::crew::Width;
 use crate::pipeline::memory;
 use crate::pipeline::plan::{Compress, Plan, Process, Seal, Work};
+
+/// What the arguments come to.
+struct Settled {
+    names: resolve::Names,
+    width: Width,
+    compress: Option<Compress>,
+    is_sealed: bool,
+}
 
 /// Runs the command.
 pub fn run(mut args: ProcessArgs) -> anyhow::Result<Exit> {
     take_names_behind_dashes(&mut args)?;
-    let level = resolve::level(args.level, &environment())?;
-    let chunk_len = resolve::chunk_len(args.chunk_size, level, &environment())?;
-    let width = resolve::width(&args.width, &environment())?;
-    let is_sealed = keys::is_encryption_asked_for(&args.encrypt, Some(&args.passphrases));
-    let compress = (!args.no_compress).then_some(Compress { chunk_len, level });
-    let needed = |width| memory::process_bytes(width, compress, is_sealed);
-    let width = resolve::fitted(width, &args.width, &environment(), needed)?;
-    let name = |name: &OsStr| output_name(name, compress.is_some(), is_sealed);
-    let names = match args.stdin_from_command {
-        true => resolve::names_of_command(&args.files)?,
-        false => resolve::names(&args.files, name)?,
-    };
-    refuse_contradictions(&args, is_sealed, &names)?;
-
+    let Settled { names, width, compress, is_sealed } = settle(&args)?;
     let mut session = Session::start(&args.talk)?;
     let file = (!args.stdin_from_command).then(|| Input::open(&names.input)).transpose()?;
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
@@ -52,22 +48,14 @@ pub fn run(mut args: ProcessArgs) -> anyhow::Result<Exit> {
     let wake = WakeUp::new().context("cannot start")?;
     let seal = is_sealed.then(|| seal(&mut session, &wake, &args)).transpose();
     let seal = seal.with_context(|| format!("process {}", quoted(&names.input)))?;
-    // A command is started once nothing else is left that could fail.
+    // Only now, when keys are asked for and OUT can be written, is a command started.
     let (input, producer) = match file {
         Some(input) => (input, None),
         None => Producer::start(&args.command).map(|(input, producer)| (input, Some(producer)))?,
     };
     let what = || format!("process {}", input.name);
     let report_file = super::prepare(&args.files, &args.talk, &names, &input, &output)?;
-    let mut reader = input.reader(&wake)?;
-    if let Some(producer) = producer {
-        reader = Box::new(ProducerReader::new(reader, producer, wake.clone()));
-    }
-    let mut expected = None;
-    if args.verify {
-        let (digesting, digest) = DigestReader::new(reader);
-        (reader, expected) = (Box::new(digesting), Some(digest));
-    }
+    let (reader, expected) = reader(&input, producer, args.verify, &wake)?;
     let writer: Box<dyn Write + Send> = match is_text {
         true => Box::new(ArmorWriter::new(output.writer(&wake)?)),
         false => output.writer(&wake)?,
@@ -91,6 +79,42 @@ pub fn run(mut args: ProcessArgs) -> anyhow::Result<Exit> {
     super::finish(&mut session, &input, output)?;
     let exit = super::tell(&report, report::Verb::Processed, report_file, &args.talk, &input);
     super::delete_if_asked(&args.files, &input, &names, exit)
+}
+
+/// Resolves and checks what can be without looking at a file.
+fn settle(args: &ProcessArgs) -> Result<Settled, Problem> {
+    let level = resolve::level(args.level, &environment())?;
+    let chunk_len = resolve::chunk_len(args.chunk_size, level, &environment())?;
+    let width = resolve::width(&args.width, &environment())?;
+    let is_sealed = keys::is_encryption_asked_for(&args.encrypt, Some(&args.passphrases));
+    let compress = (!args.no_compress).then_some(Compress { chunk_len, level });
+    let needed = |width| memory::process_bytes(width, compress, is_sealed);
+    let width = resolve::fitted(width, &args.width, &environment(), needed)?;
+    let name = |name: &OsStr| output_name(name, compress.is_some(), is_sealed);
+    let names = match args.stdin_from_command {
+        true => resolve::names_of_command(&args.files)?,
+        false => resolve::names(&args.files, name)?,
+    };
+    refuse_contradictions(args, is_sealed, &names)?;
+    Ok(Settled { names, width, compress, is_sealed })
+}
+
+/// What is read: `input`, which may be what `producer` writes, digested for `--verify`.
+fn reader(
+    input: &Input,
+    producer: Option<Producer>,
+    is_verified: bool,
+    wake: &WakeUp,
+) -> anyhow::Result<(Box<dyn Read + Send>, Option<Expected>)> {
+    let mut reader = input.reader(wake)?;
+    if let Some(producer) = producer {
+        reader = Box::new(ProducerReader::new(reader, producer, wake.clone()));
+    }
+    if !is_verified {
+        return Ok((reader, None));
+    }
+    let (digesting, expected) = DigestReader::new(reader);
+    Ok((Box::new(digesting), Some(expected)))
 }
 
 /// `--` in front of file names keeps those that begin with a dash from being flags. In front of a command it belongs to

@@ -16,11 +16,20 @@ pub struct SegmentReader<R> {
     cipher: SegmentCipher,
     sealed_bytes: u64,
     segment_count: u64,
-    is_end_missing: bool,
-    trailing: Option<Range<u64>>,
+    end: End,
     position: u64,
     /// The segment looked at last; no bytes if it did not open.
     at_hand: Option<(u64, Vec<u8>)>,
+}
+
+/// How a payload ends.
+enum End {
+    /// With its final segment, or with one that does not open and stands where that belongs.
+    Whole,
+    /// Behind a segment that says that others follow, or within one: how much is missing cannot be told.
+    Missing,
+    /// With its final segment, and behind that are these bytes of the payload, which belong to nothing.
+    Trailing(Range<u64>),
 }
 
 impl<R: Read + Seek> SegmentReader<R> {
@@ -36,54 +45,43 @@ impl<R: Read + Seek> SegmentReader<R> {
             cipher,
             sealed_bytes,
             segment_count,
-            is_end_missing: false,
-            trailing: None,
+            end: End::Whole,
             position: 0,
             at_hand: None,
         };
-        reader.find_end()?;
+        reader.end = reader.find_end();
         Ok(reader)
     }
 
     /// Length of the plaintext, that of damaged segments included, in bytes.
     pub fn content_bytes(&self) -> u64 {
-        (0..self.segment_count).next_back().map_or(0, |last| last * SEGMENT_LEN as u64 + self.text_bytes(last))
+        let last = self.segment_count.checked_sub(1);
+        last.map_or(0, |last| last * SEGMENT_LEN as u64 + self.text_bytes(last))
     }
 
-    /// The payload was cut behind a segment, so how much is missing cannot be told.
-    pub fn is_end_missing(&self) -> bool {
-        self.is_end_missing
-    }
-
-    /// Bytes of the payload behind its final segment, which belong to nothing.
-    pub fn trailing(&self) -> Option<Range<u64>> {
-        self.trailing.clone()
-    }
-
-    fn find_end(&mut self) -> io::Result<()> {
-        let Some(last) = self.segment_count.checked_sub(1) else {
-            self.is_end_missing = true;
-            return Ok(());
-        };
-        if self.look_at(last)? == Some(Place::Final) {
-            return Ok(());
+    /// Looks for the final segment, and counts no segments behind it.
+    fn find_end(&mut self) -> End {
+        let Some(last) = self.segment_count.checked_sub(1) else { return End::Missing };
+        if self.look_at(last) == Some(Place::Final) {
+            return End::Whole;
         }
-        for index in 0..last {
-            if self.look_at(index)? == Some(Place::Final) {
-                self.segment_count = index + 1;
-                self.trailing = Some((index + 1) * SEALED_LEN as u64..self.sealed_bytes);
-                return Ok(());
-            }
+        if let Some(index) = (0..last).find(|index| self.look_at(*index) == Some(Place::Final)) {
+            self.segment_count = index + 1;
+            return End::Trailing((index + 1) * SEALED_LEN as u64..self.sealed_bytes);
         }
-        // A stub without a byte of text, or a segment that says that others follow.
-        let is_stub = self.text_bytes(last) == 0;
-        self.segment_count -= u64::from(is_stub);
-        self.is_end_missing = is_stub || self.look_at(last)? == Some(Place::Inner);
-        Ok(())
+        // A stub without a byte of text.
+        if self.text_bytes(last) == 0 {
+            self.segment_count -= 1;
+            return End::Missing;
+        }
+        match self.look_at(last) {
+            Some(Place::Inner) => End::Missing,
+            _ => End::Whole,
+        }
     }
 
-    /// Opens the segment at `index`, if it does. Reading may fail as well: a bad sector damages a segment as anything else.
-    fn look_at(&mut self, index: u64) -> io::Result<Option<Place>> {
+    /// Opens the segment at `index`, if it does. One that cannot be read does not: a bad sector damages it as anything else.
+    fn look_at(&mut self, index: u64) -> Option<Place> {
         let mut segment = self.at_hand.take().map_or_else(Vec::new, |(_, bytes)| bytes);
         segment.resize(self.sealed_len(index), 0);
         let offset = self.payload_offset + index * SEALED_LEN as u64;
@@ -91,13 +89,13 @@ impl<R: Read + Seek> SegmentReader<R> {
         let place = read.ok().and_then(|()| self.cipher.open(index, &mut segment));
         segment.truncate(place.map_or(0, |_| segment.len() - TAG_LEN));
         self.at_hand = Some((index, segment));
-        Ok(place)
+        place
     }
 
     /// The text of the segment at `index`.
     fn text(&mut self, index: u64) -> io::Result<&[u8]> {
         if self.at_hand.as_ref().is_none_or(|(at_hand, _)| *at_hand != index) {
-            self.look_at(index)?;
+            self.look_at(index);
         }
         let is_open = |bytes: &Vec<u8>| bytes.len() as u64 == self.text_bytes(index);
         match self.at_hand.as_ref().map(|(_, bytes)| bytes).filter(|bytes| is_open(bytes)) {
@@ -162,9 +160,9 @@ pub fn save_plain<R: Read + Seek>(payload: &mut SegmentReader<R>, rescue: &mut R
 
 /// Tells what is wrong at the end of a payload.
 pub fn tell_end<R: Read + Seek>(payload: &SegmentReader<R>, rescue: &mut Rescue<'_>) {
-    if let Some(trailing) = payload.trailing() {
-        rescue.leave_out(trailing);
-    } else if payload.is_end_missing() {
-        rescue.leave_out(payload.sealed_bytes..payload.sealed_bytes);
+    match &payload.end {
+        End::Whole => {}
+        End::Missing => rescue.leave_out(payload.sealed_bytes..payload.sealed_bytes),
+        End::Trailing(bytes) => rescue.leave_out(bytes.clone()),
     }
 }

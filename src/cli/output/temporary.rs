@@ -1,0 +1,173 @@
+//! A file that gets its name at the end, when it is whole and on the disk. Dropped before, it is removed.
+//!
+//! It is written under a temporary name in the directory of the final one: mode 0600, created exclusively, locked while alive.
+//!
+//! ```text
+//! remove what killed runs left -> create temporary -> write -> mode, times -> fsync(file) -> rename -> fsync(directory)
+//! ```
+//!
+//! Without `--force` the rename never replaces a file, even one that came into being meanwhile. A failed fsync is final.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
+use std::io::{self, Seek};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+
+use super::{Manner, cannot, exists_already, resolve_links};
+use crate::cli::problem::Problem;
+use crate::cli::sys::{self, Directory};
+
+/// How often a temporary is made that somebody removes at once.
+const TEMPORARY_TRIES_MAX: usize = 16;
+
+/// A file under a temporary name, removed when dropped before it was committed.
+pub struct Temporary {
+    pub(super) name: String,
+    directory: Directory,
+    pub(super) file: File,
+    temporary_name: OsString,
+    final_name: OsString,
+    pub(super) manner: Manner,
+    /// Mode of the file that is replaced.
+    old_mode: Option<u32>,
+    /// Set by the thread that commits, read by the one that waits for it.
+    is_committed: AtomicBool,
+}
+
+impl Temporary {
+    /// Opens a temporary for `path`, of which links were resolved, shown as `name`. `old_mode` is that of the file that is replaced.
+    pub(super) fn create(
+        name: String,
+        path: &Path,
+        old_mode: Option<u32>,
+        manner: Manner,
+    ) -> anyhow::Result<Temporary> {
+        let final_name =
+            path.file_name().ok_or_else(|| Problem::failed(format!("cannot write {name}: not a file name")))?;
+        let cannot_create = || format!("cannot create {name}");
+        let directory = Directory::open(parent_of(path)).with_context(cannot_create)?;
+        let prefix = temporary_prefix(final_name);
+        // What cannot be tidied up does no harm.
+        let _ = directory.remove_left_over(&prefix);
+        let (temporary_name, file) = create_temporary(&directory, &prefix).with_context(cannot_create)?;
+        let final_name = final_name.to_owned();
+        Ok(Temporary {
+            name,
+            directory,
+            file,
+            temporary_name,
+            final_name,
+            manner,
+            old_mode,
+            is_committed: AtomicBool::new(false),
+        })
+    }
+
+    /// See [`super::Output::commit`].
+    pub(super) fn commit(&self, source: &Metadata, is_cancelled: impl Fn() -> bool) -> Result<(), Problem> {
+        let Manner { force, sync, umask } = self.manner;
+        let is_file = source.is_file();
+        // What comes through a pipe has no mode of its own: a file that is replaced keeps its one.
+        let mode = match self.old_mode {
+            Some(old_mode) if !is_file => old_mode & 0o777,
+            _ => (if is_file { source.mode() } else { 0o666 }) & 0o777 & !umask,
+        };
+        sys::copy_mode_and_times(&self.file, mode, is_file.then_some(source))
+            .map_err(|error| cannot("set mode and times of", &self.name, &error))?;
+        if sync {
+            self.file.sync_all().map_err(|error| cannot("sync", &self.name, &error))?;
+        }
+        if is_cancelled() {
+            return Err(Problem::failed("stopped"));
+        }
+        self.directory.rename(&self.temporary_name, &self.final_name, force).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists_already(&self.name),
+            _ => cannot("name", &self.name, &error),
+        })?;
+        self.is_committed.store(true, Ordering::SeqCst);
+        if sync {
+            self.directory.sync().map_err(|error| cannot("sync the directory of", &self.name, &error))?;
+        }
+        Ok(())
+    }
+
+    /// What reads it back: see [`super::Output::reopener`].
+    pub(super) fn reopener(&self) -> anyhow::Result<impl FnOnce() -> anyhow::Result<(File, u64)> + Send + use<>> {
+        let (name, sync) = (self.name.clone(), self.manner.sync);
+        let mut file = self.file.try_clone().with_context(|| format!("cannot read {name} back"))?;
+        Ok(move || {
+            if sync {
+                file.sync_all().map_err(|error| cannot("sync", &name, &error))?;
+                sys::forget_cached(&file);
+            }
+            let cannot_read = || format!("cannot read {name} back");
+            let bytes = file.metadata().with_context(cannot_read)?.len();
+            file.rewind().with_context(cannot_read)?;
+            Ok((file, bytes))
+        })
+    }
+
+    /// See [`super::Output::abandon`].
+    pub(super) fn abandon(&self) {
+        if !self.is_committed.load(Ordering::SeqCst) {
+            // Nothing can be done about a failure here, and the file is harmless: it has a name of its own.
+            let _ = self.directory.unlink(&self.temporary_name);
+        }
+    }
+
+    /// Whether `path` names the same place, by whatever way.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        let Ok(path) = resolve_links(path) else { return false };
+        let directory = Directory::open(parent_of(&path)).and_then(|directory| directory.identity());
+        path.file_name() == Some(&self.final_name)
+            && directory.is_ok_and(|there| self.directory.identity().is_ok_and(|here| here == there))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
+
+/// What the names of temporaries for this destination begin with, however long its own name is.
+fn temporary_prefix(final_name: &OsStr) -> String {
+    format!(".pipeline-{:016x}-", twox_hash::XxHash64::oneshot(0, final_name.as_bytes()))
+}
+
+/// A temporary with a name that nobody can guess. One that another run took for left over, between its creation and its lock,
+/// is made anew.
+fn create_temporary(directory: &Directory, prefix: &str) -> io::Result<(OsString, File)> {
+    for _ in 0..TEMPORARY_TRIES_MAX {
+        let name = OsString::from(format!("{prefix}{:016x}.tmp", sys::random_u64()?));
+        if let Some(file) = directory.create_locked(&name)? {
+            return Ok((name, file));
+        }
+    }
+    Err(io::Error::other("temporary files are removed as soon as they are made"))
+}
+
+/// The directory that `path` is in.
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_name_fits_beside_the_longest_name_and_differs_by_destination() {
+        let longest = OsString::from("x".repeat(255));
+        assert!(temporary_prefix(&longest).len() + 20 < 64);
+        assert_ne!(temporary_prefix(&longest), temporary_prefix(OsStr::new("other")));
+    }
+}
