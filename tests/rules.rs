@@ -66,7 +66,7 @@ fn libzstd_is_reached_in_one_file_and_system_calls_in_one_folder() {
     assert_eq!(users_of("src", &["zstd_safe", "use zstd::"]), names(&["src/format/zstd/codec.rs"]));
     assert_eq!(
         users_of("src", &["rustix::"]),
-        names(&["src/cli/sys/mod.rs", "src/cli/sys/terminal.rs", "src/cli/sys/wait.rs"])
+        names(&["src/cli/sys/child.rs", "src/cli/sys/mod.rs", "src/cli/sys/terminal.rs", "src/cli/sys/wait.rs"])
     );
 }
 

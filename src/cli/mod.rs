@@ -38,6 +38,8 @@ pub mod report;
 
 pub mod progress;
 
+pub mod bench;
+
 pub mod sys;
 
 use std::ffi::OsString;
@@ -72,6 +74,7 @@ fn run_command(command: Command) -> Said {
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Rekey(args) => commands::rekey::run(args),
         Command::Keygen(args) => commands::keygen::run(args),
+        Command::Bench(args) => commands::bench::run(args),
     };
     match result {
         Ok(exit) => Said::nothing(exit),

@@ -188,7 +188,8 @@ fn times(histogram: &Histogram) -> String {
     format!("  {}", columns.join(" "))
 }
 
-fn duration(duration: Duration) -> String {
+/// A time with three digits.
+pub fn duration(duration: Duration) -> String {
     let ns = duration.as_nanos();
     match ns {
         0..1_000 => format!("{ns} ns"),
@@ -304,7 +305,9 @@ fn wait_json(wait: &WaitFigures) -> Value {
 
 fn histogram_json(histogram: &Histogram) -> Value {
     let [p50, p90, p99, max] = quantiles(histogram);
-    json!({ "count": histogram.len(), "mean": histogram.mean(), "p50": p50, "p90": p90, "p99": p99, "max": max })
+    let [p25, p75] = [0.25, 0.75].map(|quantile| histogram.value_at_quantile(quantile));
+    let (count, mean) = (histogram.len(), histogram.mean());
+    json!({ "count": count, "mean": mean, "p25": p25, "p50": p50, "p75": p75, "p90": p90, "p99": p99, "max": max })
 }
 
 fn ns(duration: Duration) -> u64 {

@@ -76,6 +76,11 @@ pub fn width(args: &WidthArgs, environment: &Environment<'_>) -> Result<Width, P
         Some(depth) => depth,
         None => from_environment()?.unwrap_or(CHANNEL_DEPTH_DEFAULT),
     };
+    checked_width(workers, channel_depth)
+}
+
+/// `workers`, of which 0 is all, and `channel_depth`, if a run can be so wide.
+pub fn checked_width(workers: u32, channel_depth: u32) -> Result<Width, Problem> {
     if workers > WORKERS_MAX {
         return Err(Problem::usage(format!("{workers} workers are too many: {WORKERS_MAX} at most")));
     }

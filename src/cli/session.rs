@@ -118,12 +118,12 @@ impl Session {
         head.map_err(anyhow::Error::new)
     }
 
-    /// Makes `output` durable and gives it its name, with the mode and times of `input`.
-    pub fn commit(&mut self, output: Output, input: &Input) -> Result<(), Failure> {
-        let (source, output) = (input.metadata.clone(), Arc::new(output));
+    /// Makes `output` durable and gives it its name, with the mode and times of `source`, if it comes of a file.
+    pub fn commit(&mut self, output: Output, source: Option<&Input>) -> Result<(), Failure> {
+        let (source, output) = (source.map(|input| input.metadata.clone()), Arc::new(output));
         // The thread may be left behind in a system call, with its share of the output.
         let _abandon = AbandonOnDrop(Arc::clone(&output));
-        self.task("commit", Cancel::default(), move |cancel| Ok(output.commit(&source, || cancel.is_set())?))
+        self.task("commit", Cancel::default(), move |cancel| Ok(output.commit(source.as_ref(), || cancel.is_set())?))
     }
 }
 

@@ -68,10 +68,13 @@ pub fn bytes_read(child: &Child) -> u64 {
     io.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok()).unwrap_or(0)
 }
 
-/// The first child process of process `pid`: what a tracer runs, for instance.
+/// A child process of process `pid`, whichever thread started it: what a tracer runs, for instance.
 pub fn child_of(pid: u32) -> Option<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-    children.split_whitespace().next()?.parse().ok()
+    let mut tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    tasks.find_map(|task| {
+        let children = std::fs::read_to_string(task.ok()?.path().join("children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    })
 }
 
 pub fn signal(child: &Child, signal: Signal) {

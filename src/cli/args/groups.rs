@@ -125,6 +125,16 @@ pub enum EngineArg {
     Mutex,
 }
 
+impl EngineArg {
+    /// As it is typed.
+    pub fn word(self) -> &'static str {
+        match self {
+            EngineArg::Channels => "channels",
+            EngineArg::Mutex => "mutex",
+        }
+    }
+}
+
 /// The form of the report on exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum StatsForm {

@@ -51,6 +51,8 @@ pub enum Command {
     Rekey(RekeyArgs),
     /// Make an identity; its recipient goes to stderr
     Keygen(KeygenArgs),
+    /// Measure engines, workers, depths, levels and other tools side by side, on a file of yours
+    Bench(BenchArgs),
 }
 
 /// `pipeline process`.
@@ -230,6 +232,57 @@ pub struct KeygenArgs {
     /// A post-quantum identity
     #[arg(long)]
     pub pq: bool,
+}
+
+/// `pipeline bench`.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// The file to measure with: a few hundred megabytes of what you have
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// How often each case is run
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Who moves the items
+    #[arg(long, value_enum, value_name = "ENGINE,…", value_delimiter = ',', default_values = ["channels", "mutex"])]
+    pub engine: Vec<EngineArg>,
+    /// Numbers of workers, 0 for all [default: 1, 2, 4, … all]
+    #[arg(
+        short,
+        long,
+        visible_short_alias = 'T',
+        visible_alias = "threads",
+        value_name = "N,…",
+        value_delimiter = ','
+    )]
+    pub workers: Vec<u32>,
+    /// Channel depths
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 4, 16])]
+    pub channel_depth: Vec<u32>,
+    /// zstd levels
+    #[arg(short = 'L', long, value_name = "N,…", value_delimiter = ',', default_values_t = [3], allow_negative_numbers = true)]
+    pub level: Vec<i32>,
+    /// Bytes of input in a frame [default: 4M, from level 9 on 8M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub chunk_size: Option<u64>,
+    /// Leave other tools out: zstd, pzstd, age, rage, 7z, as far as they are installed
+    #[arg(long)]
+    pub no_peers: bool,
+    /// Where what is written goes, about three times as much as IN [default: the system's directory for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Write a page with plots to this file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Overwrite the page
+    #[arg(short, long)]
+    pub force: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 #[cfg(test)]

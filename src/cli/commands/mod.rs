@@ -1,5 +1,6 @@
 //! The commands, a file each: open, run, commit, say.
 
+pub mod bench;
 pub mod cat;
 pub mod inspect;
 pub mod keygen;
@@ -38,7 +39,7 @@ fn prepare(
 
 /// Makes OUT durable under its name.
 fn finish(session: &mut Session, input: &Input, output: Output) -> anyhow::Result<()> {
-    Ok(session.commit(output, input)?)
+    Ok(session.commit(output, Some(input))?)
 }
 
 /// Shows the report, and says what has to be said of a run whose output is in its place.

@@ -69,15 +69,16 @@ impl Temporary {
     }
 
     /// See [`super::Output::commit`].
-    pub(super) fn commit(&self, source: &Metadata, is_cancelled: impl Fn() -> bool) -> Result<(), Problem> {
+    pub(super) fn commit(&self, source: Option<&Metadata>, is_cancelled: impl Fn() -> bool) -> Result<(), Problem> {
         let Manner { force, sync, umask } = self.manner;
-        let is_file = source.is_file();
+        let source = source.filter(|source| source.is_file());
         // What comes through a pipe has no mode of its own: a file that is replaced keeps its one.
-        let mode = match self.old_mode {
-            Some(old_mode) if !is_file => old_mode & 0o777,
-            _ => (if is_file { source.mode() } else { 0o666 }) & 0o777 & !umask,
+        let mode = match (source, self.old_mode) {
+            (Some(source), _) => source.mode() & 0o777 & !umask,
+            (None, Some(old_mode)) => old_mode & 0o777,
+            (None, None) => 0o666 & !umask,
         };
-        sys::copy_mode_and_times(&self.file, mode, is_file.then_some(source))
+        sys::copy_mode_and_times(&self.file, mode, source)
             .map_err(|error| cannot("set mode and times of", &self.name, &error))?;
         if sync {
             self.file.sync_all().map_err(|error| cannot("sync", &self.name, &error))?;

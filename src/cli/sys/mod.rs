@@ -1,6 +1,7 @@
 //! System calls that std lacks, all of them, through rustix, in this folder and nowhere else. They reach the pipeline as readers,
 //! writers and a wake-up.
 
+mod child;
 mod terminal;
 mod wait;
 
@@ -15,6 +16,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Timestamps};
 use rustix::io::{Errno, retry_on_intr};
 
+pub use child::{Usage, ask_to_end, wait_for};
 pub use terminal::{Echo, Terminal};
 pub use wait::{FifoWriter, PatientReader, PatientWriter, WakeUp};
 
@@ -224,11 +226,6 @@ pub fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks `child` to end. One that has ended needs nothing.
-pub fn ask_to_end(child: &std::process::Child) {
-    let _ = rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM);
-}
-
 /// Drops what memory holds of `file`, so that the next read comes from the disk. What is not on the disk yet stays.
 pub fn forget_cached(file: &File) {
     // Advice that a file system does not take is no loss.
@@ -250,6 +247,13 @@ pub fn peak_memory_bytes() -> Option<u64> {
 /// Memory that can be had without swapping, in bytes, where the system tells.
 pub fn available_memory_bytes() -> Option<u64> {
     kibibytes_in("/proc/meminfo", "MemAvailable:")
+}
+
+/// What the first CPU calls itself, where the system tells.
+pub fn cpu_name() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("model name"))?;
+    Some(line.trim_start_matches([' ', '\t', ':']).to_owned())
 }
 
 /// The most memory that this process's control groups let it have, in bytes: version 2's `memory.max` or version 1's

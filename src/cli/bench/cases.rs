@@ -1,0 +1,332 @@
+//! What is compared: for each task our own settings and the peers that are installed.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use crate::cli::args::EngineArg;
+
+/// Something to be done with a file, at which tools are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Task {
+    /// Compress and encrypt.
+    Process,
+    /// Compress.
+    Compress,
+    /// Encrypt.
+    Encrypt,
+    /// Decrypt and decompress.
+    Restore,
+    /// Decompress.
+    Decompress,
+    /// Decrypt.
+    Decrypt,
+    /// Decrypt and decode, and write nothing.
+    Verify,
+}
+
+impl Task {
+    /// For people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Task::Process => "compress and encrypt",
+            Task::Compress => "compress",
+            Task::Encrypt => "encrypt",
+            Task::Restore => "decrypt and decompress to a file",
+            Task::Decompress => "decompress to a file",
+            Task::Decrypt => "decrypt to a file",
+            Task::Verify => "decrypt and decode, nothing written",
+        }
+    }
+
+    /// For programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Task::Process => "process",
+            Task::Compress => "compress",
+            Task::Encrypt => "encrypt",
+            Task::Restore => "restore",
+            Task::Decompress => "decompress",
+            Task::Decrypt => "decrypt",
+            Task::Verify => "verify",
+        }
+    }
+}
+
+/// How one of our own runs is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Who moves the items.
+    pub engine: EngineArg,
+    /// Workers in each parallel stage.
+    pub workers: u32,
+    /// Items that a channel holds.
+    pub channel_depth: u32,
+}
+
+/// One thing to be run again and again.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What is done.
+    pub task: Task,
+    /// At which zstd level, where the task has one.
+    pub level: Option<i32>,
+    /// By whom, as it is shown.
+    pub name: String,
+    /// Ours alone.
+    pub setting: Option<Setting>,
+    /// What the others are compared with: what would otherwise be run today.
+    pub is_reference: bool,
+    /// How.
+    pub pipe: Pipe,
+}
+
+/// Commands joined by pipes.
+#[derive(Clone, Debug)]
+pub struct Pipe {
+    /// Each with its program first.
+    pub commands: Vec<Vec<OsString>>,
+    /// The file that is written, if one is.
+    pub output: Option<PathBuf>,
+    /// Whether that is the last command's standard output.
+    pub is_to_stdout: bool,
+}
+
+impl Pipe {
+    fn to_file(command: Vec<OsString>, output: &Path) -> Pipe {
+        Pipe { commands: vec![command], output: Some(output.to_owned()), is_to_stdout: false }
+    }
+
+    fn from_stdout(commands: Vec<Vec<OsString>>, output: &Path) -> Pipe {
+        Pipe { commands, output: Some(output.to_owned()), is_to_stdout: true }
+    }
+}
+
+/// Where everything lies: the input, what it becomes, the keys.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// This program.
+    pub program: PathBuf,
+    /// What is measured with.
+    pub input: PathBuf,
+    /// A directory for what is written.
+    pub folder: PathBuf,
+    /// To encrypt to.
+    pub recipient: String,
+}
+
+impl Places {
+    /// An age identity, the one of `recipient`.
+    pub fn identity(&self) -> PathBuf {
+        self.folder.join("identity")
+    }
+
+    /// Written by each run anew.
+    pub fn output(&self) -> PathBuf {
+        self.folder.join("output")
+    }
+
+    /// Our own run's report.
+    pub fn report(&self) -> PathBuf {
+        self.folder.join("report")
+    }
+
+    /// What `task` reads, where that is not the input.
+    pub fn source(&self, task: Task) -> PathBuf {
+        match task {
+            Task::Process | Task::Compress | Task::Encrypt => self.input.clone(),
+            Task::Restore | Task::Verify => self.folder.join("both"),
+            Task::Decompress => self.folder.join("compressed"),
+            Task::Decrypt => self.folder.join("encrypted"),
+        }
+    }
+}
+
+/// What to try.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Engines.
+    pub engines: Vec<EngineArg>,
+    /// Numbers of workers, the last one the largest.
+    pub workers: Vec<u32>,
+    /// Channel depths.
+    pub channel_depths: Vec<u32>,
+    /// zstd levels.
+    pub levels: Vec<i32>,
+    /// The one chunk length, as it was typed or by default.
+    pub chunk_bytes: Option<u64>,
+    /// Whether other tools run beside.
+    pub with_peers: bool,
+}
+
+impl Choice {
+    /// The setting that is compared with others: the pipeline with all workers, and the default depth where that is tried.
+    pub fn main(&self) -> Setting {
+        let engine = if self.engines.contains(&EngineArg::Channels) { EngineArg::Channels } else { EngineArg::Mutex };
+        let workers = self.workers.iter().copied().max().unwrap_or(1);
+        let default = self.channel_depths.iter().copied().find(|depth| *depth == 4);
+        let channel_depth = default.or_else(|| self.channel_depths.first().copied()).unwrap_or(4);
+        Setting { engine, workers, channel_depth }
+    }
+
+    /// All settings; the mutex mode has no channels, so no depths.
+    fn settings(&self) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        for engine in &self.engines {
+            for workers in &self.workers {
+                let depths = if *engine == EngineArg::Mutex { &self.channel_depths[..1] } else { &self.channel_depths };
+                settings.extend(depths.iter().map(|depth| Setting {
+                    engine: *engine,
+                    workers: *workers,
+                    channel_depth: *depth,
+                }));
+            }
+        }
+        settings
+    }
+}
+
+/// The cases of `choice`, task by task; of each task ours come first.
+pub fn cases(choice: &Choice, places: &Places) -> Vec<Case> {
+    let others = |task, level| if choice.with_peers { peers(task, level, places) } else { Vec::new() };
+    let mut cases = Vec::new();
+    for level in &choice.levels {
+        let settings = choice.settings();
+        cases.extend(settings.iter().map(|setting| ours(Task::Process, Some(*level), *setting, choice, places)));
+        cases.extend(others(Task::Process, *level));
+        cases.push(ours(Task::Compress, Some(*level), choice.main(), choice, places));
+        cases.extend(others(Task::Compress, *level));
+    }
+    for task in [Task::Encrypt, Task::Restore, Task::Decompress, Task::Decrypt, Task::Verify] {
+        cases.push(ours(task, None, choice.main(), choice, places));
+        cases.extend(others(task, 0));
+    }
+    cases
+}
+
+/// `pipeline` at `task`, with its report in a file.
+pub fn ours(task: Task, level: Option<i32>, setting: Setting, choice: &Choice, places: &Places) -> Case {
+    let Setting { engine, workers, channel_depth } = setting;
+    let (program, source, output, report) = (&places.program, places.source(task), places.output(), places.report());
+    let (recipient, identity) = (["--recipient", &places.recipient], ["--identity".into(), places.identity()]);
+    let verb = match task {
+        Task::Process | Task::Compress | Task::Encrypt => "process",
+        Task::Restore | Task::Decompress | Task::Decrypt => "restore",
+        Task::Verify => "verify",
+    };
+    let mut command = words(&[program, &verb, &source, &format!("--workers={workers}")]);
+    command.extend(words(&[&format!("--channel-depth={channel_depth}"), &"--progress=never"]));
+    command.extend(words(&[&"--stats=json", &"--stats-file", &report]));
+    if task != Task::Verify {
+        command.extend(words(&[&output, &"--force", &"--no-sync", &"--engine", &engine.word()]));
+    }
+    match task {
+        Task::Process => command.extend(recipient.map(OsString::from)),
+        Task::Encrypt => command.extend([recipient[0], recipient[1], "--no-compress"].map(OsString::from)),
+        Task::Restore | Task::Verify => command.extend(identity.map(OsString::from)),
+        Task::Decrypt => {
+            command.extend([identity[0].clone(), identity[1].clone(), "--no-decompress".into()].map(OsString::from))
+        }
+        Task::Compress | Task::Decompress => {}
+    }
+    command.extend(level.map(|level| format!("--level={level}").into()));
+    command.extend(level.and(choice.chunk_bytes).map(|bytes| format!("--chunk-size={bytes}").into()));
+    let workers_word = if workers == 1 { "worker" } else { "workers" };
+    let name = match engine {
+        EngineArg::Channels => format!("pipeline, {workers} {workers_word}, depth {channel_depth}"),
+        EngineArg::Mutex => format!("pipeline, {workers} {workers_word}, mutex"),
+    };
+    let output = (task != Task::Verify).then_some(output);
+    let setting = Some(setting);
+    Case {
+        task,
+        level,
+        name,
+        setting,
+        is_reference: false,
+        pipe: Pipe { commands: vec![command], output, is_to_stdout: false },
+    }
+}
+
+/// What other tools do at `task`, as far as they are installed; the first is what the others are compared with.
+fn peers(task: Task, level: i32, places: &Places) -> Vec<Case> {
+    let mut pipes: Vec<Pipe> = match task {
+        Task::Process | Task::Compress => compressing_peers(task, level, places),
+        _ => other_peers(task, places),
+    };
+    pipes.retain(|pipe| pipe.commands.iter().all(|command| is_installed(&command[0])));
+    let level = matches!(task, Task::Process | Task::Compress).then_some(level);
+    let cases = pipes.into_iter().enumerate().map(|(i, pipe)| {
+        let name = pipe.commands.iter().map(|command| shown(command)).collect::<Vec<_>>().join(" | ");
+        Case { task, level, name, setting: None, is_reference: i == 0, pipe }
+    });
+    cases.collect()
+}
+
+/// 7-Zip compresses and encrypts in one pass too, into a format of its own and by a passphrase; here at its fastest.
+fn compressing_peers(task: Task, level: i32, places: &Places) -> Vec<Pipe> {
+    let (source, output) = (places.source(task), places.output());
+    let zstd_level = match level {
+        20.. => words(&[&"--ultra", &format!("-{level}")]),
+        1.. => words(&[&format!("-{level}")]),
+        _ => words(&[&format!("--fast={}", level.unsigned_abs())]),
+    };
+    let zstd =
+        |rest: &[&dyn AsRef<OsStr>]| [words(&[&"zstd", &"-q", &"-T0"]), zstd_level.clone(), words(rest)].concat();
+    if task == Task::Compress {
+        let pzstd = [words(&[&"pzstd", &"-q"]), zstd_level.clone(), words(&[&"-f", &"-o", &output, &source])].concat();
+        // pzstd knows no negative levels.
+        let others = (level > 0).then(|| Pipe::to_file(pzstd, &output));
+        return [Pipe::to_file(zstd(&[&"-f", &"-o", &output, &source]), &output)].into_iter().chain(others).collect();
+    }
+    let sealed_by = |tool: &str| {
+        Pipe::from_stdout(vec![zstd(&[&"-c", &source]), words(&[&tool, &"-r", &places.recipient])], &output)
+    };
+    // A name with a suffix is taken as it is.
+    let archive = output.with_extension("7z");
+    let seven_zip = |tool: &str| {
+        let command = words(&[&tool, &"a", &"-bd", &"-y", &"-mx=1", &"-psesame", &archive, &source]);
+        Pipe::to_file(command, &archive)
+    };
+    vec![sealed_by("age"), sealed_by("rage"), seven_zip("7z"), seven_zip("7zz")]
+}
+
+fn other_peers(task: Task, places: &Places) -> Vec<Pipe> {
+    let (source, output, identity) = (places.source(task), places.output(), places.identity());
+    let opened_by = |tool: &str| words(&[&tool, &"-d", &"-i", &identity, &source]);
+    let pipe = |tool: &str| match task {
+        Task::Encrypt => {
+            let command = words(&[&tool, &"-r", &places.recipient, &"-o", &output, &source]);
+            Pipe::to_file(command, &output)
+        }
+        Task::Decrypt => {
+            let command = words(&[&tool, &"-d", &"-i", &identity, &"-o", &output, &source]);
+            Pipe::to_file(command, &output)
+        }
+        Task::Decompress => {
+            let command = words(&[&tool, &"-q", &"-d", &"-f", &"-o", &output, &source]);
+            Pipe::to_file(command, &output)
+        }
+        Task::Restore => Pipe::from_stdout(vec![opened_by(tool), words(&[&"zstd", &"-q", &"-d", &"-c"])], &output),
+        _ => {
+            Pipe { commands: vec![opened_by(tool), words(&[&"zstd", &"-q", &"-t"])], output: None, is_to_stdout: false }
+        }
+    };
+    let tools = if task == Task::Decompress { ["zstd", "pzstd"] } else { ["age", "rage"] };
+    tools.map(pipe).into()
+}
+
+/// A command as it is shown: without file names, keys and the flags that go with them.
+fn shown(command: &[OsString]) -> String {
+    const HIDDEN: [&str; 9] = ["-q", "-o", "-f", "-c", "-i", "-r", "-y", "-bd", "-psesame"];
+    let is_shown = |word: &&str| !word.contains('/') && !word.starts_with("age1") && !HIDDEN.contains(word);
+    command.iter().filter_map(|word| word.to_str()).filter(is_shown).collect::<Vec<_>>().join(" ")
+}
+
+fn is_installed(program: &OsStr) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+fn words(words: &[&dyn AsRef<OsStr>]) -> Vec<OsString> {
+    words.iter().map(|word| word.as_ref().to_owned()).collect()
+}

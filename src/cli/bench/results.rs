@@ -1,0 +1,205 @@
+//! What came out: medians, spreads, ratios; and the same as JSON.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::cases::{Case, Setting, Task};
+use super::measure::Run;
+use crate::cli::args::EngineArg;
+
+/// The version of the JSON object's shape; it grows when a field changes its meaning or goes.
+const JSON_VERSION: u32 = 1;
+
+/// A case with its runs, one a round.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// What was run.
+    pub case: Case,
+    /// In the order of the rounds.
+    pub runs: Vec<Run>,
+}
+
+impl Measured {
+    /// The median.
+    pub fn wall(&self) -> Duration {
+        median(self.runs.iter().map(|run| run.wall))
+    }
+
+    /// The median of the CPU time.
+    pub fn cpu(&self) -> Duration {
+        median(self.runs.iter().map(|run| run.cpu))
+    }
+
+    /// How far apart the fastest and the slowest run are, as a share of the median.
+    pub fn spread(&self) -> f64 {
+        let walls = || self.runs.iter().map(|run| run.wall.as_secs_f64());
+        (walls().fold(0.0, f64::max) - walls().fold(f64::INFINITY, f64::min)) / self.wall().as_secs_f64().max(1e-9)
+    }
+
+    /// The highest peak of memory, in bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        self.runs.iter().map(|run| run.peak_bytes).max().unwrap_or(0)
+    }
+
+    /// Length of what was written, in bytes.
+    pub fn output_bytes(&self) -> u64 {
+        self.runs.last().map_or(0, |run| run.output_bytes)
+    }
+
+    /// Bytes of content a second.
+    pub fn rate(&self, content_bytes: u64) -> f64 {
+        content_bytes as f64 / self.wall().as_secs_f64().max(1e-9)
+    }
+}
+
+/// The most memory that an input of some length took.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryPoint {
+    /// By whom.
+    pub engine: EngineArg,
+    /// Length of the input.
+    pub input_bytes: u64,
+    /// The peak.
+    pub peak_bytes: u64,
+}
+
+/// Everything that was measured.
+#[derive(Clone, Debug)]
+pub struct Results {
+    /// The input, as it is shown.
+    pub input_name: String,
+    /// Its length.
+    pub input_bytes: u64,
+    /// CPUs that this process may use.
+    pub cpu_count: u32,
+    /// What the CPU calls itself.
+    pub cpu_name: String,
+    /// How often each case was run.
+    pub round_count: u32,
+    /// Our setting that is compared with others.
+    pub main: Setting,
+    /// Task by task.
+    pub measured: Vec<Measured>,
+    /// Memory against the length of the input.
+    pub memory: Vec<MemoryPoint>,
+    /// Cases that failed, with the reason.
+    pub failed: Vec<String>,
+}
+
+impl Results {
+    /// The groups that are compared with each other, in order: cases of one task at one level.
+    pub fn groups(&self) -> Vec<(Task, Option<i32>, Vec<&Measured>)> {
+        let mut groups: Vec<(Task, Option<i32>, Vec<&Measured>)> = Vec::new();
+        for measured in &self.measured {
+            let Case { task, level, .. } = measured.case;
+            match groups.iter_mut().find(|(known, at, _)| (*known, *at) == (task, level)) {
+                Some((_, _, group)) => group.push(measured),
+                None => groups.push((task, level, vec![measured])),
+            }
+        }
+        groups
+    }
+
+    /// What the cases of `group` are compared with: the peer that would otherwise be used.
+    pub fn reference<'a>(group: &[&'a Measured]) -> Option<&'a Measured> {
+        group.iter().find(|measured| measured.case.is_reference).copied()
+    }
+
+    /// The wall time of `measured` as a share of that of `reference`: the median of what the rounds give.
+    pub fn ratio(measured: &Measured, reference: &Measured) -> f64 {
+        let pairs = measured.runs.iter().zip(&reference.runs);
+        median(pairs.map(|(ours, theirs)| Ordered(ours.wall.as_secs_f64() / theirs.wall.as_secs_f64().max(1e-9)))).0
+    }
+
+    /// Our main case of `task`, at the first level.
+    pub fn main_case(&self, task: Task) -> Option<&Measured> {
+        self.measured.iter().find(|measured| measured.case.task == task && measured.case.setting == Some(self.main))
+    }
+
+    /// For programs. Times in nanoseconds, lengths in bytes.
+    pub fn to_json(&self) -> Value {
+        let groups = self.groups();
+        let cases = groups.iter().flat_map(|(_, _, group)| {
+            let reference = Results::reference(group);
+            group.iter().map(move |measured| self.case_json(measured, reference))
+        });
+        json!({
+            "version": JSON_VERSION,
+            "input": { "name": self.input_name, "bytes": self.input_bytes },
+            "machine": { "cpu_count": self.cpu_count, "cpu_name": self.cpu_name },
+            "round_count": self.round_count,
+            "cases": cases.collect::<Vec<_>>(),
+            "memory": self.memory.iter().map(|point| json!({
+                "engine": point.engine.word(),
+                "input_bytes": point.input_bytes,
+                "peak_memory_bytes": point.peak_bytes,
+            })).collect::<Vec<_>>(),
+            "failed": self.failed,
+        })
+    }
+
+    fn case_json(&self, measured: &Measured, reference: Option<&Measured>) -> Value {
+        let Measured { case, runs } = measured;
+        json!({
+            "task": case.task.word(),
+            "level": case.level,
+            "name": case.name,
+            "is_ours": case.setting.is_some(),
+            "engine": case.setting.map(|setting| setting.engine.word()),
+            "workers": case.setting.map(|setting| setting.workers),
+            "channel_depth": case.setting.map(|setting| setting.channel_depth),
+            "wall_ns": ns(measured.wall()),
+            "wall_ns_by_round": runs.iter().map(|run| ns(run.wall)).collect::<Vec<_>>(),
+            "cpu_ns": ns(measured.cpu()),
+            "peak_memory_bytes": measured.peak_bytes(),
+            "output_bytes": measured.output_bytes(),
+            "bytes_per_second": measured.rate(self.input_bytes),
+            "reference": reference.map(|reference| reference.case.name.as_str()),
+            "wall_ratio": reference.map(|reference| Results::ratio(measured, reference)),
+            "report": runs.last().and_then(|run| run.report.as_ref()),
+        })
+    }
+}
+
+fn ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The middle one; of an even number, the lower of the two in the middle. The default where there is none.
+fn median<T: Ord + Default>(values: impl Iterator<Item = T>) -> T {
+    let mut values: Vec<T> = values.collect();
+    values.sort();
+    let middle = values.len().saturating_sub(1) / 2;
+    values.into_iter().nth(middle).unwrap_or_default()
+}
+
+/// A ratio, which is never NaN.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Ordered(f64);
+
+impl Eq for Ordered {}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Ordered) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ordered {
+    fn cmp(&self, other: &Ordered) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median([3, 1, 2].into_iter()), 2);
+        assert_eq!(median([4, 1, 3, 2].into_iter()), 2);
+        assert_eq!(median(std::iter::empty::<u32>()), 0);
+    }
+}

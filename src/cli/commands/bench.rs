@@ -1,0 +1,229 @@
+//! `pipeline bench`: this file, this machine, our settings and the tools that others use, side by side.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use age::secrecy::ExposeSecret;
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::environment;
+use crate::cli::args::{BenchArgs, EngineArg};
+use crate::cli::bench::cases::{Case, Choice, Places, Setting, Task, cases, ours};
+use crate::cli::bench::measure::{self, Run};
+use crate::cli::bench::results::{Measured, MemoryPoint, Results};
+use crate::cli::bench::{page, table};
+use crate::cli::input::Input;
+use crate::cli::output::{Manner, Output};
+use crate::cli::problem::{self, Exit, Problem};
+use crate::cli::resolve;
+use crate::cli::session::Session;
+use crate::cli::sys::{self, WakeUp};
+
+/// Parts of the input that memory is measured with.
+const MEMORY_PARTS: [u64; 4] = [8, 4, 2, 1];
+
+/// Runs the command.
+pub fn run(args: BenchArgs) -> anyhow::Result<Exit> {
+    let choice = choice(&args)?;
+    let mut session = Session::start_quiet()?;
+    let input = Input::open(&args.input)?;
+    if !input.metadata.is_file() {
+        let problem = Problem::usage(format!("{} is read many times, so it has to be a regular file", input.name));
+        return Err(problem.into());
+    }
+    let manner = Manner { force: args.force, sync: true, umask: session.umask };
+    let html = args.html.as_deref().map(|path| Output::prepare(path, &[&input], manner)).transpose()?;
+    let folder =
+        tempfile::Builder::new().prefix("pipeline-bench-").tempdir_in(args.dir.unwrap_or_else(std::env::temp_dir));
+    let folder = folder.context("cannot make a directory in --dir")?;
+    let places = places(&args.input, folder.path())?;
+
+    let wake = WakeUp::new().context("cannot start")?;
+    let bench = Bench {
+        cases: cases(&choice, &places),
+        choice,
+        places,
+        round_count: args.rounds,
+        wake: wake.clone(),
+        input_name: input.name.clone(),
+        input_bytes: input.metadata.len(),
+        is_quiet: args.quiet,
+    };
+    let results = session.task("bench", wake.cancel(), move |_| Ok(bench.run()?)).map_err(anyhow::Error::new)?;
+    let text = if args.json { format!("{:#}\n", results.to_json()) } else { table::table(&results) };
+    problem::print(&text)?;
+    if let Some(html) = html {
+        let mut writer = html.writer(&wake)?;
+        writer.write_all(page::page(&results)?.as_bytes()).with_context(|| format!("cannot write {}", html.name()))?;
+        session.commit(html, None)?;
+    }
+    Ok(if results.failed.is_empty() { Exit::Done } else { Exit::Warned })
+}
+
+/// What the arguments ask for, checked.
+fn choice(args: &BenchArgs) -> Result<Choice, Problem> {
+    let environment = environment();
+    for level in &args.level {
+        resolve::level(Some(*level), &environment)?;
+    }
+    let first_level = resolve::level(args.level.first().copied(), &environment)?;
+    if args.chunk_size.is_some() {
+        resolve::chunk_len(args.chunk_size, first_level, &environment)?;
+    }
+    let cpu_count = u32::try_from(std::thread::available_parallelism().map_or(1, |count| count.get())).unwrap_or(1);
+    let mut workers = match args.workers.is_empty() {
+        false => args.workers.clone(),
+        true => (0..).map(|power| 1 << power).take_while(|count| *count < cpu_count).chain([cpu_count]).collect(),
+    };
+    workers.iter_mut().filter(|count| **count == 0).for_each(|count| *count = cpu_count);
+    for (workers, channel_depth) in workers.iter().zip(args.channel_depth.iter().cycle()) {
+        resolve::checked_width(*workers, *channel_depth)?;
+    }
+    for channel_depth in &args.channel_depth {
+        resolve::checked_width(1, *channel_depth)?;
+    }
+    Ok(Choice {
+        engines: args.engine.clone(),
+        workers,
+        channel_depths: args.channel_depth.clone(),
+        levels: args.level.clone(),
+        chunk_bytes: args.chunk_size,
+        with_peers: !args.no_peers,
+    })
+}
+
+/// Where everything lies, with a key that is thrown away in the end.
+fn places(input: &Path, folder: &Path) -> anyhow::Result<Places> {
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let input = std::path::absolute(input).context("cannot tell where IN is")?;
+    let key = age::x25519::Identity::generate();
+    let recipient = key.to_public().to_string();
+    let places = Places { program, input, folder: folder.to_owned(), recipient };
+    let mut file = sys::create_private(&places.identity()).context("cannot write to --dir")?;
+    writeln!(file, "{}", key.to_string().expose_secret()).context("cannot write to --dir")?;
+    Ok(places)
+}
+
+/// Everything that is to be done.
+struct Bench {
+    cases: Vec<Case>,
+    choice: Choice,
+    places: Places,
+    round_count: u32,
+    wake: WakeUp,
+    input_name: String,
+    input_bytes: u64,
+    is_quiet: bool,
+}
+
+impl Bench {
+    fn run(self) -> anyhow::Result<Results> {
+        let bar = self.bar();
+        self.make_sources(&bar)?;
+        let mut measured: Vec<Measured> =
+            self.cases.iter().map(|case| Measured { case: case.clone(), runs: Vec::new() }).collect();
+        let mut failed = Vec::new();
+        for round in 0..self.round_count {
+            let mut is_failed = vec![false; measured.len()];
+            for i in 0..measured.len() {
+                // Each round begins elsewhere, so that nobody always runs behind the same neighbour.
+                let at = (i + round as usize * 7) % measured.len();
+                bar.set_message(measured[at].case.name.clone());
+                match self.measure(&measured[at].case) {
+                    Ok(run) => measured[at].runs.push(run),
+                    Err(error) => {
+                        failed.push(format!(
+                            "{}: {}: {error:#}",
+                            measured[at].case.task.title(),
+                            measured[at].case.name
+                        ));
+                        is_failed[at] = true;
+                    }
+                }
+                bar.inc(1);
+            }
+            let mut is_kept = is_failed.iter().map(|failed| !failed);
+            measured.retain(|_| is_kept.next().unwrap_or(true));
+        }
+        let memory = self.memory(&bar)?;
+        bar.finish_and_clear();
+        failed.iter().for_each(|failure| problem::warn(failure));
+        Ok(Results {
+            input_name: self.input_name,
+            input_bytes: self.input_bytes,
+            cpu_count: std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
+            cpu_name: sys::cpu_name().unwrap_or_else(|| "CPU unknown".to_owned()),
+            round_count: self.round_count,
+            main: self.choice.main(),
+            measured,
+            memory,
+            failed,
+        })
+    }
+
+    /// Runs `case` once, and removes what it wrote.
+    fn measure(&self, case: &Case) -> anyhow::Result<Run> {
+        let run = measure::run(&case.pipe, &self.places, &self.wake);
+        if let Some(output) = &case.pipe.output {
+            let _ = std::fs::remove_file(output);
+        }
+        run
+    }
+
+    /// What the ways back start from; along the way the input gets into the page cache.
+    fn make_sources(&self, bar: &ProgressBar) -> anyhow::Result<()> {
+        let level = self.choice.levels.first().copied();
+        for (task, back) in
+            [(Task::Process, Task::Restore), (Task::Compress, Task::Decompress), (Task::Encrypt, Task::Decrypt)]
+        {
+            let case =
+                ours(task, level.filter(|_| task != Task::Encrypt), self.main_channels(), &self.choice, &self.places);
+            bar.set_message(format!("to begin with: {}", task.title()));
+            measure::run(&case.pipe, &self.places, &self.wake)?;
+            std::fs::rename(self.places.output(), self.places.source(back)).context("cannot write to --dir")?;
+        }
+        Ok(())
+    }
+
+    /// Peak memory of parts of the input, and of all of it.
+    fn memory(&self, bar: &ProgressBar) -> anyhow::Result<Vec<MemoryPoint>> {
+        let (mut points, part) = (Vec::new(), self.places.folder.join("part"));
+        for divisor in MEMORY_PARTS {
+            let input_bytes = self.input_bytes / divisor;
+            let mut places = self.places.clone();
+            if divisor > 1 {
+                copy_part(&self.places.input, &part, input_bytes)?;
+                places.input.clone_from(&part);
+            }
+            for engine in &self.choice.engines {
+                bar.set_message(format!("memory, {}", engine.word()));
+                let setting = Setting { engine: *engine, ..self.choice.main() };
+                let case = ours(Task::Process, self.choice.levels.first().copied(), setting, &self.choice, &places);
+                // The mutex mode refuses what does not fit memory; then there is no such point.
+                if let Ok(run) = self.measure(&case) {
+                    points.push(MemoryPoint { engine: *engine, input_bytes, peak_bytes: run.peak_bytes });
+                }
+            }
+        }
+        let _ = std::fs::remove_file(part);
+        Ok(points)
+    }
+
+    fn main_channels(&self) -> Setting {
+        Setting { engine: EngineArg::Channels, ..self.choice.main() }
+    }
+
+    fn bar(&self) -> ProgressBar {
+        let target = if self.is_quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(4) };
+        let bar = ProgressBar::with_draw_target(Some(u64::from(self.round_count) * self.cases.len() as u64), target);
+        let style = ProgressStyle::with_template("{bar:30} {pos} of {len} runs, {elapsed}, {eta} left  {msg}");
+        bar.with_style(style.expect("the template is a constant"))
+    }
+}
+
+fn copy_part(from: &Path, to: &PathBuf, bytes: u64) -> anyhow::Result<()> {
+    let copied = File::open(from).and_then(|from| io::copy(&mut from.take(bytes), &mut File::create(to)?));
+    copied.map(drop).context("cannot write to --dir")
+}
