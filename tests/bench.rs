@@ -22,7 +22,8 @@ fn every_case_is_run_in_every_round_and_nothing_stays() {
     bench.write("in", &text(3 << 20, 1));
     bench.ok("bench in --rounds 3 --workers 1,3 --channel-depth 2,4 --level 1,-5 --dir . --json --html page -q");
     assert_eq!(bench.names(), ["in", "page"]);
-    let ran = bench.ok("bench in --rounds 3 --workers 1,3 --channel-depth 2,4 --level 1,-5 --dir . --json --no-peers -q");
+    let ran =
+        bench.ok("bench in --rounds 3 --workers 1,3 --channel-depth 2,4 --level 1,-5 --dir . --json --no-peers -q");
     let results = json(&ran.stdout);
     let cases = results["cases"].as_array().unwrap();
     let settings = |case: &&Value| case["task"] == "process";
