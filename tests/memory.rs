@@ -225,6 +225,18 @@ fn a_work_factor_beyond_the_limit_costs_nothing() {
 }
 
 #[test]
+fn memory_that_runs_out_is_an_error_and_leaves_nothing() {
+    let bench = Bench::new();
+    sparse(&bench, "in", GIB);
+    let line = "process in out -q -w 2 --chunk-size 64M";
+    let script = format!("ulimit -v 400000; exec {} {line}", env!("CARGO_BIN_EXE_pipeline"));
+    let output = Command::new("sh").args(["-c", &script]).current_dir(bench.root()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("no memory for a buffer of"), "{:?} {said}", output.status);
+    assert_eq!(bench.names(), ["in"]);
+}
+
+#[test]
 fn a_limit_narrows_the_run_and_not_what_it_writes() {
     let (bench, recipient) = Bench::with_key();
     bench.write("in", &text(40 << 20, 1));

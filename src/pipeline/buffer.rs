@@ -6,13 +6,23 @@
 //! All buffers of a pool serve every need: a new one is as long as the longest need so far. That wastes addresses, not
 //! memory, since what was never written takes none. What was written is counted, and a buffer that comes back while the
 //! pool's buffers together hold more than the budget is freed.
+//!
+//! Each buffer is a mapping of its own. An allocator may keep what is freed, and does so when lengths differ from buffer to buffer; a
+//! mapping that goes is gone. Where there is none to be had, that is a failure of the run like others, and no abort.
 
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use memmap2::{Advice, MmapMut};
+
+use super::error::Cause;
+
 /// Buffers are made in multiples of this, so that slightly different needs find each other's buffers.
 const GRAIN: usize = 64 * 1024;
+
+/// A huge page of x86-64, and of aarch64 with pages of 4 KiB.
+const HUGE_PAGE_LEN: usize = 2 * 1024 * 1024;
 
 /// A store of idle buffers, shared by all stages of a run.
 #[derive(Clone, Debug)]
@@ -33,10 +43,36 @@ struct Shared {
 }
 
 /// Memory, and how much of its front was ever written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Bytes {
-    bytes: Vec<u8>,
+    bytes: MmapMut,
+    /// How much of the front may lie in huge pages.
+    huge_len: usize,
     touched_len: usize,
+}
+
+impl Bytes {
+    /// Zeros. The whole huge pages in front are asked for as such, which saves faults and look-ups of addresses; behind them a buffer
+    /// takes a page at a time, so that a frame a little longer than its chunk does not take two mebibytes more.
+    fn new(len: usize) -> Result<Bytes, Cause> {
+        let huge_len = len / HUGE_PAGE_LEN * HUGE_PAGE_LEN;
+        // A length of whole huge pages makes the kernel begin at one.
+        let mapped_len = if huge_len == 0 { len } else { len.next_multiple_of(HUGE_PAGE_LEN) };
+        let bytes = MmapMut::map_anon(mapped_len).map_err(|_| Cause::NoMemory { bytes: len as u64 })?;
+        if huge_len > 0 {
+            // Advice; a kernel without huge pages has none to give.
+            let _ = bytes.advise_range(Advice::HugePage, 0, huge_len);
+        }
+        Ok(Bytes { bytes, huge_len, touched_len: 0 })
+    }
+
+    /// Notes that the front of `len` bytes was written, and gives how much memory that took for the first time.
+    fn touch(&mut self, len: usize) -> usize {
+        let len = if len <= self.huge_len { len.next_multiple_of(HUGE_PAGE_LEN) } else { len };
+        let new_bytes = len.saturating_sub(self.touched_len);
+        self.touched_len += new_bytes;
+        new_bytes
+    }
 }
 
 /// How often a pool had to allocate.
@@ -74,20 +110,25 @@ impl BufferPool {
         }))
     }
 
-    /// An empty buffer with room for `capacity` bytes.
-    pub fn take(&self, capacity: usize) -> Buffer {
+    /// An empty buffer with room for `capacity` bytes. Fails when there is no memory.
+    pub fn take(&self, capacity: usize) -> Result<Buffer, Cause> {
         let shared = &*self.0;
         shared.taken_count.fetch_add(1, Ordering::Relaxed);
         while let Ok(memory) = shared.take.try_recv() {
             if memory.bytes.len() >= capacity {
-                return Buffer { memory, len: 0, pool: self.clone() };
+                return Ok(Buffer { memory: Some(memory), len: 0, pool: self.clone() });
             }
             shared.touched_bytes.fetch_sub(memory.touched_len, Ordering::Relaxed);
         }
-        let rounded_len = capacity.next_multiple_of(GRAIN);
+        let rounded_len = capacity.max(1).next_multiple_of(GRAIN);
         let buffer_len = shared.buffer_len.fetch_max(rounded_len, Ordering::Relaxed).max(rounded_len);
         shared.made_count.fetch_add(1, Ordering::Relaxed);
-        Buffer { memory: Bytes { bytes: vec![0; buffer_len], touched_len: 0 }, len: 0, pool: self.clone() }
+        Ok(Buffer { memory: Some(Bytes::new(buffer_len)?), len: 0, pool: self.clone() })
+    }
+
+    /// A buffer that has no room yet, and takes no memory.
+    pub fn nothing(&self) -> Buffer {
+        Buffer { memory: None, len: 0, pool: self.clone() }
     }
 
     /// How often this pool allocated so far.
@@ -113,7 +154,7 @@ impl Shared {
 /// A run of bytes, of which the first `len` mean something.
 #[derive(Debug)]
 pub struct Buffer {
-    memory: Bytes,
+    memory: Option<Bytes>,
     len: usize,
     pool: BufferPool,
 }
@@ -121,17 +162,19 @@ pub struct Buffer {
 impl Buffer {
     /// Bytes that the buffer can hold.
     pub fn capacity(&self) -> usize {
-        self.memory.bytes.len()
+        self.memory.as_ref().map_or(0, |memory| memory.bytes.len())
     }
 
     /// The room behind the bytes that mean something. What is in it is left over from before.
     pub fn room(&mut self) -> &mut [u8] {
-        &mut self.memory.bytes[self.len..]
+        let len = self.len;
+        self.memory.as_mut().map_or(&mut [], |memory| &mut memory.bytes[len..])
     }
 
     /// The bytes that mean something.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.memory.bytes[..self.len]
+        let len = self.len;
+        self.memory.as_mut().map_or(&mut [], |memory| &mut memory.bytes[..len])
     }
 
     /// Takes in `len` bytes that were written to the front of [`room`](Buffer::room).
@@ -145,16 +188,18 @@ impl Buffer {
         self.len = self.len.min(len);
     }
 
-    /// Appends `bytes`; where there is no room, moves to a buffer at least twice as long from the same pool.
-    pub fn append(&mut self, bytes: &[u8]) {
+    /// Appends `bytes`; where there is no room, moves to a buffer at least twice as long from the same pool. Fails when there is no
+    /// memory for that.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), Cause> {
         let len = self.len + bytes.len();
         if len > self.capacity() {
-            let mut longer = self.pool.take(len.max(2 * self.capacity()));
-            longer.append(self);
+            let mut longer = self.pool.take(len.max(2 * self.capacity()))?;
+            longer.append(self)?;
             *self = longer;
         }
-        self.memory.bytes[self.len..len].copy_from_slice(bytes);
+        self.room()[..bytes.len()].copy_from_slice(bytes);
         self.len = len;
+        Ok(())
     }
 }
 
@@ -162,16 +207,16 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.memory.bytes[..self.len]
+        self.memory.as_ref().map_or(&[], |memory| &memory.bytes[..self.len])
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut memory = std::mem::take(&mut self.memory);
-        let new_bytes = self.len.saturating_sub(memory.touched_len);
-        memory.touched_len += new_bytes;
-        self.pool.0.give_back(memory, new_bytes);
+        if let Some(mut memory) = self.memory.take() {
+            let new_bytes = memory.touch(self.len);
+            self.pool.0.give_back(memory, new_bytes);
+        }
     }
 }
 
@@ -180,7 +225,7 @@ mod tests {
     use super::*;
 
     fn filled(pool: &BufferPool, len: usize) -> Buffer {
-        let mut buffer = pool.take(len);
+        let mut buffer = pool.take(len).unwrap();
         buffer.extend_len(len);
         buffer
     }
@@ -189,8 +234,8 @@ mod tests {
     fn a_dropped_buffer_is_used_again() {
         let pool = BufferPool::new(1 << 20, 4);
         for _ in 0..100 {
-            let mut buffer = pool.take(100_000);
-            buffer.append(b"content");
+            let mut buffer = pool.take(100_000).unwrap();
+            buffer.append(b"content").unwrap();
             assert_eq!(&*buffer, b"content");
         }
         assert_eq!(pool.figures(), PoolFigures { made_count: 1, taken_count: 100 });
@@ -200,7 +245,7 @@ mod tests {
     fn a_buffer_that_comes_back_above_the_budget_is_freed() {
         let pool = BufferPool::new(100_000, 4);
         drop((filled(&pool, 70_000), filled(&pool, 70_000)));
-        drop((pool.take(70_000), pool.take(70_000)));
+        drop((pool.take(70_000).unwrap(), pool.take(70_000).unwrap()));
         assert_eq!(pool.figures().made_count, 3, "one was kept, the other freed and made anew");
     }
 
@@ -208,10 +253,25 @@ mod tests {
     fn what_was_never_written_does_not_count() {
         let pool = BufferPool::new(100_000, 4);
         for _ in 0..10 {
-            drop((pool.take(8 << 20), filled(&pool, 1000)));
+            drop((pool.take(1 << 20).unwrap(), filled(&pool, 1000)));
         }
         assert_eq!(pool.figures().made_count, 2);
         assert_eq!(pool.0.touched_bytes.load(Ordering::Relaxed), 1000);
+    }
+
+    #[test]
+    fn a_huge_page_counts_as_a_whole() {
+        let pool = BufferPool::new(64 << 20, 4);
+        let touched_bytes = |len| {
+            drop(filled(&pool, len));
+            pool.0.touched_bytes.load(Ordering::Relaxed)
+        };
+        drop(pool.take((4 << 20) + 1000).unwrap());
+        let whole = HUGE_PAGE_LEN;
+        assert_eq!(
+            [1, whole + 1, 2 * whole, 2 * whole + 7].map(touched_bytes),
+            [whole, 2 * whole, 2 * whole, 2 * whole + 7]
+        );
     }
 
     #[test]
@@ -224,11 +284,17 @@ mod tests {
     }
 
     #[test]
+    fn more_than_there_is_is_an_error_and_no_abort() {
+        let pool = BufferPool::new(1 << 20, 4);
+        assert!(matches!(pool.take(1 << 60), Err(Cause::NoMemory { .. })));
+    }
+
+    #[test]
     fn appending_past_the_end_keeps_the_bytes() {
         let pool = BufferPool::new(1 << 20, 4);
-        let mut buffer = pool.take(10);
+        let mut buffer = pool.take(10).unwrap();
         let content: Vec<u8> = (0..200_000u32).map(|i| i as u8).collect();
-        content.chunks(977).for_each(|piece| buffer.append(piece));
+        content.chunks(977).for_each(|piece| buffer.append(piece).unwrap());
         assert_eq!(&*buffer, &content[..]);
     }
 }

@@ -67,6 +67,12 @@ pub enum Cause {
         /// Bytes at hand.
         available_bytes: u64,
     },
+    /// There is no memory for a buffer.
+    #[error("no memory for a buffer of {bytes} bytes")]
+    NoMemory {
+        /// Its length.
+        bytes: u64,
+    },
     /// A task that the caller gave to the supervisor failed.
     #[error(transparent)]
     Task(Box<dyn std::error::Error + Send + Sync>),

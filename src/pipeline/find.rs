@@ -137,7 +137,7 @@ impl FrameFinder {
     /// A finder for a stream whose first byte is at `start`, with pools for frames that are gathered and for content decoded here.
     pub fn new(start: Start, limits: Limits, batches: BufferPool, pieces: BufferPool) -> FrameFinder {
         let scanner = FrameScanner::starting_at(start.offset, start.frame_index, 1 << limits.window_log_max);
-        let batch = Batch { frames: batches.take(0), content_len_bound: 0, records: Vec::new() };
+        let batch = Batch { frames: batches.nothing(), content_len_bound: 0, records: Vec::new() };
         let mode = Mode::Between;
         FrameFinder { scanner, limits, batches, pieces, mode, batch, batch_bytes: 0, whole_len: 0, streamer: None }
     }
@@ -154,7 +154,7 @@ impl FrameFinder {
             self.take(taken, emit)?;
             match edge {
                 Some(Edge::FrameStart) => {
-                    self.batch.frames.append(&ZSTD_MAGIC.to_le_bytes());
+                    self.batch.frames.append(&ZSTD_MAGIC.to_le_bytes())?;
                     self.mode = Mode::Gather;
                 }
                 Some(Edge::SkippableStart { magic, content_bytes }) => {
@@ -192,7 +192,7 @@ impl FrameFinder {
     fn take(&mut self, bytes: &[u8], emit: &mut Emit<'_>) -> Result<(), Stop> {
         match &mut self.mode {
             Mode::Between | Mode::Skip { .. } => {}
-            Mode::Gather => self.batch.frames.append(bytes),
+            Mode::Gather => self.batch.frames.append(bytes)?,
             Mode::Table { reader, .. } => reader.push(bytes),
             Mode::Stream(_) => self.stream(bytes, emit)?,
         }
@@ -221,12 +221,12 @@ impl FrameFinder {
         self.mode = Mode::Stream(Streaming {
             frame_index: at_hand.index,
             offset: at_hand.offset,
-            piece: self.pieces.take(PIECE_LEN),
+            piece: self.pieces.take(PIECE_LEN)?,
             content_bytes: 0,
             checksum: (!at_hand.header.has_checksum).then(|| XxHash64::with_seed(0)),
             is_ended: false,
         });
-        let gathered = std::mem::replace(&mut self.batch.frames, self.batches.take(0));
+        let gathered = std::mem::replace(&mut self.batch.frames, self.batches.nothing());
         self.take(&gathered, emit)
     }
 
@@ -250,7 +250,7 @@ impl FrameFinder {
             bytes = &bytes[streamed.consumed_len..];
             let is_full = streaming.piece.len() == PIECE_LEN;
             if is_full {
-                let content = std::mem::replace(&mut streaming.piece, self.pieces.take(PIECE_LEN));
+                let content = std::mem::replace(&mut streaming.piece, self.pieces.take(PIECE_LEN)?);
                 emit(PIECE_LEN as u64, Found::Piece(Piece { content, records: Vec::new() }))?;
             }
             // With room left, libzstd has given all it has.
@@ -310,8 +310,8 @@ impl FrameFinder {
         if self.batch.records.is_empty() {
             return Ok(());
         }
-        let mut frames = self.batches.take(self.batch.frames.len() - self.whole_len);
-        frames.append(&self.batch.frames[self.whole_len..]);
+        let mut frames = self.batches.take(self.batch.frames.len() - self.whole_len)?;
+        frames.append(&self.batch.frames[self.whole_len..])?;
         let mut batch = std::mem::replace(&mut self.batch, Batch { frames, content_len_bound: 0, records: Vec::new() });
         batch.frames.truncate(self.whole_len);
         self.whole_len = 0;

@@ -91,7 +91,7 @@ fn process(
     let (reading_since, mut chunks) = (Instant::now(), Vec::new());
     let chunk_len = work.compress.map_or(READ_LEN, |compress| compress.chunk_len);
     loop {
-        let mut chunk = pools.chunks.take(Compressor::frame_len_bound(chunk_len));
+        let mut chunk = pools.chunks.take(Compressor::frame_len_bound(chunk_len))?;
         let len = source.fill(&mut chunk.room()[..chunk_len])?;
         memory.need(len as u64)?;
         chunk.extend_len(len);
@@ -210,11 +210,11 @@ fn read_all(
     take: &mut impl FnMut(&[u8]) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let Some(key) = &work.open else {
-        let mut piece = pools.chunks.take(READ_LEN);
+        let mut piece = vec![0; READ_LEN];
         loop {
-            match source.read(&mut piece.room()[..READ_LEN])? {
+            match source.read(&mut piece)? {
                 0 => return Ok(()),
-                len => take(&piece.room()[..len])?,
+                len => take(&piece[..len])?,
             }
         }
     };

@@ -154,7 +154,7 @@ fn read_chunks(crew: &mut Crew, pools: &Pools, compress: Compress, mut source: S
     crew.source("read", chunks, move |chunks| {
         let is_first = chunks.next_seq() == 0;
         let slot = chunks.reserve(1)?;
-        let mut chunk = pool.take(Compressor::frame_len_bound(chunk_len));
+        let mut chunk = pool.take(Compressor::frame_len_bound(chunk_len))?;
         let len = source.fill(&mut chunk.room()[..chunk_len])?;
         chunk.extend_len(len);
         // Input of no bytes is one empty frame, so that the file has one to begin with.
@@ -203,10 +203,10 @@ fn cut_frames(
 }
 
 fn cut_input(crew: &mut Crew, pools: &Pools, mut source: Source, runs: Outlet<PlainRun>, summary: &SummarySlot) {
-    let (mut cutter, mut piece) = (RunCutter::new(pools.runs.clone()), pools.chunks.take(READ_LEN));
+    let (mut cutter, mut piece) = (RunCutter::new(pools.runs.clone()), vec![0; READ_LEN]);
     let (summary, mut content_bytes) = (Arc::clone(summary), 0);
     crew.source("cut", runs, move |runs| {
-        let len = source.read(&mut piece.room()[..READ_LEN])?;
+        let len = source.read(&mut piece)?;
         let emit = &mut |run| runs.reserve(1)?.send(run);
         if len == 0 {
             let _ = summary.set(Summary { frame_count: 0, content_bytes, table: None });
@@ -214,7 +214,7 @@ fn cut_input(crew: &mut Crew, pools: &Pools, mut source: Source, runs: Outlet<Pl
             return Ok(Flow::End);
         }
         content_bytes += len as u64;
-        cutter.push(&piece.room()[..len], emit)?;
+        cutter.push(&piece[..len], emit)?;
         Ok(Flow::More)
     });
 }
@@ -250,7 +250,7 @@ fn copy(
     let (pool, summary) = (pools.runs.clone(), Arc::clone(summary));
     crew.source("read", pieces, move |pieces| {
         let slot = pieces.reserve(1)?;
-        let mut piece = pool.take(RUN_LEN);
+        let mut piece = pool.take(RUN_LEN)?;
         let len = source.read(piece.room())?;
         piece.extend_len(len);
         if len == 0 { Ok(Flow::End) } else { slot.send(piece).map(|()| Flow::More) }
@@ -277,15 +277,15 @@ fn find_in_input(
 ) {
     let limits = find_limits(width, work.window_log_max);
     let mut finder = FrameFinder::new(work.start, limits, pools.batches.clone(), pools.chunks.clone());
-    let mut piece = pools.chunks.take(READ_LEN);
+    let mut piece = vec![0; READ_LEN];
     crew.source("find", found, move |found| {
-        let len = source.read(&mut piece.room()[..READ_LEN])?;
+        let len = source.read(&mut piece)?;
         let emit = &mut |weight, item| found.reserve(weight)?.send(item);
         if len == 0 {
             finder.finish(emit)?;
             return Ok(Flow::End);
         }
-        finder.push(&piece.room()[..len], emit)?;
+        finder.push(&piece[..len], emit)?;
         Ok(Flow::More)
     });
 }

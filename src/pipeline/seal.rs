@@ -26,7 +26,7 @@ pub struct RunCutter {
 impl RunCutter {
     /// Takes buffers from `pool`.
     pub fn new(pool: BufferPool) -> RunCutter {
-        RunCutter { cutter: Cutter::default(), bytes: pool.take(RUN_LEN), pool }
+        RunCutter { cutter: Cutter::default(), bytes: pool.nothing(), pool }
     }
 
     /// Takes the next bytes of plaintext; `emit` gets the runs they fill.
@@ -36,7 +36,7 @@ impl RunCutter {
                 None => self.emit(Place::Inner, emit)?,
                 Some(room) => {
                     let (part, rest) = text.split_at(room.len().min(text.len()));
-                    self.bytes.room()[room.start..][..part.len()].copy_from_slice(part);
+                    self.bytes()?.room()[room.start..][..part.len()].copy_from_slice(part);
                     self.cutter.fill(part.len());
                     text = rest;
                 }
@@ -52,9 +52,16 @@ impl RunCutter {
 
     fn emit(&mut self, place: Place, emit: &mut impl FnMut(PlainRun) -> Result<(), Stop>) -> Result<(), Stop> {
         let run = self.cutter.close(place);
-        let mut bytes = std::mem::replace(&mut self.bytes, self.pool.take(RUN_LEN));
-        bytes.extend_len(run.len);
-        emit(PlainRun { run, bytes })
+        self.bytes()?.extend_len(run.len);
+        emit(PlainRun { run, bytes: std::mem::replace(&mut self.bytes, self.pool.nothing()) })
+    }
+
+    /// The run at hand.
+    fn bytes(&mut self) -> Result<&mut Buffer, Stop> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = self.pool.take(RUN_LEN)?;
+        }
+        Ok(&mut self.bytes)
     }
 }
 
@@ -87,7 +94,7 @@ impl RunReader {
 
     /// The next run; `None` at the end of the input.
     pub fn read(&mut self, source: &mut Source) -> Result<Option<SealedRun>, Stop> {
-        let mut bytes = self.pool.take(RUN_LEN);
+        let mut bytes = self.pool.take(RUN_LEN)?;
         let len = source.fill(&mut bytes.room()[..RUN_LEN])?;
         bytes.extend_len(len);
         let first_index = self.next_index;

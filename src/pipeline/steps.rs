@@ -19,7 +19,7 @@ pub struct CompressedChunk {
 /// Compresses one chunk into one frame.
 pub fn compress_chunk(compressor: &mut Compressor, pool: &BufferPool, chunk: Buffer) -> Result<CompressedChunk, Cause> {
     // A chunk's buffer has room for its frame, so all buffers of a run are alike.
-    let mut frame = pool.take(chunk.capacity());
+    let mut frame = pool.take(chunk.capacity())?;
     let len = compressor.compress(&chunk, frame.room())?;
     frame.extend_len(len);
     // The frame ends with the very checksum that its entry needs.
@@ -31,7 +31,7 @@ pub fn compress_chunk(compressor: &mut Compressor, pool: &BufferPool, chunk: Buf
 /// Decodes the frames of a batch, and fills in what that brings to light. All of them are right, or none comes out.
 pub fn decompress_batch(decompressor: &mut Decompressor, pool: &BufferPool, batch: Batch) -> Result<Piece, Cause> {
     let Batch { frames, content_len_bound, mut records } = batch;
-    let mut content = pool.take(content_len_bound);
+    let mut content = pool.take(content_len_bound)?;
     let mut rest = &*frames;
     for record in &mut records {
         let Record::Frame(FrameRecord { frame, content_bytes, checksum }) = record else {
