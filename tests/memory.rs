@@ -224,6 +224,23 @@ fn a_work_factor_beyond_the_limit_costs_nothing() {
     assert!(ran.status.code() == Some(4), "{:?} {}", ran.status, ran.stderr);
 }
 
+/// Without a control group, which would make the run narrower.
+#[test]
+fn two_workers_stay_within_64_mib_untold() {
+    let (bench, recipient) = Bench::with_key();
+    for (name, content) in [("noise", noise(160 << 20, 7)), ("text", text(160 << 20, 8))] {
+        bench.write(name, &content);
+        drop(content);
+        for layer in [String::new(), format!("-r {recipient}"), format!("--no-compress -r {recipient}")] {
+            for line in [format!("process {name} out -f --no-sync {layer}"), "restore out /dev/null -f -i key".into()] {
+                let report = bench.report(&format!("{line} -w 2"));
+                let peak_bytes = report["peak_memory_bytes"].as_u64().unwrap();
+                assert!(peak_bytes <= LIMIT_BYTES, "{line}: {peak_bytes} bytes");
+            }
+        }
+    }
+}
+
 #[test]
 fn memory_that_runs_out_is_an_error_and_leaves_nothing() {
     let bench = Bench::new();
@@ -232,7 +249,11 @@ fn memory_that_runs_out_is_an_error_and_leaves_nothing() {
     let script = format!("ulimit -v 400000; exec {} {line}", env!("CARGO_BIN_EXE_pipeline"));
     let output = Command::new("sh").args(["-c", &script]).current_dir(bench.root()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(1) && said.contains("no memory for a buffer of"), "{:?} {said}", output.status);
+    assert!(
+        output.status.code() == Some(1) && said.contains("no memory for a buffer of"),
+        "{:?} {said}",
+        output.status
+    );
     assert_eq!(bench.names(), ["in"]);
 }
 

@@ -45,7 +45,9 @@ struct Shared {
 /// Memory, and how much of its front was ever written.
 #[derive(Debug)]
 struct Bytes {
+    /// At least `len` of them; what is behind is there for the sake of alignment and never used.
     bytes: MmapMut,
+    len: usize,
     /// How much of the front may lie in huge pages.
     huge_len: usize,
     touched_len: usize,
@@ -63,7 +65,7 @@ impl Bytes {
             // Advice; a kernel without huge pages has none to give.
             let _ = bytes.advise_range(Advice::HugePage, 0, huge_len);
         }
-        Ok(Bytes { bytes, huge_len, touched_len: 0 })
+        Ok(Bytes { bytes, len, huge_len, touched_len: 0 })
     }
 
     /// Notes that the front of `len` bytes was written, and gives how much memory that took for the first time.
@@ -115,7 +117,7 @@ impl BufferPool {
         let shared = &*self.0;
         shared.taken_count.fetch_add(1, Ordering::Relaxed);
         while let Ok(memory) = shared.take.try_recv() {
-            if memory.bytes.len() >= capacity {
+            if memory.len >= capacity {
                 return Ok(Buffer { memory: Some(memory), len: 0, pool: self.clone() });
             }
             shared.touched_bytes.fetch_sub(memory.touched_len, Ordering::Relaxed);
@@ -162,13 +164,13 @@ pub struct Buffer {
 impl Buffer {
     /// Bytes that the buffer can hold.
     pub fn capacity(&self) -> usize {
-        self.memory.as_ref().map_or(0, |memory| memory.bytes.len())
+        self.memory.as_ref().map_or(0, |memory| memory.len)
     }
 
     /// The room behind the bytes that mean something. What is in it is left over from before.
     pub fn room(&mut self) -> &mut [u8] {
         let len = self.len;
-        self.memory.as_mut().map_or(&mut [], |memory| &mut memory.bytes[len..])
+        self.memory.as_mut().map_or(&mut [], |memory| &mut memory.bytes[len..memory.len])
     }
 
     /// The bytes that mean something.

@@ -20,7 +20,7 @@ const WINDOW_BYTES_A_PLACE: usize = 1024 * 1024;
 const DECOMPRESSOR_BYTES: usize = 256 * 1024;
 
 /// What is there whatever is done: the program, stacks, histograms, the runtime.
-const BASE_BYTES: usize = 8 * 1024 * 1024;
+const BASE_BYTES: usize = 7 * 1024 * 1024;
 
 /// The buffers of a run.
 pub(super) struct Pools {
@@ -53,7 +53,17 @@ pub fn decompress_window_bytes(width: Width) -> usize {
 /// What bounds the finding stage of a restore. With two workers or more a frame of 8 MiB of content that did not compress at all,
 /// the default from level 9 on, still goes to one of them.
 pub(super) fn find_limits(width: Width, window_log_max: u32) -> Limits {
-    Limits { window_log_max, batch_bytes_max: decompress_window_bytes(width) as u64 / 3 * 2 }
+    Limits { window_log_max, batch_bytes_max: batch_bytes_max(width) as u64 }
+}
+
+/// What one batch may weigh.
+fn batch_bytes_max(width: Width) -> usize {
+    decompress_window_bytes(width) / 3 * 2
+}
+
+/// What all buffers of a restore hold at most: what is in flight, and the batch that is being gathered.
+fn decompress_buffer_bytes(width: Width) -> usize {
+    decompress_window_bytes(width) + batch_bytes_max(width)
 }
 
 /// A pool that keeps what the run has in flight when it is warm.
@@ -65,7 +75,7 @@ pub(super) fn pool_for(plan: &Plan) -> BufferPool {
             BufferPool::new(buffer_count.saturating_mul(frame_len), buffer_count)
         }
         Work::Process(_) => BufferPool::new(0, 1),
-        Work::Restore(_) => BufferPool::new(decompress_window_bytes(plan.width), plan.width.token_count() + 2),
+        Work::Restore(_) => BufferPool::new(decompress_buffer_bytes(plan.width), plan.width.token_count() + 2),
     }
 }
 
@@ -82,8 +92,7 @@ pub fn process_bytes(width: Width, compress: Option<Compress>, is_sealed: bool) 
 
 /// What opening and decompressing hold at most, in bytes, without the window of a frame that is streamed.
 pub fn restore_bytes(width: Width) -> usize {
-    let window_bytes = decompress_window_bytes(width);
-    window_bytes + window_bytes / 3 * 2 + width.workers.get() * DECOMPRESSOR_BYTES + runs_bytes(width) + BASE_BYTES
+    decompress_buffer_bytes(width) + width.workers.get() * DECOMPRESSOR_BYTES + runs_bytes(width) + BASE_BYTES
 }
 
 fn runs_bytes(width: Width) -> usize {
