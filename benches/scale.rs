@@ -23,11 +23,11 @@ use pipeline::pipeline::window::Window;
 const CHUNK_LEN: usize = 4 << 20;
 /// A third, as source text has it.
 const FRAME_LEN: usize = CHUNK_LEN / 3;
-const RUN_LEN: usize = 256 << 10;
+const RUN_LEN: usize = 384 << 10;
 /// Level 3 at 400 MB/s a core.
 const COMPRESS: Duration = Duration::from_micros(10_500);
 /// Sealing at 1.1 GB/s a core.
-const SEAL: Duration = Duration::from_micros(240);
+const SEAL: Duration = Duration::from_micros(360);
 const WORKERS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 const DEPTH: usize = 4;
 

@@ -1,6 +1,6 @@
 //! The two ends of a run: bytes in and bytes out, counted, and failures told apart from being cancelled.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
 use std::sync::Arc;
 
 use super::error::{Cause, Stop};
@@ -40,8 +40,17 @@ pub struct Source {
 impl Source {
     /// Reads what is there, at least one byte but at the end of the input.
     pub fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Stop> {
+        self.read_by(|input| input.read(bytes))
+    }
+
+    /// The same into several places, one after the other.
+    pub fn read_vectored(&mut self, places: &mut [IoSliceMut<'_>]) -> Result<usize, Stop> {
+        self.read_by(|input| input.read_vectored(places))
+    }
+
+    fn read_by(&mut self, mut read: impl FnMut(&mut dyn Read) -> io::Result<usize>) -> Result<usize, Stop> {
         loop {
-            match self.input.read(bytes) {
+            match read(&mut *self.input) {
                 Ok(len) => {
                     self.progress.add_read(len);
                     return Ok(len);

@@ -203,19 +203,17 @@ fn cut_frames(
 }
 
 fn cut_input(crew: &mut Crew, pools: &Pools, mut source: Source, runs: Outlet<PlainRun>, summary: &SummarySlot) {
-    let (mut cutter, mut piece) = (RunCutter::new(pools.runs.clone()), vec![0; READ_LEN]);
+    let mut cutter = RunCutter::new(pools.runs.clone());
     let (summary, mut content_bytes) = (Arc::clone(summary), 0);
     crew.source("cut", runs, move |runs| {
-        let len = source.read(&mut piece)?;
         let emit = &mut |run| runs.reserve(1)?.send(run);
-        if len == 0 {
-            let _ = summary.set(Summary { frame_count: 0, content_bytes, table: None });
-            cutter.finish(emit)?;
-            return Ok(Flow::End);
-        }
+        let len = cutter.read(&mut source, emit)?;
         content_bytes += len as u64;
-        cutter.push(&piece[..len], emit)?;
-        Ok(Flow::More)
+        if len > 0 {
+            return Ok(Flow::More);
+        }
+        let _ = summary.set(Summary { frame_count: 0, content_bytes, table: None });
+        cutter.finish(emit).map(|()| Flow::End)
     });
 }
 

@@ -97,6 +97,9 @@ impl Report {
             ("find", _) => format!(
                 "find held it up, busy {percent:.0} % of the time: it walks headers, and decodes frames too large for the workers, on one core; more workers would not help"
             ),
+            ("cut", _) => format!(
+                "cut held it up, busy {percent:.0} % of the time: it reads and lays out segments on one core; fewer workers would do"
+            ),
             _ => format!(
                 "write held it up, busy {percent:.0} % of the time: a faster output would help, fewer workers would do"
             ),

@@ -1,5 +1,7 @@
 //! The encrypted layer: runs of segments cut, sealed, opened, and checked to be all there.
 
+use std::io::IoSliceMut;
+
 use crate::format::age::cut::{Cutter, RUN_LEN, Run};
 use crate::format::age::error::{AgeError, PayloadDamage};
 use crate::format::age::stream::{Place, SEALED_LEN, SEGMENT_LEN, SegmentCipher, TAG_LEN};
@@ -43,6 +45,29 @@ impl RunCutter {
             }
         }
         Ok(())
+    }
+
+    /// Reads the next bytes of plaintext from `source` to where they are sealed; `emit` gets the run in front once something follows
+    /// it. Gives how many there were, 0 at the end of the input.
+    pub fn read(
+        &mut self,
+        source: &mut Source,
+        emit: &mut impl FnMut(PlainRun) -> Result<(), Stop>,
+    ) -> Result<usize, Stop> {
+        let is_full = self.cutter.room().is_none();
+        let mut next = if is_full { self.pool.take(RUN_LEN)? } else { self.pool.nothing() };
+        let (cutter, bytes) = match is_full {
+            true => (Cutter::default(), &mut next),
+            false => (self.cutter, self.bytes()?),
+        };
+        let mut rooms: Vec<IoSliceMut<'_>> = cutter.rooms(bytes.room()).map(IoSliceMut::new).collect();
+        let len = source.read_vectored(&mut rooms)?;
+        if is_full && len > 0 {
+            self.emit(Place::Inner, emit)?;
+            self.bytes = next;
+        }
+        self.cutter.fill(len);
+        Ok(len)
     }
 
     /// The plaintext is at its end. Call it only when that was said.

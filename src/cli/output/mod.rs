@@ -146,7 +146,8 @@ impl Output {
 /// A writer to `file` that can be woken where a write may wait.
 fn patient_writer(file: &File, wake: &WakeUp) -> io::Result<Box<dyn Write + Send>> {
     let file = file.try_clone()?;
-    Ok(match sys::may_wait(&file.metadata()?) {
+    let metadata = file.metadata()?;
+    Ok(match sys::may_wait(&metadata) && !sys::is_memory_device(&metadata) {
         true => Box::new(PatientWriter::new(file, wake.clone())),
         false => Box::new(file),
     })

@@ -52,6 +52,11 @@ pub fn may_wait(metadata: &Metadata) -> bool {
     kind.is_fifo() || kind.is_socket() || kind.is_char_device()
 }
 
+/// Whether this is /dev/null or one of its kind (mem(4)), which are character devices and yet keep nobody waiting.
+pub fn is_memory_device(metadata: &Metadata) -> bool {
+    metadata.file_type().is_char_device() && rustix::fs::major(metadata.rdev()) == 1
+}
+
 /// Tells the kernel that `file` will be read from front to back.
 pub fn advise_sequential(file: &File) {
     // Advice: where it is not taken, nothing is lost.
