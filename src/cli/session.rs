@@ -37,7 +37,8 @@ impl Session {
     pub fn start(talk: &TalkArgs) -> anyhow::Result<Session> {
         let umask = sys::umask();
         // A signal that was ignored before, by nohup or by a shell for its background jobs, stays ignored.
-        let heeded = Signal::ALL.into_iter().filter(|signal| !sys::is_ignored(signal.number()));
+        let ignored = sys::ignored_signals();
+        let heeded = Signal::ALL.into_iter().filter(|signal| ignored & (1 << (signal.number() - 1)) == 0);
         let supervisor = Supervisor::new(heeded).context("cannot start")?;
         Ok(Session { supervisor, display: Display::new(talk), umask })
     }

@@ -23,8 +23,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The same plan without workers that an input of `input_bytes` has no items for. The output stays the same.
+    /// The same plan without workers that an input of `input_bytes` has no items for, and without room for more in a chunk than there is.
+    /// The output stays the same.
     pub fn narrowed_to(mut self, input_bytes: Option<u64>) -> Plan {
+        if let (Work::Process(Process { compress: Some(compress), .. }), Some(bytes)) = (&mut self.work, input_bytes) {
+            // Not to the byte: with room left over, the first read tells that nothing follows.
+            let needed_len = usize::try_from(bytes)
+                .map_or(usize::MAX, |bytes| (bytes / CHUNK_GRAIN + 1).saturating_mul(CHUNK_GRAIN));
+            compress.chunk_len = compress.chunk_len.min(needed_len);
+        }
         let item_bytes = match &self.work {
             Work::Process(Process { compress: Some(compress), .. }) => compress.chunk_len as u64,
             Work::Process(_) => RUN_LEN as u64,
@@ -38,6 +45,9 @@ impl Plan {
         self
     }
 }
+
+/// What a chunk is narrowed to multiples of.
+const CHUNK_GRAIN: usize = 64 * 1024;
 
 /// Compressed bytes for which another worker of a restore is started. Few, since four mebibytes of zeros are a frame of
 /// 151 bytes.

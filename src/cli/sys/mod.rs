@@ -90,12 +90,11 @@ pub fn open_descriptor(number: i32) -> io::Result<File> {
     File::open(format!("/proc/self/fd/{number}"))
 }
 
-/// Whether this process was started to ignore the signal, as `nohup` does with SIGHUP.
-pub fn is_ignored(number: i32) -> bool {
+/// The signals that this process was started to ignore, as `nohup` does with SIGHUP: bit N - 1 for signal N.
+pub fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    mask & (1 << (number - 1)) != 0
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// The permission bits that new files of this process do not get. Call it before threads are started: the mask can only
