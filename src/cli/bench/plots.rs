@@ -103,10 +103,10 @@ pub fn waits(results: &Results) -> Result<String, Failed> {
 pub fn bars(results: &Results, group: &[&Measured]) -> Result<String, Failed> {
     let rates: Vec<f64> = group.iter().map(|measured| measured.rate(results.input_bytes) / 1e6).collect();
     let fastest = rates.iter().copied().fold(1.0, f64::max);
-    let height = BAR_HEIGHT * group.len() as u32 + 50;
+    let height = BAR_HEIGHT * group.len() as u32 + 62;
     draw((SIZE.0, height), |area| {
         let mut builder = ChartBuilder::on(&area);
-        builder.margin(8).margin_right(70).x_label_area_size(30).y_label_area_size(230);
+        builder.margin(8).margin_right(70).x_label_area_size(42).y_label_area_size(230);
         let mut chart = builder.build_cartesian_2d(0.0..fastest, 0.0..group.len() as f64)?;
         let mut mesh = chart.configure_mesh();
         mesh.label_style(FONT).axis_desc_style(FONT).disable_y_mesh().y_labels(0).x_labels(5);

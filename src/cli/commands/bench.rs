@@ -20,9 +20,13 @@ use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::sys::{self, WakeUp};
+use crate::pipeline::shutdown::Cancel;
 
 /// Parts of the input that memory is measured with.
 const MEMORY_PARTS: [u64; 4] = [8, 4, 2, 1];
+
+/// By how many cases a round begins later than the one before.
+const ROUND_STEP: usize = 7;
 
 /// Runs the command.
 pub fn run(args: BenchArgs) -> anyhow::Result<Exit> {
@@ -51,7 +55,8 @@ pub fn run(args: BenchArgs) -> anyhow::Result<Exit> {
         input_bytes: input.metadata.len(),
         is_quiet: args.quiet,
     };
-    let results = session.task("bench", wake.cancel(), move |_| Ok(bench.run()?)).map_err(anyhow::Error::new)?;
+    let results =
+        session.task("bench", wake.cancel(), move |cancel| Ok(bench.run(cancel)?)).map_err(anyhow::Error::new)?;
     let text = if args.json { format!("{:#}\n", results.to_json()) } else { table::table(&results) };
     problem::print(&text)?;
     if let Some(html) = html {
@@ -60,6 +65,11 @@ pub fn run(args: BenchArgs) -> anyhow::Result<Exit> {
         session.commit(html, None)?;
     }
     Ok(if results.failed.is_empty() { Exit::Done } else { Exit::Warned })
+}
+
+/// CPUs that this process may use.
+fn cpu_count() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
 
 /// What the arguments ask for, checked.
@@ -72,7 +82,7 @@ fn choice(args: &BenchArgs) -> Result<Choice, Problem> {
     if args.chunk_size.is_some() {
         resolve::chunk_len(args.chunk_size, first_level, &environment)?;
     }
-    let cpu_count = u32::try_from(std::thread::available_parallelism().map_or(1, |count| count.get())).unwrap_or(1);
+    let cpu_count = cpu_count();
     let mut workers = match args.workers.is_empty() {
         false => args.workers.clone(),
         true => (0..).map(|power| 1 << power).take_while(|count| *count < cpu_count).chain([cpu_count]).collect(),
@@ -119,33 +129,14 @@ struct Bench {
 }
 
 impl Bench {
-    fn run(self) -> anyhow::Result<Results> {
+    fn run(self, cancel: &Cancel) -> anyhow::Result<Results> {
         let bar = self.bar();
         self.make_sources(&bar)?;
         let mut measured: Vec<Measured> =
             self.cases.iter().map(|case| Measured { case: case.clone(), runs: Vec::new() }).collect();
         let mut failed = Vec::new();
         for round in 0..self.round_count {
-            let mut is_failed = vec![false; measured.len()];
-            for i in 0..measured.len() {
-                // Each round begins elsewhere, so that nobody always runs behind the same neighbour.
-                let at = (i + round as usize * 7) % measured.len();
-                bar.set_message(measured[at].case.name.clone());
-                match self.measure(&measured[at].case) {
-                    Ok(run) => measured[at].runs.push(run),
-                    Err(error) => {
-                        failed.push(format!(
-                            "{}: {}: {error:#}",
-                            measured[at].case.task.title(),
-                            measured[at].case.name
-                        ));
-                        is_failed[at] = true;
-                    }
-                }
-                bar.inc(1);
-            }
-            let mut is_kept = is_failed.iter().map(|failed| !failed);
-            measured.retain(|_| is_kept.next().unwrap_or(true));
+            self.round(round, &mut measured, &mut failed, &bar, cancel)?;
         }
         let memory = self.memory(&bar)?;
         bar.finish_and_clear();
@@ -153,7 +144,7 @@ impl Bench {
         Ok(Results {
             input_name: self.input_name,
             input_bytes: self.input_bytes,
-            cpu_count: std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
+            cpu_count: cpu_count(),
             cpu_name: sys::cpu_name().unwrap_or_else(|| "CPU unknown".to_owned()),
             round_count: self.round_count,
             main: self.choice.main(),
@@ -161,6 +152,31 @@ impl Bench {
             memory,
             failed,
         })
+    }
+
+    /// Runs each case of `measured` once. What fails is not measured any more, and told in `failed`.
+    fn round(
+        &self,
+        round: u32,
+        measured: &mut Vec<Measured>,
+        failed: &mut Vec<String>,
+        bar: &ProgressBar,
+        cancel: &Cancel,
+    ) -> anyhow::Result<()> {
+        // Each round begins elsewhere, so that nobody always runs behind the same neighbour.
+        let count = measured.len();
+        for at in (0..count).map(|i| (i + round as usize * ROUND_STEP) % count) {
+            let Measured { case, runs } = &mut measured[at];
+            bar.set_message(case.name.clone());
+            match self.measure(case) {
+                Ok(run) => runs.push(run),
+                Err(error) if cancel.is_set() => return Err(error),
+                Err(error) => failed.push(format!("{}: {}: {error:#}", case.task.title(), case.name)),
+            }
+            bar.inc(1);
+        }
+        measured.retain(|measured| measured.runs.len() == round as usize + 1);
+        Ok(())
     }
 
     /// Runs `case` once, and removes what it wrote.
