@@ -33,7 +33,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<Exit> {
     let choice = choice(&args)?;
     let mut session = Session::start_quiet()?;
     let input = Input::open(&args.input)?;
-    if !input.metadata.is_file() {
+    if !input.metadata.is_file() || args.input == Path::new("-") {
         let problem = Problem::usage(format!("{} is read many times, so it has to be a regular file", input.name));
         return Err(problem.into());
     }
@@ -88,8 +88,8 @@ fn choice(args: &BenchArgs) -> Result<Choice, Problem> {
         true => (0..).map(|power| 1 << power).take_while(|count| *count < cpu_count).chain([cpu_count]).collect(),
     };
     workers.iter_mut().filter(|count| **count == 0).for_each(|count| *count = cpu_count);
-    for (workers, channel_depth) in workers.iter().zip(args.channel_depth.iter().cycle()) {
-        resolve::checked_width(*workers, *channel_depth)?;
+    for workers in &workers {
+        resolve::checked_width(*workers, 1)?;
     }
     for channel_depth in &args.channel_depth {
         resolve::checked_width(1, *channel_depth)?;
