@@ -11,7 +11,7 @@ use super::sys;
 use crate::format::zstd::codec::{Level, WINDOW_LOG_MAX_DECODED};
 use crate::pipeline::crew::Width;
 use crate::pipeline::memory::fit;
-use crate::pipeline::plan::Engine;
+use crate::pipeline::plan::{CHUNK_GRAIN, Engine};
 
 /// More workers than any machine has cores; each is a thread.
 const WORKERS_MAX: u32 = 1024;
@@ -21,9 +21,6 @@ const CHANNEL_DEPTH_MAX: u32 = 4096;
 
 /// A depth of 4 covers the jitter between stages; see ARCHITECTURE.md for its cost in memory.
 const CHANNEL_DEPTH_DEFAULT: u32 = 4;
-
-/// Chunks are whole age segments, so that both layers cut at the same places.
-const CHUNK_GRAIN: u64 = 64 * 1024;
 
 /// The largest chunk; what other decoders limit is the window, which stays at 8 MiB.
 const CHUNK_MAX: u64 = 64 * 1024 * 1024;
@@ -110,7 +107,8 @@ pub fn level(flag: Option<i32>, environment: &Environment<'_>) -> Result<Level, 
 
 /// Settles the length of a chunk.
 pub fn chunk_len(flag: Option<u64>, level: Level, environment: &Environment<'_>) -> Result<usize, Problem> {
-    let is_chunk = |bytes: &u64| (CHUNK_GRAIN..=CHUNK_MAX).contains(bytes) && bytes.is_multiple_of(CHUNK_GRAIN);
+    let grain = CHUNK_GRAIN as u64;
+    let is_chunk = |bytes: &u64| (grain..=CHUNK_MAX).contains(bytes) && bytes.is_multiple_of(grain);
     let parse = |text: &str| super::size::parse_size(text).ok().filter(is_chunk);
     let default = if level.get() >= LEVEL_HIGH { CHUNK_DEFAULT_HIGH } else { CHUNK_DEFAULT };
     let bytes = match flag {

@@ -46,8 +46,8 @@ impl Plan {
     }
 }
 
-/// What a chunk is narrowed to multiples of.
-const CHUNK_GRAIN: usize = 64 * 1024;
+/// Chunks are whole age segments, so that both layers cut at the same places.
+pub const CHUNK_GRAIN: usize = 64 * 1024;
 
 /// Compressed bytes for which another worker of a restore is started. Few, since four mebibytes of zeros are a frame of
 /// 151 bytes.

@@ -206,28 +206,25 @@ pub fn cases(choice: &Choice, places: &Places) -> Vec<Case> {
 /// `pipeline` at `task`, with its report in a file.
 pub fn ours(task: Task, level: Option<i32>, setting: Setting, choice: &Choice, places: &Places) -> Case {
     let Setting { engine, workers, channel_depth } = setting;
-    let (program, source, output, report) = (&places.program, places.source(task), places.output(), places.report());
-    let (recipient, identity) = (["--recipient", &places.recipient], ["--identity".into(), places.identity()]);
+    let (source, output, identity) = (places.source(task), places.output(), places.identity());
     let verb = match task {
         Task::Process | Task::Compress | Task::Encrypt => "process",
         Task::Restore | Task::Decompress | Task::Decrypt => "restore",
         Task::Verify => "verify",
     };
-    let mut command = words(&[program, &verb, &source, &format!("--workers={workers}")]);
+    let mut command = words(&[&places.program, &verb, &source, &format!("--workers={workers}")]);
     command.extend(words(&[&format!("--channel-depth={channel_depth}"), &"--progress=never"]));
-    command.extend(words(&[&"--stats=json", &"--stats-file", &report]));
+    command.extend(words(&[&"--stats=json", &"--stats-file", &places.report()]));
     if task != Task::Verify {
         command.extend(words(&[&output, &"--force", &"--no-sync", &"--engine", &engine.word()]));
     }
-    match task {
-        Task::Process => command.extend(recipient.map(OsString::from)),
-        Task::Encrypt => command.extend([recipient[0], recipient[1], "--no-compress"].map(OsString::from)),
-        Task::Restore | Task::Verify => command.extend(identity.map(OsString::from)),
-        Task::Decrypt => {
-            command.extend([identity[0].clone(), identity[1].clone(), "--no-decompress".into()].map(OsString::from))
-        }
-        Task::Compress | Task::Decompress => {}
-    }
+    command.extend(match task {
+        Task::Process => words(&[&"--recipient", &places.recipient]),
+        Task::Encrypt => words(&[&"--recipient", &places.recipient, &"--no-compress"]),
+        Task::Restore | Task::Verify => words(&[&"--identity", &identity]),
+        Task::Decrypt => words(&[&"--identity", &identity, &"--no-decompress"]),
+        Task::Compress | Task::Decompress => Vec::new(),
+    });
     command.extend(level.map(|level| format!("--level={level}").into()));
     command.extend(level.and(choice.chunk_bytes).map(|bytes| format!("--chunk-size={bytes}").into()));
     let workers_word = if workers == 1 { "worker" } else { "workers" };
@@ -236,15 +233,8 @@ pub fn ours(task: Task, level: Option<i32>, setting: Setting, choice: &Choice, p
         EngineArg::Mutex => format!("pipeline, {workers} {workers_word}, mutex"),
     };
     let output = (task != Task::Verify).then_some(output);
-    let setting = Some(setting);
-    Case {
-        task,
-        level,
-        name,
-        setting,
-        is_reference: false,
-        pipe: Pipe { commands: vec![command], output, is_to_stdout: false },
-    }
+    let pipe = Pipe { commands: vec![command], output, is_to_stdout: false };
+    Case { task, level, name, setting: Some(setting), is_reference: false, pipe }
 }
 
 /// What other tools do at `task`, as far as they are installed; the first is what the others are compared with.

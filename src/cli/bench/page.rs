@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use anyhow::Context;
+
 use super::plots;
 use super::results::Results;
 use super::table::table;
@@ -35,7 +37,7 @@ pub fn page(results: &Results) -> anyhow::Result<String> {
             &mut out,
             &format!("{}{level}", task.title()),
             "Blue is pipeline, light blue its mutex mode, grey what others do.",
-            drawn(plots::bars(results, &group))?,
+            &plots::bars(results, &group)?,
         )?;
     }
     let plots = [
@@ -49,18 +51,14 @@ pub fn page(results: &Results) -> anyhow::Result<String> {
         ("Peak memory against the input's length", "Compress and encrypt.", plots::memory(results)),
     ];
     for (title, caption, plot) in plots {
-        figure(&mut out, title, caption, drawn(plot)?)?;
+        figure(&mut out, title, caption, &plot.context("cannot draw a plot")?)?;
     }
     writeln!(out, "</div><h2>All figures</h2><pre>{}</pre></body></html>", escaped(&table(results)))?;
     Ok(out)
 }
 
-fn figure(out: &mut String, title: &str, caption: &str, plot: String) -> std::fmt::Result {
+fn figure(out: &mut String, title: &str, caption: &str, plot: &str) -> std::fmt::Result {
     write!(out, "<figure><h2>{title}</h2>{plot}<figcaption>{caption}</figcaption></figure>")
-}
-
-fn drawn(plot: Result<String, Box<dyn std::error::Error>>) -> anyhow::Result<String> {
-    plot.map_err(|error| anyhow::anyhow!("cannot draw a plot: {error}"))
 }
 
 fn escaped(text: &str) -> String {

@@ -38,11 +38,8 @@ struct Series {
     points: Vec<(f64, f64)>,
 }
 
-/// Why a plot could not be drawn.
-type Failed = Box<dyn std::error::Error>;
-
 /// Throughput in MB/s against workers, a line for each engine, at the main depth and the first level.
-pub fn workers(results: &Results) -> Result<String, Failed> {
+pub fn workers(results: &Results) -> anyhow::Result<String> {
     let series = [EngineArg::Channels, EngineArg::Mutex].map(|engine| {
         let is_shown = |measured: &&Measured| {
             let is_main_depth = |depth| engine == EngineArg::Mutex || depth == results.main.channel_depth;
@@ -58,7 +55,7 @@ pub fn workers(results: &Results) -> Result<String, Failed> {
 }
 
 /// Throughput in MB/s against channel depth, with all workers, at the first level.
-pub fn depths(results: &Results) -> Result<String, Failed> {
+pub fn depths(results: &Results) -> anyhow::Result<String> {
     let main = results.main;
     let is_shown = |measured: &&Measured| {
         measured.case.setting.is_some_and(|setting| (setting.engine, setting.workers) == (main.engine, main.workers))
@@ -69,7 +66,7 @@ pub fn depths(results: &Results) -> Result<String, Failed> {
 }
 
 /// Peak memory in MiB against the length of the input in MB.
-pub fn memory(results: &Results) -> Result<String, Failed> {
+pub fn memory(results: &Results) -> anyhow::Result<String> {
     let series = [EngineArg::Channels, EngineArg::Mutex].map(|engine| {
         let points = results.memory.iter().filter(|point| point.engine == engine);
         let points = points.map(|point| (point.input_bytes as f64 / 1e6, point.peak_bytes as f64 / f64::from(1 << 20)));
@@ -79,7 +76,7 @@ pub fn memory(results: &Results) -> Result<String, Failed> {
 }
 
 /// How long items waited in each channel of our main run: the share of items that waited less.
-pub fn waits(results: &Results) -> Result<String, Failed> {
+pub fn waits(results: &Results) -> anyhow::Result<String> {
     let report = results.main_case(Task::Process).and_then(|measured| measured.runs.last()?.report.clone());
     let channels = report.as_ref().and_then(|report| report["channels"].as_array()).cloned().unwrap_or_default();
     let series: Vec<Series> = channels.iter().map(wait_series).collect();
@@ -100,7 +97,7 @@ pub fn waits(results: &Results) -> Result<String, Failed> {
 }
 
 /// A bar for each case of `group`, ours in another colour than the peers'.
-pub fn bars(results: &Results, group: &[&Measured]) -> Result<String, Failed> {
+pub fn bars(results: &Results, group: &[&Measured]) -> anyhow::Result<String> {
     let rates: Vec<f64> = group.iter().map(|measured| measured.rate(results.input_bytes) / 1e6).collect();
     let fastest = rates.iter().copied().fold(1.0, f64::max);
     let height = BAR_HEIGHT * group.len() as u32 + 62;
@@ -151,7 +148,7 @@ fn throughput(
     Series { name: name.to_owned(), points }
 }
 
-fn lines(x_name: &str, x_label: fn(f64) -> String, y_name: &str, series: &[Series]) -> Result<String, Failed> {
+fn lines(x_name: &str, x_label: fn(f64) -> String, y_name: &str, series: &[Series]) -> anyhow::Result<String> {
     let points = || series.iter().flat_map(|series| &series.points);
     let right = points().map(|(x, _)| *x).fold(1.0, f64::max);
     let top = points().map(|(_, y)| *y).fold(1.0, f64::max);
@@ -168,8 +165,8 @@ fn lines(x_name: &str, x_label: fn(f64) -> String, y_name: &str, series: &[Serie
 /// Draws on a white area and gives the SVG element.
 fn draw<'a>(
     size: (u32, u32),
-    draw_on: impl FnOnce(DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) -> Result<(), Failed> + 'a,
-) -> Result<String, Failed> {
+    draw_on: impl FnOnce(DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) -> anyhow::Result<()> + 'a,
+) -> anyhow::Result<String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
@@ -191,7 +188,7 @@ fn chart<'a, 'b>(
 fn draw_series<'a, X, Y>(
     chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>,
     series: &[Series],
-) -> Result<(), Failed>
+) -> anyhow::Result<()>
 where
     X: Ranged<ValueType = f64> + ValueFormatter<f64>,
     Y: Ranged<ValueType = f64> + ValueFormatter<f64>,

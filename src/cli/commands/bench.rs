@@ -138,7 +138,7 @@ impl Bench {
         for round in 0..self.round_count {
             self.round(round, &mut measured, &mut failed, &bar, cancel)?;
         }
-        let memory = self.memory(&bar)?;
+        let memory = self.memory(&bar, cancel)?;
         bar.finish_and_clear();
         failed.iter().for_each(|failure| problem::warn(failure));
         Ok(Results {
@@ -204,7 +204,7 @@ impl Bench {
     }
 
     /// Peak memory of parts of the input, and of all of it.
-    fn memory(&self, bar: &ProgressBar) -> anyhow::Result<Vec<MemoryPoint>> {
+    fn memory(&self, bar: &ProgressBar, cancel: &Cancel) -> anyhow::Result<Vec<MemoryPoint>> {
         let (mut points, part) = (Vec::new(), self.places.folder.join("part"));
         for divisor in MEMORY_PARTS {
             let input_bytes = self.input_bytes / divisor;
@@ -217,9 +217,11 @@ impl Bench {
                 bar.set_message(format!("memory, {}", engine.word()));
                 let setting = Setting { engine: *engine, ..self.choice.main() };
                 let case = ours(Task::Process, self.choice.levels.first().copied(), setting, &self.choice, &places);
-                // The mutex mode refuses what does not fit memory; then there is no such point.
-                if let Ok(run) = self.measure(&case) {
-                    points.push(MemoryPoint { engine: *engine, input_bytes, peak_bytes: run.peak_bytes });
+                match self.measure(&case) {
+                    Ok(run) => points.push(MemoryPoint { engine: *engine, input_bytes, peak_bytes: run.peak_bytes }),
+                    Err(error) if cancel.is_set() => return Err(error),
+                    // The mutex mode refuses what does not fit memory; then there is no such point.
+                    Err(_) => {}
                 }
             }
         }
