@@ -53,7 +53,7 @@ fn width(workers: usize, depth: usize) -> Width {
 }
 
 fn supervise(supervisor: &mut Supervisor, crew: Crew) -> Ran {
-    supervisor.run(crew, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_| () }).unwrap()
+    supervisor.run(crew, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () }).unwrap()
 }
 
 fn latency(supervisor: &mut Supervisor, depth: usize) {

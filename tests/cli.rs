@@ -400,7 +400,7 @@ fn the_environment_counts_where_there_is_no_flag() {
     assert_eq!(output.status.code(), Some(2));
     let output = line().env("PIPELINE_WORKERS", "lots").output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("'lots' in the environment variable PIPELINE_WORKERS is not valid"), "{said}");
+    assert!(said.contains("the environment variable PIPELINE_WORKERS: workers: 'lots' is not a number"), "{said}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn width(workers: usize, depth: usize) -> Width {
 
 fn supervise(crew: Crew) -> Result<Ran, Failure> {
     let mut supervisor = Supervisor::new([]).unwrap();
-    supervisor.run(crew, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_| () })
+    supervisor.run(crew, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () })
 }
 
 /// A deterministic source of small numbers, for yields in place of sleeps.

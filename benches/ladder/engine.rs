@@ -80,5 +80,5 @@ pub fn empty_step(c: &mut Criterion) {
 }
 
 fn supervise(supervisor: &mut Supervisor, crew: Crew) {
-    supervisor.run(crew, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_| () }).unwrap();
+    supervisor.run(crew, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () }).unwrap();
 }

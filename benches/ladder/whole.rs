@@ -80,6 +80,6 @@ fn run(supervisor: &mut Supervisor, engine: Engine, workers: usize, work: &Work,
         cancel: Cancel::default(),
         progress: Arc::default(),
     };
-    let watch = &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_| () };
+    let watch = &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () };
     pipeline::pipeline::run(&plan, ends, supervisor, watch).unwrap();
 }

@@ -14,6 +14,7 @@ use super::args::{EncryptArgs, IdentityArgs, PassphraseArgs};
 use super::peel;
 use super::problem::{self, Problem, quoted};
 use super::prompt::Prompter;
+use super::resolve::WORK_FACTOR_MAX_DEFAULT;
 use super::sys;
 use crate::format::age::header::Header;
 use crate::format::age::keys::{self, Identity, KeyError, Recipient, SCRYPT_TAG, key_lines};
@@ -64,7 +65,8 @@ pub fn recipients(
     Ok(recipients)
 }
 
-fn recipient_problem(place: &str, error: &KeyError) -> Problem {
+/// A recipient that is none, at `place`.
+pub fn recipient_problem(place: &str, error: &KeyError) -> Problem {
     let problem = Problem::usage(format!("{place}: {error}"));
     match error {
         KeyError::IdentityAsRecipient => {
@@ -92,7 +94,7 @@ impl Keyring {
             identities: Vec::new(),
             passphrase: passphrase_of_flags(&args.passphrases, prompter)?,
             prompt: args.identity.is_empty().then(|| "passphrase".to_owned()),
-            work_factor_max: args.max_work_factor,
+            work_factor_max: args.max_work_factor.unwrap_or(WORK_FACTOR_MAX_DEFAULT),
             prompter: prompter.clone(),
         };
         for path in &args.identity {

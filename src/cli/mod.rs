@@ -1,10 +1,12 @@
 //! Words, paths and exit codes: the contract with users and their shell scripts.
 //!
-//! Arguments are taken as typed ([`args`], no I/O), then resolved and checked ([`resolve`]); a command in [`commands`] opens
+//! Arguments are taken as typed ([`args`], no I/O), put together with what else is set ([`settings`]) and checked ([`resolve`]); a command in [`commands`] opens
 //! its files ([`input`], [`output`]), lets the pipeline run ([`session`]) and says what happened ([`report`], [`problem`]). System
 //! calls that std lacks are in [`sys`] and nowhere else.
 
 pub mod args;
+
+pub mod settings;
 
 pub mod resolve;
 
@@ -49,6 +51,7 @@ use clap::Parser;
 
 use args::{Args, Command};
 use problem::Said;
+use settings::Settings;
 
 /// Runs the program with `args`, the first of which is its own name, and gives its exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -59,24 +62,25 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     }));
     let said = match Args::try_parse_from(args) {
-        Ok(args) => run_command(args.command),
+        Ok(args) => run_command(args),
         Err(error) => problem::say_usage(&error),
     };
     said.exit_code()
 }
 
-fn run_command(command: Command) -> Said {
-    let result = match command {
-        Command::Process(args) => commands::process::run(args),
-        Command::Restore(args) => commands::restore::run(args),
-        Command::Verify(args) => commands::verify::run(args),
-        Command::Cat(args) => commands::cat::run(args),
-        Command::Inspect(args) => commands::inspect::run(args),
-        Command::Rekey(args) => commands::rekey::run(args),
+fn run_command(args: Args) -> Said {
+    let run = |settings: &Settings| match args.command {
+        Command::Process(args) => commands::process::run(args, settings),
+        Command::Restore(args) => commands::restore::run(args, settings),
+        Command::Verify(args) => commands::verify::run(args, settings),
+        Command::Cat(args) => commands::cat::run(args, settings),
+        Command::Inspect(args) => commands::inspect::run(args, settings),
+        Command::Rekey(args) => commands::rekey::run(args, settings),
         Command::Keygen(args) => commands::keygen::run(args),
+        Command::Config(args) => commands::config::run(args, settings),
         Command::Bench(args) => commands::bench::run(args),
     };
-    match result {
+    match Settings::load(&args.config).map_err(Into::into).and_then(|settings| run(&settings)) {
         Ok(exit) => Said::nothing(exit),
         Err(error) => problem::say(&error),
     }

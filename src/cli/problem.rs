@@ -94,6 +94,11 @@ impl Problem {
     pub fn hint(self, hint: impl Into<String>) -> Problem {
         Problem { hint: Some(hint.into()), ..self }
     }
+
+    /// Adds advice where there is none.
+    pub fn or_hint(self, hint: &str) -> Problem {
+        Problem { hint: self.hint.or_else(|| Some(hint.to_owned())), ..self }
+    }
 }
 
 /// The output was stdout: marks a failure, so that a reader that went away is told apart from a FIFO's.

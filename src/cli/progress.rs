@@ -1,102 +1,204 @@
-//! The progress bar: bytes, rate, time left, ratio.
+//! What is shown while a run goes on: a bar for people, lines for logs, JSON for programs.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
 
 use super::args::{ProgressWhen, TalkArgs};
 use super::problem::tell;
+use super::report::bytes;
+use crate::pipeline::gauges::{Gauges, Reading};
 use crate::pipeline::metrics::Progress;
 
-/// How often a line is printed where there is no terminal to draw a bar on.
+/// How often a line is printed where there is no terminal to draw a bar on, and how far back live shares look.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
+/// The version of the JSON lines' shape; it grows when a field changes its meaning or goes.
+const JSON_VERSION: u32 = 1;
+
 /// What is shown while a run goes on.
-pub enum Display {
-    /// Nothing.
+pub struct Display {
+    form: Form,
+    /// Channels and stages are shown too.
+    is_verbose: bool,
+    /// Bytes that somebody said the input has.
+    size_hint: Option<u64>,
+    input_bytes: Option<u64>,
+    started_at: Instant,
+    /// The gauges as they were when shares were last worked out, and what they were.
+    reading: Option<Reading>,
+    shares: Vec<(&'static str, f64)>,
+}
+
+enum Form {
     Nothing,
-    /// A bar on the terminal.
     Bar(ProgressBar),
-    /// A line now and then.
-    Lines {
-        /// When the last one was printed.
-        last: Instant,
-    },
+    Lines { last: Instant },
+    Json { last: Instant },
 }
 
 impl Display {
     /// What `talk` asks for.
     pub fn new(talk: &TalkArgs) -> Display {
         let is_terminal = std::io::stderr().is_terminal();
-        match talk.progress {
-            _ if talk.quiet => Display::Nothing,
-            ProgressWhen::Never => Display::Nothing,
+        let last = Instant::now();
+        let form = match talk.progress.unwrap_or(ProgressWhen::Auto) {
+            ProgressWhen::Json => Form::Json { last },
+            _ if talk.quiet => Form::Nothing,
+            ProgressWhen::Never => Form::Nothing,
             ProgressWhen::Auto | ProgressWhen::Always if is_terminal => {
-                Display::Bar(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10)))
+                Form::Bar(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10)))
             }
-            ProgressWhen::Always => Display::Lines { last: Instant::now() },
-            ProgressWhen::Auto => Display::Nothing,
+            ProgressWhen::Always => Form::Lines { last },
+            ProgressWhen::Auto => Form::Nothing,
+        };
+        Display {
+            form,
+            is_verbose: talk.verbose,
+            size_hint: talk.size_hint,
+            input_bytes: None,
+            started_at: last,
+            reading: None,
+            shares: Vec::new(),
         }
     }
 
     /// A run begins that reads `input_bytes`, where that is known.
     pub fn start(&mut self, input_bytes: Option<u64>) {
-        if let Display::Bar(bar) = self {
-            let template = match input_bytes {
+        self.input_bytes = input_bytes.or(self.size_hint).filter(|bytes| *bytes > 0);
+        self.started_at = Instant::now();
+        self.reading = None;
+        if let Form::Bar(bar) = &self.form {
+            let line = match self.input_bytes {
                 Some(bytes) => {
                     bar.set_length(bytes);
-                    "{wide_bar} {percent:>3} % {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left, {msg}"
+                    "{percent:>3} % {wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left, {prefix}"
                 }
-                None => "{spinner} {binary_bytes}, {binary_bytes_per_sec}, {elapsed}, {msg}",
+                None => "{spinner} {binary_bytes}, {binary_bytes_per_sec}, {elapsed}, {prefix}",
             };
-            bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
+            let template = if self.is_verbose { format!("{line}\n{{wide_msg}}") } else { line.to_owned() };
+            bar.set_style(ProgressStyle::with_template(&template).expect("the template is a constant"));
             bar.reset();
         }
     }
 
     /// Shows how far it has come.
-    pub fn tick(&mut self, progress: &Progress) {
+    pub fn tick(&mut self, progress: &Progress, gauges: &Gauges) {
         let (read, written) = (progress.read_bytes(), progress.written_bytes());
-        match self {
-            Display::Nothing => {}
-            Display::Bar(bar) => {
-                bar.set_message(format!("out/in {:.3}", ratio(written, read)));
-                bar.set_position(read);
-                bar.tick();
-            }
-            Display::Lines { last } if last.elapsed() >= LINE_EVERY => {
+        let (input_bytes, elapsed) = (self.input_bytes, self.started_at.elapsed());
+        match &mut self.form {
+            Form::Nothing => {}
+            Form::Bar(_) => self.draw(read, written, gauges),
+            Form::Lines { last } if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
-                let (read, written) = (super::report::bytes(read), super::report::bytes(written));
-                tell(&format!("pipeline: read {read}, written {written}\n"));
+                let mut line = line(read, written, input_bytes, elapsed);
+                if self.is_verbose {
+                    line += &format!("; {}", self.live(gauges));
+                }
+                tell(&format!("pipeline: {line}\n"));
             }
-            Display::Lines { .. } => {}
+            Form::Json { last } if last.elapsed() >= LINE_EVERY => {
+                *last = Instant::now();
+                self.tell_json(progress, gauges);
+            }
+            Form::Lines { .. } | Form::Json { .. } => {}
         }
     }
 
     /// Says in one line how far it has come, wherever stderr leads: somebody asked.
-    pub fn answer(&self, progress: &Progress, input_bytes: Option<u64>) {
-        let (read, written) = (progress.read_bytes(), progress.written_bytes());
-        let of_all = input_bytes.filter(|bytes| *bytes > 0).map_or_else(String::new, |bytes| {
-            format!(" of {} ({:.0} %)", super::report::bytes(bytes), 100.0 * read as f64 / bytes as f64)
-        });
-        let line = format!(
-            "pipeline: read {}{of_all}, written {}\n",
-            super::report::bytes(read),
-            super::report::bytes(written)
-        );
-        match self {
-            Display::Bar(bar) => bar.suspend(|| tell(&line)),
-            Display::Nothing | Display::Lines { .. } => tell(&line),
+    pub fn answer(&self, progress: &Progress) {
+        let line = line(progress.read_bytes(), progress.written_bytes(), self.input_bytes, self.started_at.elapsed());
+        let line = format!("pipeline: {line}\n");
+        match &self.form {
+            Form::Bar(bar) => bar.suspend(|| tell(&line)),
+            _ => tell(&line),
         }
     }
 
-    /// Clears the line for whatever is said next.
-    pub fn finish(&mut self) {
-        if let Display::Bar(bar) = self {
-            bar.finish_and_clear();
+    /// Clears the line for whatever is said next; programs are told of the end.
+    pub fn finish(&mut self, progress: &Progress, is_done: bool) {
+        match &self.form {
+            Form::Bar(bar) => bar.finish_and_clear(),
+            Form::Json { .. } => {
+                let event = if is_done { "done" } else { "failed" };
+                tell(&format!("{}\n", self.json(event, progress)));
+            }
+            Form::Nothing | Form::Lines { .. } => {}
         }
     }
+
+    fn draw(&mut self, read: u64, written: u64, gauges: &Gauges) {
+        let live = self.is_verbose.then(|| self.live(gauges));
+        let Form::Bar(bar) = &self.form else { return };
+        if self.input_bytes.is_some_and(|bytes| read > bytes) {
+            // The hint was too small, or the file has grown.
+            bar.set_length(read);
+        }
+        bar.set_prefix(format!("out/in {:.3}", ratio(written, read)));
+        bar.set_position(read);
+        if let Some(live) = live {
+            bar.set_message(live);
+        }
+        bar.tick();
+    }
+
+    /// Channels with the items in them, and stages with the share of the last second that they worked.
+    fn live(&mut self, gauges: &Gauges) -> String {
+        let reading = self.look(gauges);
+        let mut line = String::new();
+        for (name, share) in &self.shares {
+            write!(line, "{name} {:.0} %, ", share * 100.0).expect("writing to a String does not fail");
+        }
+        let channels =
+            reading.channels.iter().map(|channel| format!("{} {}/{}", channel.name, channel.depth, channel.capacity));
+        line + &channels.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Reads the gauges, and works the shares out anew when a second has passed.
+    fn look(&mut self, gauges: &Gauges) -> Reading {
+        let now = gauges.read();
+        let before = self.reading.as_ref();
+        if before.is_none_or(|before| now.elapsed - before.elapsed >= LINE_EVERY) || self.shares.is_empty() {
+            self.shares = now.busy_shares_since(before).collect();
+            self.reading = Some(now.clone());
+        }
+        now
+    }
+
+    fn tell_json(&mut self, progress: &Progress, gauges: &Gauges) {
+        let reading = self.look(gauges);
+        let mut event = self.json("progress", progress);
+        let stages = self.shares.iter().map(|(name, share)| json!({ "name": name, "busy_share": share }));
+        event["stages"] = stages.collect();
+        let channels = reading.channels.iter();
+        let channels = channels
+            .map(|channel| json!({ "name": channel.name, "depth": channel.depth, "capacity": channel.capacity }));
+        event["channels"] = channels.collect();
+        tell(&format!("{event}\n"));
+    }
+
+    fn json(&self, event: &str, progress: &Progress) -> Value {
+        json!({
+            "version": JSON_VERSION,
+            "event": event,
+            "elapsed_ns": u64::try_from(self.started_at.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            "read_bytes": progress.read_bytes(),
+            "written_bytes": progress.written_bytes(),
+            "input_bytes": self.input_bytes,
+        })
+    }
+}
+
+/// `read 1.00 GiB of 4.00 GiB (25 %), written 300 MiB, 1.00 GiB/s`.
+fn line(read: u64, written: u64, input_bytes: Option<u64>, elapsed: Duration) -> String {
+    let of_all = input_bytes.map_or_else(String::new, |all| {
+        format!(" of {} ({:.0} %)", bytes(all), 100.0 * (read as f64 / all as f64).min(1.0))
+    });
+    let rate = bytes((read as f64 / elapsed.as_secs_f64().max(1e-9)) as u64);
+    format!("read {}{of_all}, written {}, {rate}/s", bytes(read), bytes(written))
 }
 
 fn ratio(written: u64, read: u64) -> f64 {

@@ -15,6 +15,7 @@ use super::prompt::Prompter;
 use super::sys::{self, WakeUp};
 use crate::pipeline::ends::Ends;
 use crate::pipeline::error::{Cause, Failure, Signal};
+use crate::pipeline::gauges::Gauges;
 use crate::pipeline::metrics::Progress;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::report::Report;
@@ -45,8 +46,15 @@ impl Session {
 
     /// A session that shows no progress.
     pub fn start_quiet() -> anyhow::Result<Session> {
-        let progress = ProgressWhen::Never;
-        Session::start(&TalkArgs { stats: None, stats_file: None, progress, quiet: true, verbose: false })
+        let progress = Some(ProgressWhen::Never);
+        Session::start(&TalkArgs {
+            stats: None,
+            stats_file: None,
+            progress,
+            size_hint: None,
+            quiet: true,
+            verbose: false,
+        })
     }
 
     /// Runs `plan` from `input` to `output`.
@@ -61,9 +69,9 @@ impl Session {
         let progress = Arc::new(Progress::default());
         let ends = Ends { input, input_bytes, output, cancel: wake.cancel(), progress: Arc::clone(&progress) };
         self.display.start(input_bytes);
-        let mut on_tick = |tick| match tick {
-            Tick::Time => self.display.tick(&progress),
-            Tick::Asked => self.display.answer(&progress, input_bytes),
+        let mut on_tick = |tick, gauges: &Gauges| match tick {
+            Tick::Time => self.display.tick(&progress, gauges),
+            Tick::Asked => self.display.answer(&progress),
         };
         let report = crate::pipeline::run(
             plan,
@@ -71,7 +79,7 @@ impl Session {
             &mut self.supervisor,
             &mut Watch { tick_every: TICK, on_tick: &mut on_tick },
         );
-        self.display.finish();
+        self.display.finish(&progress, report.is_ok());
         report
     }
 
@@ -82,7 +90,7 @@ impl Session {
         cancel: Cancel,
         task: impl FnOnce(&Cancel) -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
     ) -> Result<T, Failure> {
-        let mut on_tick = |tick| {
+        let mut on_tick = |tick, _: &Gauges| {
             if tick == Tick::Asked {
                 problem::tell(&format!("pipeline: at work on: {name}\n"));
             }

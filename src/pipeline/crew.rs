@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::error::{Cause, Failure, Stop};
+use super::gauges::{BusyGauge, Gauges};
 use super::metrics::Figures;
 use super::queue::queue;
 use super::shutdown::Cancel;
@@ -60,6 +61,7 @@ pub struct Crew {
     pub(super) gates: Vec<Gate>,
     pub(super) spawn_failure: Option<Failure>,
     pub(super) started_at: Instant,
+    pub(super) gauges: Gauges,
     say_ended: async_channel::Sender<Ended>,
 }
 
@@ -68,7 +70,16 @@ impl Crew {
     pub fn new(cancel: Cancel) -> Crew {
         let (say_ended, ended) = async_channel::unbounded();
         let started_at = Instant::now();
-        Crew { threads: Vec::new(), ended, cancel, gates: Vec::new(), spawn_failure: None, started_at, say_ended }
+        Crew {
+            threads: Vec::new(),
+            ended,
+            cancel,
+            gates: Vec::new(),
+            spawn_failure: None,
+            started_at,
+            gauges: Gauges::new(started_at),
+            say_ended,
+        }
     }
 
     /// Starts the workers of a parallel stage. `make` is called on each worker's thread, with its index, to make the step that
@@ -88,11 +99,13 @@ impl Crew {
         let (to_workers, at_workers) = queue(names.before, width.channel_depth.get());
         let (from_workers, behind_workers) = queue(names.behind, width.channel_depth.get());
         self.gates.push(window.gate());
+        self.gauges.channel(at_workers.gauge());
+        self.gauges.channel(behind_workers.gauge());
         let make = Arc::new(make);
         for index in 0..width.workers.get() {
             let (source, sink, make) = (at_workers.another(), from_workers.another(), Arc::clone(&make));
-            self.spawn(names.stage, false, move || match make(index) {
-                Ok(step) => run_worker(names.stage, source, sink, step),
+            self.spawn(names.stage, false, move |gauge| match make(index) {
+                Ok(step) => run_worker(gauge, source, sink, step),
                 Err(cause) => (Outcome::Failed(Failure { stage: names.stage, seq: None, cause }), Figures::default()),
             });
         }
@@ -107,7 +120,7 @@ impl Crew {
         body: impl FnMut(&mut Outlet<T>) -> Result<Flow, Stop> + Send + 'static,
     ) {
         let cancel = self.cancel.clone();
-        self.spawn(name, false, move || run_source(name, &cancel, outlet, body));
+        self.spawn(name, false, move |gauge| run_source(gauge, &cancel, outlet, body));
     }
 
     /// Starts a serial stage between two parallel ones: `body` gets each item in order, and `None` at the end.
@@ -119,7 +132,7 @@ impl Crew {
         body: impl FnMut(Option<I>, &mut Outlet<O>) -> Result<(), Stop> + Send + 'static,
     ) {
         let cancel = self.cancel.clone();
-        self.spawn(name, false, move || run_serial(name, &cancel, inlet, outlet, body));
+        self.spawn(name, false, move |gauge| run_serial(gauge, &cancel, inlet, outlet, body));
     }
 
     /// Starts the stage that uses up items: `body` gets each in order, and `None` at the end. When it is done, so is the run.
@@ -130,13 +143,13 @@ impl Crew {
         body: impl FnMut(Option<T>) -> Result<Flow, Stop> + Send + 'static,
     ) {
         let cancel = self.cancel.clone();
-        self.spawn(name, true, move || run_sink(name, &cancel, inlet, body));
+        self.spawn(name, true, move |gauge| run_sink(gauge, &cancel, inlet, body));
     }
 
     /// Starts a run that is a single thread.
     pub fn alone(&mut self, name: &'static str, body: impl FnOnce(&Cancel) -> Result<Figures, Stop> + Send + 'static) {
         let cancel = self.cancel.clone();
-        self.spawn(name, true, move || match body(&cancel) {
+        self.spawn(name, true, move |_| match body(&cancel) {
             Ok(figures) => (Outcome::Done, figures),
             Err(Stop::Cancelled | Stop::Closed) => (Outcome::Cancelled, Figures::default()),
             Err(Stop::Failed(cause)) => {
@@ -151,14 +164,14 @@ impl Crew {
         &mut self,
         stage: &'static str,
         is_finisher: bool,
-        body: impl FnOnce() -> (Outcome, Figures) + Send + 'static,
+        body: impl FnOnce(BusyGauge) -> (Outcome, Figures) + Send + 'static,
     ) {
         if self.spawn_failure.is_some() {
             return;
         }
-        let say_ended = self.say_ended.clone();
+        let (say_ended, gauge) = (self.say_ended.clone(), self.gauges.thread(stage));
         let thread = move || {
-            let (outcome, figures) = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+            let (outcome, figures) = catch_unwind(AssertUnwindSafe(|| body(gauge))).unwrap_or_else(|panic| {
                 let cause = Cause::Panicked(panic_text(panic.as_ref()));
                 (Outcome::Failed(Failure { stage, seq: None, cause }), Figures::default())
             });

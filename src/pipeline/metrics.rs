@@ -2,7 +2,7 @@
 //!
 //! Only three places measure: the channel ([`queue`](super::queue)), the loops of the stages ([`stage`](super::stage)) and the
 //! reorder ring's driver there. Every thread fills histograms of its own and returns them when it ends, so there is no lock
-//! and nothing shared on the way of an item but the two counters of [`Progress`].
+//! and nothing shared on the way of an item but the two counters of [`Progress`], and a thread's own gauge ([`gauges`](super::gauges)).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -44,6 +44,8 @@ pub mod shutdown;
 
 pub mod metrics;
 
+pub mod gauges;
+
 pub mod report;
 
 pub mod salvage;

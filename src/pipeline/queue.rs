@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use super::gauges::ChannelReading;
 use super::metrics::{ChannelFigures, elapsed_ns};
 
 /// What travels: the item, and when it was offered.
@@ -90,6 +91,17 @@ impl<T> QueueReceiver<T> {
         QueueReceiver { channel: self.channel.clone(), figures: self.figures.blank() }
     }
 
+    /// Shows how full the channel is, from outside; it is nobody's end and keeps none open.
+    pub fn gauge(&self) -> DepthGauge
+    where
+        T: Send + 'static,
+    {
+        let (channel, ChannelFigures { name, capacity, .. }) = (self.channel.downgrade(), &self.figures);
+        let (name, capacity) = (*name, *capacity);
+        let read = move || Some(ChannelReading { name, depth: channel.upgrade()?.len(), capacity });
+        DepthGauge { read: Box::new(read) }
+    }
+
     /// How long this end was idle so far.
     pub fn idle_ns(&self) -> u64 {
         self.figures.idle_ns
@@ -98,6 +110,24 @@ impl<T> QueueReceiver<T> {
     /// Leaves the channel and gives what was measured at this end.
     pub fn finish(self) -> ChannelFigures {
         self.figures
+    }
+}
+
+/// How full a channel is.
+pub struct DepthGauge {
+    read: Box<dyn Fn() -> Option<ChannelReading> + Send>,
+}
+
+impl DepthGauge {
+    /// What it shows now; `None` once all receivers have left.
+    pub fn read(&self) -> Option<ChannelReading> {
+        (self.read)()
+    }
+}
+
+impl std::fmt::Debug for DepthGauge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.read().fmt(f)
     }
 }
 
@@ -121,6 +151,16 @@ mod tests {
         sender.send('x').unwrap();
         sender.finish();
         assert_eq!((receiver.recv(), receiver.recv()), (Ok('x'), Err(Closed)));
+    }
+
+    #[test]
+    fn a_gauge_shows_the_depth_and_keeps_no_end_open() {
+        let (mut sender, receiver) = queue("test", 2);
+        let gauge = receiver.gauge();
+        sender.send(1).unwrap();
+        assert_eq!(gauge.read(), Some(ChannelReading { name: "test", depth: 1, capacity: 2 }));
+        receiver.finish();
+        assert_eq!((sender.send(2), gauge.read()), (Err(Closed), None));
     }
 
     #[test]

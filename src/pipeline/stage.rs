@@ -19,6 +19,7 @@
 use std::time::Instant;
 
 use super::error::{Cause, Failure, Stop};
+use super::gauges::BusyGauge;
 use super::metrics::{Figures, ReorderFigures, StageFigures, elapsed_ns, histogram};
 use super::queue::{QueueReceiver, QueueSender};
 use super::reorder::Reorder;
@@ -175,12 +176,13 @@ impl<T> Inlet<T> {
 
 /// Runs a source: calls `body` until it has come to the end of its input.
 pub(super) fn run_source<T>(
-    name: &'static str,
+    gauge: BusyGauge,
     cancel: &Cancel,
     mut outlet: Outlet<T>,
     mut body: impl FnMut(&mut Outlet<T>) -> Result<Flow, Stop>,
 ) -> (Outcome, Figures) {
-    let mut meter = Meter::new(name, false);
+    let name = gauge.stage();
+    let mut meter = Meter::new(gauge, false);
     let ended = loop {
         if cancel.is_set() {
             break Err(Stop::Cancelled);
@@ -199,13 +201,14 @@ pub(super) fn run_source<T>(
 
 /// Runs a serial stage between two pools: calls `body` with each item in order, and at the end with `None`.
 pub(super) fn run_serial<I, O>(
-    name: &'static str,
+    gauge: BusyGauge,
     cancel: &Cancel,
     mut inlet: Inlet<I>,
     mut outlet: Outlet<O>,
     mut body: impl FnMut(Option<I>, &mut Outlet<O>) -> Result<(), Stop>,
 ) -> (Outcome, Figures) {
-    let mut meter = Meter::new(name, false);
+    let name = gauge.stage();
+    let mut meter = Meter::new(gauge, false);
     let ended = loop {
         if cancel.is_set() {
             break Err(Outcome::Cancelled);
@@ -230,12 +233,13 @@ pub(super) fn run_serial<I, O>(
 
 /// Runs the sink: calls `body` with each item in order, and at the end with `None`.
 pub(super) fn run_sink<T>(
-    name: &'static str,
+    gauge: BusyGauge,
     cancel: &Cancel,
     mut inlet: Inlet<T>,
     mut body: impl FnMut(Option<T>) -> Result<Flow, Stop>,
 ) -> (Outcome, Figures) {
-    let mut meter = Meter::new(name, false);
+    let name = gauge.stage();
+    let mut meter = Meter::new(gauge, false);
     let outcome = loop {
         if cancel.is_set() {
             break Outcome::Cancelled;
@@ -258,12 +262,13 @@ pub(super) fn run_sink<T>(
 
 /// Runs one worker: `step` on whatever comes, with its number kept.
 pub(super) fn run_worker<I, O>(
-    name: &'static str,
+    gauge: BusyGauge,
     mut source: QueueReceiver<Message<I>>,
     mut sink: QueueSender<Message<O>>,
     mut step: impl FnMut(I) -> Result<O, Cause>,
 ) -> (Outcome, Figures) {
-    let mut meter = Meter::new(name, true);
+    let name = gauge.stage();
+    let mut meter = Meter::new(gauge, true);
     let outcome = loop {
         let message = match source.recv() {
             Ok(Message::Item { seq, token, item }) => {
@@ -305,20 +310,23 @@ fn outcome_of(stage: &'static str, seq: Option<u64>, stop: Stop) -> Outcome {
 
 /// Times the body of a stage, call by call.
 struct Meter {
+    gauge: BusyGauge,
     stage: StageFigures,
     figures: Figures,
 }
 
 impl Meter {
-    fn new(name: &'static str, is_parallel: bool) -> Meter {
-        Meter { stage: StageFigures::new(name, is_parallel), figures: Figures::default() }
+    fn new(gauge: BusyGauge, is_parallel: bool) -> Meter {
+        let stage = StageFigures::new(gauge.stage(), is_parallel);
+        Meter { gauge, stage, figures: Figures::default() }
     }
 
     /// Calls `body` and counts the time it worked.
     fn time<R>(&mut self, body: impl FnOnce() -> R) -> R {
         let start = Instant::now();
+        self.gauge.begin(start);
         let result = body();
-        self.stage.record(elapsed_ns(start));
+        self.record(elapsed_ns(start));
         result
     }
 
@@ -327,8 +335,13 @@ impl Meter {
         let (start, waited_before_ns) = (Instant::now(), outlet.waited_ns());
         let result = body(outlet);
         let waited_ns = outlet.waited_ns() - waited_before_ns;
-        self.stage.record(elapsed_ns(start).saturating_sub(waited_ns));
+        self.record(elapsed_ns(start).saturating_sub(waited_ns));
         result
+    }
+
+    fn record(&mut self, service_ns: u64) {
+        self.gauge.end(service_ns);
+        self.stage.record(service_ns);
     }
 
     fn finish(mut self) -> Figures {

@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::crew::{Crew, Ended};
 use super::error::{Cause, Failure, Signal, Stop};
+use super::gauges::Gauges;
 use super::metrics::Figures;
 use super::shutdown::Cancel;
 use super::stage::Outcome;
@@ -29,7 +30,7 @@ pub struct Watch<'a> {
     /// How often [`on_tick`](Watch::on_tick) is called.
     pub tick_every: Duration,
     /// Shows progress, for instance.
-    pub on_tick: &'a mut dyn FnMut(Tick),
+    pub on_tick: &'a mut dyn FnMut(Tick, &Gauges),
 }
 
 /// Why the caller is given a moment.
@@ -90,7 +91,7 @@ impl Supervisor {
     /// Waits for `crew` to end. Gives what it measured, or the first failure. After a failure threads may still be running;
     /// what they write to is then lost to the caller, who should end the process soon.
     pub fn run(&mut self, crew: Crew, watch: &mut Watch<'_>) -> Result<Ran, Failure> {
-        let Crew { threads, ended, cancel, gates, spawn_failure, started_at, .. } = crew;
+        let Crew { threads, ended, cancel, gates, spawn_failure, started_at, gauges, .. } = crew;
         let stop = || {
             cancel.cancel();
             gates.iter().for_each(|gate| gate.close());
@@ -100,7 +101,7 @@ impl Supervisor {
             run.failure = Some(failure);
             stop();
         }
-        self.runtime.block_on(attend(&mut run, &ended, (&self.signals, &self.questions), watch, &stop));
+        self.runtime.block_on(attend(&mut run, &ended, (&self.signals, &self.questions), (watch, &gauges), &stop));
         if run.left_count == 0 {
             for thread in threads {
                 // Its end was announced from behind catch_unwind: nothing is left in it that could panic or block.
@@ -153,7 +154,7 @@ async fn attend(
     run: &mut Run,
     ended: &async_channel::Receiver<Ended>,
     (signals, questions): (&async_channel::Receiver<Signal>, &async_channel::Receiver<()>),
-    watch: &mut Watch<'_>,
+    (watch, gauges): (&mut Watch<'_>, &Gauges),
     stop: &dyn Fn(),
 ) {
     let mut ticks = interval_at(Instant::now() + watch.tick_every, watch.tick_every);
@@ -171,8 +172,8 @@ async fn attend(
                 stop();
             }
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return,
-            Ok(()) = questions.recv() => (watch.on_tick)(Tick::Asked),
-            _ = ticks.tick() => (watch.on_tick)(Tick::Time),
+            Ok(()) = questions.recv() => (watch.on_tick)(Tick::Asked, gauges),
+            _ = ticks.tick() => (watch.on_tick)(Tick::Time, gauges),
         }
         if run.failure.is_some() && deadline.is_none() {
             deadline = Some(Instant::now() + JOIN_DEADLINE);

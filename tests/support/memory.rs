@@ -48,7 +48,7 @@ pub fn run(
         cancel: Cancel::default(),
         progress: Arc::default(),
     };
-    let watch = &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_| () };
+    let watch = &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () };
     let report = pipeline::pipeline::run(&plan, ends, supervisor, watch);
     let out = std::mem::take(&mut *taken.0.lock().unwrap());
     (report, out)

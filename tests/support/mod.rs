@@ -91,11 +91,11 @@ impl Bench {
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pipeline"));
         command.args(args).current_dir(self.directory.path()).stdin(Stdio::null());
-        for variable in
-            ["PIPELINE_WORKERS", "PIPELINE_CHANNEL_DEPTH", "PIPELINE_LEVEL", "PIPELINE_CHUNK_SIZE", "PIPELINE_MEMORY"]
-        {
-            command.env_remove(variable);
+        let ours = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PIPELINE_"));
+        for (name, _) in ours {
+            command.env_remove(name);
         }
+        command.env("XDG_CONFIG_HOME", self.path("config"));
         command.env_remove("ZSTD_CLEVEL").env_remove("ZSTD_NBTHREADS");
         command
     }

@@ -4,7 +4,23 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use crate::cli::settings::known::{parse_channel_depth, parse_max_work_factor, parse_window_max, parse_workers};
 use crate::cli::size::parse_size;
+
+/// Where settings come from. They may stand in front of the command or behind it.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Configuration")]
+pub struct ConfigArgs {
+    /// The configuration file [default: pipeline/config.toml in $XDG_CONFIG_HOME or ~/.config]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "no_config")]
+    pub config: Option<PathBuf>,
+    /// Leave the configuration file alone
+    #[arg(long, global = true)]
+    pub no_config: bool,
+    /// Use this profile: high-performance, standard, debug, or one of the configuration file
+    #[arg(long, value_name = "NAME", global = true)]
+    pub profile: Option<String>,
+}
 
 /// IN and OUT.
 #[derive(Debug, clap::Args)]
@@ -68,27 +84,27 @@ pub struct IdentityArgs {
     /// Passphrases without a terminal.
     #[command(flatten)]
     pub passphrases: PassphraseArgs,
-    /// Largest scrypt work factor accepted; it decides time and memory
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=64))]
-    pub max_work_factor: u8,
+    /// Largest scrypt work factor accepted; it decides time and memory [default: 20]
+    #[arg(long, value_name = "N", value_parser = parse_max_work_factor)]
+    pub max_work_factor: Option<u8>,
 }
 
 /// Limits of decoding.
 #[derive(Debug, clap::Args)]
 pub struct LimitArgs {
-    /// Largest window accepted, a power of two
-    #[arg(short = 'M', long, value_name = "SIZE", value_parser = parse_size, default_value = "128M")]
-    pub window_max: u64,
+    /// Largest window accepted, a power of two [default: 128M]
+    #[arg(short = 'M', long = "window-max", value_name = "SIZE", value_parser = parse_window_max)]
+    pub window_log_max: Option<u32>,
 }
 
 /// How the work is spread.
 #[derive(Debug, clap::Args)]
 pub struct WidthArgs {
     /// Workers in each parallel stage, 0 for all [default: CPUs this process may use]
-    #[arg(short, long, visible_short_alias = 'T', visible_alias = "threads", value_name = "N")]
+    #[arg(short, long, visible_short_alias = 'T', visible_alias = "threads", value_name = "N", value_parser = parse_workers)]
     pub workers: Option<u32>,
     /// Items that each bounded channel holds, at least 1 [default: 4]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_channel_depth)]
     pub channel_depth: Option<u32>,
     /// Memory to keep within: channels get shallower, then workers fewer; what is written stays the same
     /// [default: 7/8 of the container's limit, where there is one]
@@ -105,9 +121,12 @@ pub struct TalkArgs {
     /// Write the report to this file instead
     #[arg(long, value_name = "FILE")]
     pub stats_file: Option<PathBuf>,
-    /// The progress bar
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ProgressWhen::Auto)]
-    pub progress: ProgressWhen,
+    /// What is shown on the way, on stderr [default: auto]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub progress: Option<ProgressWhen>,
+    /// About how many bytes a pipe will give, for the progress bar
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub size_hint: Option<u64>,
     /// Errors only
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -155,4 +174,6 @@ pub enum ProgressWhen {
     Always,
     /// Never
     Never,
+    /// A line of JSON a second, for programs
+    Json,
 }

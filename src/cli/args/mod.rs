@@ -7,12 +7,14 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use super::size::{parse_range, parse_size};
+use super::settings::known::{parse_channel_depth, parse_chunk_size, parse_level, parse_workers};
+use super::size::parse_range;
+use crate::format::zstd::codec::Level;
 use crate::pipeline::plan::ContentRange;
 
 pub use groups::{
-    EncryptArgs, EngineArg, FileArgs, IdentityArgs, LimitArgs, PassphraseArgs, ProgressWhen, StatsForm, TalkArgs,
-    WidthArgs,
+    ConfigArgs, EncryptArgs, EngineArg, FileArgs, IdentityArgs, LimitArgs, PassphraseArgs, ProgressWhen, StatsForm,
+    TalkArgs, WidthArgs,
 };
 
 /// Compresses files on all cores into standard zstd files that can be read from the middle, and brings them back.
@@ -28,6 +30,9 @@ pub struct Args {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Where settings come from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// What to do.
@@ -51,6 +56,8 @@ pub enum Command {
     Rekey(RekeyArgs),
     /// Make an identity; its recipient goes to stderr
     Keygen(KeygenArgs),
+    /// What the settings are, and where each comes from
+    Config(SettingsArgs),
     /// Measure engines, workers, depths, levels and other tools side by side, on a file of yours
     Bench(BenchArgs),
 }
@@ -62,10 +69,10 @@ pub struct ProcessArgs {
     #[command(flatten)]
     pub files: FileArgs,
     /// zstd level, 1 to 22, or negative for speed [default: 3]
-    #[arg(short = 'L', long, value_name = "N", allow_negative_numbers = true)]
-    pub level: Option<i32>,
+    #[arg(short = 'L', long, value_name = "N", allow_negative_numbers = true, value_parser = parse_level)]
+    pub level: Option<Level>,
     /// Bytes of input in a frame: a multiple of 64K, 64K to 64M [default: 4M, from level 9 on 8M]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_chunk_size)]
     pub chunk_size: Option<u64>,
     /// Encrypt only; a zstd file that goes in comes back decompressed
     #[arg(long)]
@@ -234,6 +241,21 @@ pub struct KeygenArgs {
     pub pq: bool,
 }
 
+/// `pipeline config`.
+#[derive(Debug, clap::Args)]
+pub struct SettingsArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub action: SettingsAction,
+}
+
+/// What `pipeline config` does.
+#[derive(Debug, Subcommand)]
+pub enum SettingsAction {
+    /// Print every setting that is in force, as a configuration file, with its source beside it
+    Show,
+}
+
 /// `pipeline bench`.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
@@ -253,17 +275,18 @@ pub struct BenchArgs {
         visible_short_alias = 'T',
         visible_alias = "threads",
         value_name = "N,…",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = parse_workers
     )]
     pub workers: Vec<u32>,
     /// Channel depths
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 4, 16])]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 4, 16], value_parser = parse_channel_depth)]
     pub channel_depth: Vec<u32>,
     /// zstd levels
-    #[arg(short = 'L', long, value_name = "N,…", value_delimiter = ',', default_values_t = [3], allow_negative_numbers = true)]
-    pub level: Vec<i32>,
+    #[arg(short = 'L', long, value_name = "N,…", value_delimiter = ',', default_value = "3", allow_negative_numbers = true, value_parser = parse_level)]
+    pub level: Vec<Level>,
     /// Bytes of input in a frame [default: 4M, from level 9 on 8M]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_chunk_size)]
     pub chunk_size: Option<u64>,
     /// Leave other tools out: zstd, pzstd, age, rage, 7z, as far as they are installed
     #[arg(long)]

@@ -213,7 +213,7 @@ pub fn ours(task: Task, level: Option<i32>, setting: Setting, choice: &Choice, p
         Task::Verify => "verify",
     };
     let mut command = words(&[&places.program, &verb, &source, &format!("--workers={workers}")]);
-    command.extend(words(&[&format!("--channel-depth={channel_depth}"), &"--progress=never"]));
+    command.extend(words(&[&format!("--channel-depth={channel_depth}"), &"--progress=never", &"--no-config"]));
     command.extend(words(&[&"--stats=json", &"--stats-file", &places.report()]));
     if task != Task::Verify {
         command.extend(words(&[&output, &"--force", &"--no-sync", &"--engine", &engine.word()]));

@@ -8,7 +8,6 @@ use age::secrecy::ExposeSecret;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::environment;
 use crate::cli::args::{BenchArgs, EngineArg};
 use crate::cli::bench::cases::{Case, Choice, Places, Setting, Task, cases, ours};
 use crate::cli::bench::measure::{self, Run};
@@ -17,7 +16,6 @@ use crate::cli::bench::{page, table};
 use crate::cli::input::Input;
 use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{self, Exit, Problem};
-use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::sys::{self, WakeUp};
 use crate::pipeline::shutdown::Cancel;
@@ -30,7 +28,7 @@ const ROUND_STEP: usize = 7;
 
 /// Runs the command.
 pub fn run(args: BenchArgs) -> anyhow::Result<Exit> {
-    let choice = choice(&args)?;
+    let choice = choice(&args);
     let mut session = Session::start_quiet()?;
     let input = Input::open(&args.input)?;
     if !input.metadata.is_file() || args.input == Path::new("-") {
@@ -72,36 +70,22 @@ fn cpu_count() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
 
-/// What the arguments ask for, checked.
-fn choice(args: &BenchArgs) -> Result<Choice, Problem> {
-    let environment = environment();
-    for level in &args.level {
-        resolve::level(Some(*level), &environment)?;
-    }
-    let first_level = resolve::level(args.level.first().copied(), &environment)?;
-    if args.chunk_size.is_some() {
-        resolve::chunk_len(args.chunk_size, first_level, &environment)?;
-    }
+/// What the arguments ask for.
+fn choice(args: &BenchArgs) -> Choice {
     let cpu_count = cpu_count();
     let mut workers = match args.workers.is_empty() {
         false => args.workers.clone(),
         true => (0..).map(|power| 1 << power).take_while(|count| *count < cpu_count).chain([cpu_count]).collect(),
     };
     workers.iter_mut().filter(|count| **count == 0).for_each(|count| *count = cpu_count);
-    for workers in &workers {
-        resolve::checked_width(*workers, 1)?;
-    }
-    for channel_depth in &args.channel_depth {
-        resolve::checked_width(1, *channel_depth)?;
-    }
-    Ok(Choice {
+    Choice {
         engines: args.engine.clone(),
         workers,
         channel_depths: args.channel_depth.clone(),
-        levels: args.level.clone(),
+        levels: args.level.iter().map(|level| level.get()).collect(),
         chunk_bytes: args.chunk_size,
         with_peers: !args.no_peers,
-    })
+    }
 }
 
 /// Where everything lies, with a key that is thrown away in the end.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::environment;
 use crate::cli::args::CatArgs;
 use crate::cli::input::Input;
 use crate::cli::layers::{self, Layers};
 use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{self, Exit};
 use crate::cli::session::{Session, name_the_output};
+use crate::cli::settings::Settings;
 use crate::cli::sys::WakeUp;
 use crate::cli::{report, resolve};
 use crate::format::age::stream::PayloadKey;
@@ -26,10 +26,12 @@ use crate::pipeline::sealed::SealedReader;
 use crate::pipeline::shutdown::Cancel;
 
 /// Runs the command.
-pub fn run(args: CatArgs) -> anyhow::Result<Exit> {
-    let width = resolve::width(&args.width, &environment())?;
-    let width = resolve::fitted(width, &args.width, &environment(), restore_bytes)?;
-    let window_log_max = resolve::window_log_max(&args.limits)?;
+pub fn run(mut args: CatArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    resolve::talk(&mut args.talk, settings)?;
+    resolve::identities(&mut args.identities, settings)?;
+    let width = resolve::width(&args.width, settings)?;
+    let width = resolve::fitted(width, &args.width, settings, restore_bytes)?;
+    let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
 
     let mut session = Session::start(&args.talk)?;
     let input = Input::open(&args.input)?;

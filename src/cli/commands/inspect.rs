@@ -12,7 +12,9 @@ use crate::cli::layers::{self, Layers};
 use crate::cli::peel::{age_failure, read_failure, read_header};
 use crate::cli::problem::{self, Exit};
 use crate::cli::report::bytes;
+use crate::cli::resolve;
 use crate::cli::session::Session;
+use crate::cli::settings::Settings;
 use crate::cli::sys::WakeUp;
 use crate::format::age::AgeError;
 use crate::format::age::header::NONCE_LEN;
@@ -68,7 +70,8 @@ struct AgeLayer {
 }
 
 /// Runs the command.
-pub fn run(args: InspectArgs) -> anyhow::Result<Exit> {
+pub fn run(mut args: InspectArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    resolve::identities(&mut args.identities, settings)?;
     let mut session = Session::start_quiet()?;
     let input = Input::open(&args.input)?;
     let what = || format!("inspect {}", input.name);

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod cat;
+pub mod config;
 pub mod inspect;
 pub mod keygen;
 pub mod process;
@@ -17,7 +18,7 @@ use crate::cli::input::Input;
 use crate::cli::output::Output;
 use crate::cli::problem::{self, Exit, Problem, quoted};
 use crate::cli::report::{ReportFile, Verb};
-use crate::cli::resolve::{Environment, Names};
+use crate::cli::resolve::Names;
 use crate::cli::session::Session;
 use crate::cli::sys;
 use crate::pipeline::report::Report;
@@ -68,14 +69,4 @@ fn delete_if_asked(files: &FileArgs, input: &Input, names: &Names, exit: Exit) -
     }
     std::fs::remove_file(&names.input).with_context(cannot_delete)?;
     Ok(exit)
-}
-
-/// Looks a variable of the process's environment up.
-fn process_environment(name: &str) -> Option<std::ffi::OsString> {
-    std::env::var_os(name)
-}
-
-/// The environment of this process.
-fn environment() -> Environment<'static> {
-    Environment::new(&process_environment)
 }

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::environment;
 use crate::cli::args::ProcessArgs;
 use crate::cli::child::{Producer, ProducerReader};
 use crate::cli::input::Input;
@@ -15,6 +14,7 @@ use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{Exit, Problem, quoted};
 use crate::cli::readback::{DigestReader, Expected, read_back};
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
+use crate::cli::settings::{Settings, known};
 use crate::cli::sys::{self, WakeUp};
 use crate::cli::wrap::{ArmorWriter, seal_for};
 use crate::cli::{problem, report, resolve};
@@ -29,21 +29,33 @@ struct Settled {
     width: Width,
     compress: Option<Compress>,
     is_sealed: bool,
+    verify: Verify,
+}
+
+/// Whether what was written is read back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verify {
+    No,
+    /// A setting asks for it, where it can be done.
+    WherePossible,
+    /// A flag does.
+    Yes,
 }
 
 /// Runs the command.
-pub fn run(mut args: ProcessArgs) -> anyhow::Result<Exit> {
+pub fn run(mut args: ProcessArgs, settings: &Settings) -> anyhow::Result<Exit> {
     take_names_behind_dashes(&mut args)?;
-    let Settled { names, width, compress, is_sealed } = settle(&args)?;
+    let Settled { names, width, compress, is_sealed, verify } = settle(&mut args, settings)?;
     let mut session = Session::start(&args.talk)?;
     let file = (!args.stdin_from_command).then(|| Input::open(&names.input)).transpose()?;
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = Output::prepare(&names.output, &Vec::from_iter(&file), manner)?;
     let is_text = is_sealed && args.encrypt.armor;
     refuse_terminal(&output, args.files.force || is_text)?;
-    if args.verify && !output.is_regular_file() {
+    if verify == Verify::Yes && !output.is_regular_file() {
         return Err(Problem::usage(format!("--verify reads OUT back, which {} does not allow", output.name())).into());
     }
+    let is_verified = verify != Verify::No && output.is_regular_file();
 
     let wake = WakeUp::new().context("cannot start")?;
     let seal = is_sealed.then(|| seal(&mut session, &wake, &args)).transpose();
@@ -55,7 +67,7 @@ pub fn run(mut args: ProcessArgs) -> anyhow::Result<Exit> {
     };
     let what = || format!("process {}", input.name);
     let report_file = super::prepare(&args.files, &args.talk, &names, &input, &output)?;
-    let (reader, expected) = reader(&input, producer, args.verify, &wake)?;
+    let (reader, expected) = reader(&input, producer, is_verified, &wake)?;
     let writer: Box<dyn Write + Send> = match is_text {
         true => Box::new(ArmorWriter::new(output.writer(&wake)?)),
         false => output.writer(&wake)?,
@@ -82,21 +94,28 @@ pub fn run(mut args: ProcessArgs) -> anyhow::Result<Exit> {
 }
 
 /// Resolves and checks what can be without looking at a file.
-fn settle(args: &ProcessArgs) -> Result<Settled, Problem> {
-    let level = resolve::level(args.level, &environment())?;
-    let chunk_len = resolve::chunk_len(args.chunk_size, level, &environment())?;
-    let width = resolve::width(&args.width, &environment())?;
+fn settle(args: &mut ProcessArgs, settings: &Settings) -> Result<Settled, Problem> {
+    resolve::talk(&mut args.talk, settings)?;
+    resolve::recipients(&mut args.encrypt, Some(&args.passphrases), settings)?;
+    let level = resolve::level(args.level, settings)?;
+    let chunk_len = resolve::chunk_len(args.chunk_size, level, settings)?;
+    let width = resolve::width(&args.width, settings)?;
     let is_sealed = keys::is_encryption_asked_for(&args.encrypt, Some(&args.passphrases));
     let compress = (!args.no_compress).then_some(Compress { chunk_len, level });
     let needed = |width| memory::process_bytes(width, compress, is_sealed);
-    let width = resolve::fitted(width, &args.width, &environment(), needed)?;
+    let width = resolve::fitted(width, &args.width, settings, needed)?;
     let name = |name: &OsStr| output_name(name, compress.is_some(), is_sealed);
     let names = match args.stdin_from_command {
         true => resolve::names_of_command(&args.files)?,
         false => resolve::names(&args.files, name)?,
     };
     refuse_contradictions(args, is_sealed, &names)?;
-    Ok(Settled { names, width, compress, is_sealed })
+    let verify = match settings.get(&known::VERIFY, None)? {
+        _ if args.verify => Verify::Yes,
+        Some(true) => Verify::WherePossible,
+        _ => Verify::No,
+    };
+    Ok(Settled { names, width, compress, is_sealed, verify })
 }
 
 /// What is read: `input`, which may be what `producer` writes, digested for `--verify`.

@@ -14,7 +14,9 @@ use crate::cli::layers::layer_of;
 use crate::cli::output::{Manner, Output};
 use crate::cli::peel::{Unwrapped, read_failure, unwrap, write_failure};
 use crate::cli::problem::{self, Exit, Problem};
+use crate::cli::resolve;
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
+use crate::cli::settings::Settings;
 use crate::cli::sys::{self, WakeUp};
 use crate::cli::wrap::{ArmorWriter, header_for};
 use crate::format::age::header::payload_key;
@@ -23,7 +25,9 @@ use crate::format::detect::{DETECT_LEN, Layer};
 use crate::pipeline::sealed::OpeningReader;
 
 /// Runs the command.
-pub fn run(args: RekeyArgs) -> anyhow::Result<Exit> {
+pub fn run(mut args: RekeyArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    resolve::recipients(&mut args.encrypt, None, settings)?;
+    resolve::identities(&mut args.identities, settings)?;
     if !keys::is_encryption_asked_for(&args.encrypt, None) {
         return Err(Problem::usage("rekey needs the new recipients: -r, -R or -p").into());
     }

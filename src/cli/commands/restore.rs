@@ -4,13 +4,13 @@ use std::ffi::OsStr;
 
 use anyhow::Context;
 
-use super::environment;
 use crate::cli::args::RestoreArgs;
 use crate::cli::input::Input;
 use crate::cli::layers;
 use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::session::{Session, name_the_output};
+use crate::cli::settings::Settings;
 use crate::cli::sys::WakeUp;
 use crate::cli::{report, resolve};
 use crate::format::detect::DETECT_LEN;
@@ -19,15 +19,17 @@ use crate::pipeline::memory::restore_bytes;
 use crate::pipeline::plan::{ContentRange, Plan, Work};
 
 /// Runs the command.
-pub fn run(args: RestoreArgs) -> anyhow::Result<Exit> {
+pub fn run(mut args: RestoreArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    resolve::talk(&mut args.talk, settings)?;
+    resolve::identities(&mut args.identities, settings)?;
     let decompress = !args.no_decompress;
     let names = resolve::names(&args.files, |name: &OsStr| resolve::restored_name(name, decompress))?;
     if args.salvage {
-        return super::salvage::run(&args, &names);
+        return super::salvage::run(&args, &names, settings);
     }
-    let width = resolve::width(&args.width, &environment())?;
-    let width = resolve::fitted(width, &args.width, &environment(), restore_bytes)?;
-    let window_log_max = resolve::window_log_max(&args.limits)?;
+    let width = resolve::width(&args.width, settings)?;
+    let width = resolve::fitted(width, &args.width, settings, restore_bytes)?;
+    let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
 
     let mut session = Session::start(&args.talk)?;
     let input = Input::open(&names.input)?;

@@ -15,6 +15,7 @@ use crate::cli::peel::{Unwrapped, unwrap};
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve::{self, Names};
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
+use crate::cli::settings::Settings;
 use crate::cli::sys::{self, WakeUp};
 use crate::format::age::AgeError;
 use crate::format::age::header::{NONCE_LEN, payload_key};
@@ -27,14 +28,14 @@ use crate::pipeline::salvage::segments::{SegmentReader, save_plain, tell_end};
 use crate::pipeline::salvage::{Loss, Rescue, Salvaged};
 
 /// Runs the command on the names of `names`.
-pub fn run(args: &RestoreArgs, names: &Names) -> anyhow::Result<Exit> {
+pub fn run(args: &RestoreArgs, names: &Names, settings: &Settings) -> anyhow::Result<Exit> {
     if args.files.out.is_none() && args.files.output.is_none() {
         return Err(Problem::usage("--salvage needs OUT to be given").into());
     }
     if args.files.rm || args.require_table {
         return Err(Problem::usage("--salvage is for files that are damaged, --rm and --require-table are not").into());
     }
-    let window_log_max = resolve::window_log_max(&args.limits)?;
+    let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
     let mut session = Session::start(&args.talk)?;
     let input = Input::open(&names.input)?;
     let what = || format!("restore {}", input.name);

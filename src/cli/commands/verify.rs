@@ -5,12 +5,12 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::environment;
 use crate::cli::args::VerifyArgs;
 use crate::cli::input::Input;
 use crate::cli::layers;
 use crate::cli::problem::{Exit, Problem};
 use crate::cli::session::Session;
+use crate::cli::settings::Settings;
 use crate::cli::sys::WakeUp;
 use crate::cli::{report, resolve};
 use crate::format::detect::DETECT_LEN;
@@ -20,10 +20,12 @@ use crate::pipeline::memory::restore_bytes;
 use crate::pipeline::plan::{ContentRange, Engine, Plan, Work};
 
 /// Runs the command.
-pub fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
-    let width = resolve::width(&args.width, &environment())?;
-    let width = resolve::fitted(width, &args.width, &environment(), restore_bytes)?;
-    let window_log_max = resolve::window_log_max(&args.limits)?;
+pub fn run(mut args: VerifyArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    resolve::talk(&mut args.talk, settings)?;
+    resolve::identities(&mut args.identities, settings)?;
+    let width = resolve::width(&args.width, settings)?;
+    let width = resolve::fitted(width, &args.width, settings, restore_bytes)?;
+    let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
 
     let stdin = Path::new("-");
     if args.input == stdin && args.against.as_deref() == Some(stdin) {

@@ -1,0 +1,223 @@
+//! The configuration file: TOML, settings at its top, and tables `[profile.NAME]` of more of them. Everything in it is checked when it
+//! is read, so that a mistake in a profile shows before the day on which it is needed.
+
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::known::{self, Known};
+use crate::cli::problem::{Problem, quoted};
+
+/// More than anybody writes by hand.
+const FILE_LEN_MAX: u64 = 1024 * 1024;
+
+/// How alike two words have to be, by Jaro's measure, for one to be taken for the other mistyped.
+const NEAR: f64 = 0.7;
+
+/// A configuration file that was found right.
+#[derive(Debug)]
+pub struct ConfigFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What stands at its top.
+    pub entries: Vec<Entry>,
+    /// Its profiles.
+    pub profiles: Vec<(String, Vec<Entry>)>,
+}
+
+/// A setting and its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The setting.
+    pub key: String,
+    /// Its value.
+    pub value: Value,
+    /// The line it stands in, from 1; `None` where it is built in.
+    pub line: Option<usize>,
+}
+
+/// A value as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A text, a number, or a truth value.
+    Text(String),
+    /// Several texts.
+    List(Vec<String>),
+}
+
+impl Value {
+    /// The one value; `None` of a list.
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Value::Text(text) => Some(text.clone()),
+            Value::List(_) => None,
+        }
+    }
+
+    /// The values, one or several.
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            Value::Text(text) => vec![text.clone()],
+            Value::List(words) => words.clone(),
+        }
+    }
+
+    /// As it is written in the file.
+    pub fn as_toml(&self) -> String {
+        match self {
+            Value::Text(text) if text == "true" || text == "false" || text.parse::<i64>().is_ok() => text.clone(),
+            Value::Text(text) => toml::Value::from(text.as_str()).to_string(),
+            Value::List(words) => toml::Value::from(words.clone()).to_string(),
+        }
+    }
+}
+
+impl ConfigFile {
+    /// Reads and checks the file at `path`.
+    pub fn read(path: &Path) -> Result<ConfigFile, Problem> {
+        use std::io::Read;
+
+        let cannot_read = |error: std::io::Error| Problem::usage(format!("cannot read {}: {error}", quoted(path)));
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(cannot_read)?;
+        let len = file.take(FILE_LEN_MAX + 1).read_to_string(&mut text).map_err(cannot_read)?;
+        if len as u64 > FILE_LEN_MAX {
+            return Err(Problem::usage(format!("{} is too large to be a configuration", quoted(path))));
+        }
+        let reader = Reader { path, text: &text };
+        let root = DeTable::parse(&text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            reader.problem(start, error.message())
+        })?;
+        reader.file(root.get_ref())
+    }
+}
+
+/// A file being read.
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn file(&self, root: &DeTable<'_>) -> Result<ConfigFile, Problem> {
+        let mut file = ConfigFile { path: self.path.to_owned(), entries: Vec::new(), profiles: Vec::new() };
+        for (key, value) in root {
+            match (key.get_ref().as_ref(), value.get_ref()) {
+                ("profile", DeValue::Table(profiles)) => {
+                    for (name, table) in profiles {
+                        let DeValue::Table(settings) = table.get_ref() else {
+                            return Err(self.problem(name.span().start, "a profile is a table: [profile.NAME]"));
+                        };
+                        let entries = settings.iter().map(|(key, value)| self.entry(key, value));
+                        file.profiles.push((name.get_ref().to_string(), entries.collect::<Result<_, _>>()?));
+                    }
+                }
+                ("profile", _) => return Err(self.problem(key.span().start, "a profile is a table: [profile.NAME]")),
+                _ => {
+                    let entry = self.entry(key, value)?;
+                    if known(&entry.key).is_some_and(|known| known.is_list) {
+                        let message = format!("{} stands in a profile, which takes a flag to name", entry.key);
+                        let problem = self.problem(key.span().start, &message);
+                        return Err(problem.hint("[profile.NAME] above it, and --profile NAME"));
+                    }
+                    file.entries.push(entry);
+                }
+            }
+        }
+        Ok(file)
+    }
+
+    fn entry(&self, key: &Spanned<toml::de::DeString<'_>>, value: &Spanned<DeValue<'_>>) -> Result<Entry, Problem> {
+        let (name, start) = (key.get_ref().as_ref(), key.span().start);
+        let Some(known) = known(name) else {
+            let problem = self.problem(start, &format!("there is no setting {}", quoted(name)));
+            return Err(match nearest(name) {
+                Some(key) => problem.hint(format!("a similar one exists: {key}")),
+                None => problem.hint("'pipeline config show' lists them"),
+            });
+        };
+        let entry = |value| Entry { key: name.to_owned(), value, line: Some(self.line(start)) };
+        let value = value_of(value.get_ref())
+            .ok_or_else(|| self.problem(start, &format!("{name}: a text or a number is expected")))?;
+        (known.check)(&value).map_err(|error| self.problem(start, &format!("{name}: {error}")))?;
+        Ok(entry(value))
+    }
+
+    fn problem(&self, start: usize, message: &str) -> Problem {
+        Problem::usage(format!("{}, line {}: {message}", quoted(self.path), self.line(start)))
+    }
+
+    fn line(&self, start: usize) -> usize {
+        1 + self.text.as_bytes()[..start.min(self.text.len())].iter().filter(|byte| **byte == b'\n').count()
+    }
+}
+
+fn known(key: &str) -> Option<&'static Known> {
+    known::ALL.iter().find(|known| known.key == key)
+}
+
+fn value_of(value: &DeValue<'_>) -> Option<Value> {
+    match value {
+        DeValue::String(text) => Some(Value::Text(text.to_string())),
+        DeValue::Integer(number) if number.radix() == 10 => Some(Value::Text(number.as_str().to_owned())),
+        DeValue::Boolean(value) => Some(Value::Text(value.to_string())),
+        DeValue::Array(values) => {
+            let words = values.iter().map(|value| value.get_ref().as_str().map(str::to_owned));
+            words.collect::<Option<_>>().map(Value::List)
+        }
+        _ => None,
+    }
+}
+
+/// The setting that somebody who typed `typed` may have meant.
+fn nearest(typed: &str) -> Option<&'static str> {
+    let near = |key| strsim::jaro(key, typed);
+    let nearest = known::ALL.iter().map(|known| known.key).max_by(|a, b| near(a).total_cmp(&near(b)))?;
+    (near(nearest) > NEAR).then_some(nearest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<ConfigFile, Problem> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c");
+        std::fs::write(&path, text).unwrap();
+        ConfigFile::read(&path)
+    }
+
+    #[test]
+    fn settings_and_profiles_are_read_with_their_lines() {
+        let file = read("level = 5\n\n[profile.backup]\nchunk-size = \"8M\"\nrecipients = ['a', 'b']\n").unwrap();
+        let entry = |key: &str, value, line| Entry { key: key.to_owned(), value, line: Some(line) };
+        assert_eq!(file.entries, [entry("level", Value::Text("5".to_owned()), 1)]);
+        let (name, entries) = &file.profiles[0];
+        assert_eq!(name, "backup");
+        assert!(entries.contains(&entry("chunk-size", Value::Text("8M".to_owned()), 4)));
+        assert!(entries.contains(&entry("recipients", Value::List(vec!["a".to_owned(), "b".to_owned()]), 5)));
+    }
+
+    #[test]
+    fn every_mistake_names_its_line() {
+        for (text, said) in [
+            ("level = 99", "line 1: level: there is no level 99"),
+            ("\nworkers = 'many'", "line 2: workers: 'many' is not a number"),
+            ("lvl = 3", "line 1: there is no setting 'lvl'"),
+            ("chunk_size = '4M'", "line 1: there is no setting 'chunk_size'"),
+            ("[profile.a]\n[profile.b]\nlevel = 0", "line 3: level: there is no level 0"),
+            ("recipients = ['age1x']", "line 1: recipients stands in a profile"),
+            ("level = 1\nlevel = 2", "line 2: duplicate key"),
+            ("level = ", "line 1: "),
+            ("profile = 3", "line 1: a profile is a table"),
+            ("level = 1.5", "line 1: level: a text or a number is expected"),
+            ("level = [1]", "line 1: level: a text or a number is expected"),
+            ("level = ['1']", "line 1: level: one value is expected, not a list"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}

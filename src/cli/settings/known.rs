@@ -1,0 +1,205 @@
+//! The settings that there are: what each is called, and what is valid. Flags are read by the same functions.
+
+use clap::ValueEnum;
+
+use super::file::Value;
+use crate::cli::args::{ProgressWhen, StatsForm};
+use crate::cli::size::parse_size;
+use crate::format::zstd::codec::{Level, WINDOW_LOG_MAX_DECODED};
+use crate::pipeline::plan::CHUNK_GRAIN;
+
+/// A value that a flag, a variable, or the configuration can give.
+pub struct Setting<T> {
+    /// `chunk-size` in the configuration is `--chunk-size` as a flag, and `PIPELINE_CHUNK_SIZE` in the environment.
+    pub key: &'static str,
+    /// The variable of zstd's that counts where ours is not set.
+    pub theirs: Option<&'static str>,
+    /// Reads and checks it.
+    pub parse: fn(&str) -> Result<T, String>,
+}
+
+/// A setting, whatever its type.
+pub struct Known {
+    /// As in [`Setting`].
+    pub key: &'static str,
+    /// As in [`Setting`].
+    pub theirs: Option<&'static str>,
+    /// Several words, which only a profile may hold: it takes a flag to name one, and encryption is asked for by flags alone.
+    pub is_list: bool,
+    /// Tells whether a value is valid.
+    pub check: fn(&Value) -> Result<(), String>,
+}
+
+/// Workers in each parallel stage, 0 for all.
+pub const WORKERS: Setting<u32> = Setting { key: "workers", theirs: Some("ZSTD_NBTHREADS"), parse: parse_workers };
+
+/// Items that a channel holds.
+pub const CHANNEL_DEPTH: Setting<u32> = Setting { key: "channel-depth", theirs: None, parse: parse_channel_depth };
+
+/// zstd level.
+pub const LEVEL: Setting<Level> = Setting { key: "level", theirs: Some("ZSTD_CLEVEL"), parse: parse_level };
+
+/// Bytes of a chunk.
+pub const CHUNK_SIZE: Setting<u64> = Setting { key: "chunk-size", theirs: None, parse: parse_chunk_size };
+
+/// Bytes of memory to keep within.
+pub const MEMORY: Setting<u64> = Setting { key: "memory", theirs: None, parse: parse_size };
+
+/// The largest window accepted, as its logarithm to base 2.
+pub const WINDOW_MAX: Setting<u32> = Setting { key: "window-max", theirs: None, parse: parse_window_max };
+
+/// The largest scrypt work factor accepted.
+pub const MAX_WORK_FACTOR: Setting<u8> = Setting { key: "max-work-factor", theirs: None, parse: parse_max_work_factor };
+
+/// Whether what was written is read back.
+pub const VERIFY: Setting<bool> = Setting { key: "verify", theirs: None, parse: parse_bool };
+
+/// The report on exit.
+pub const STATS: Setting<StatsForm> = Setting { key: "stats", theirs: None, parse: parse_word };
+
+/// What is shown while a run goes on.
+pub const PROGRESS: Setting<ProgressWhen> = Setting { key: "progress", theirs: None, parse: parse_word };
+
+/// What is logged, in the words of `tracing`: `debug`, or `pipeline::cli=trace`.
+pub const LOG: Setting<String> = Setting { key: "log", theirs: None, parse: |text| Ok(text.to_owned()) };
+
+/// The lists of a profile.
+pub const RECIPIENTS: &str = "recipients";
+/// Files of recipients.
+pub const RECIPIENTS_FILES: &str = "recipients-files";
+/// Files of identities.
+pub const IDENTITIES: &str = "identities";
+
+macro_rules! known {
+    ($($setting:ident),*) => {
+        [$(Known {
+            key: $setting.key,
+            theirs: $setting.theirs,
+            is_list: false,
+            check: |value| match value {
+                Value::Text(text) => ($setting.parse)(text).map(drop),
+                Value::List(_) => Err("one value is expected, not a list".to_owned()),
+            },
+        },)*
+        Known { key: RECIPIENTS, theirs: None, is_list: true, check: |_| Ok(()) },
+        Known { key: RECIPIENTS_FILES, theirs: None, is_list: true, check: |_| Ok(()) },
+        Known { key: IDENTITIES, theirs: None, is_list: true, check: |_| Ok(()) }]
+    };
+}
+
+/// All settings, in the order in which they are shown.
+pub const ALL: [Known; 14] = known![
+    WORKERS,
+    CHANNEL_DEPTH,
+    CHUNK_SIZE,
+    LEVEL,
+    MEMORY,
+    WINDOW_MAX,
+    MAX_WORK_FACTOR,
+    VERIFY,
+    STATS,
+    PROGRESS,
+    LOG
+];
+
+/// More workers than any machine has cores; each is a thread.
+const WORKERS_MAX: u32 = 1024;
+
+/// Deeper channels than this hold gigabytes and smooth nothing any more.
+const CHANNEL_DEPTH_MAX: u32 = 4096;
+
+/// The largest chunk; what other decoders limit is the window, which stays at 8 MiB.
+const CHUNK_MAX: u64 = 64 * 1024 * 1024;
+
+/// scrypt's work factor is a logarithm of rounds; age reads two digits.
+const WORK_FACTOR_MAX: u8 = 64;
+
+/// Reads a number of workers.
+pub fn parse_workers(text: &str) -> Result<u32, String> {
+    match parse_number(text)? {
+        workers @ 0..=WORKERS_MAX => Ok(workers),
+        workers => Err(format!("{workers} workers are too many: {WORKERS_MAX} at most")),
+    }
+}
+
+/// Reads the depth of a channel.
+pub fn parse_channel_depth(text: &str) -> Result<u32, String> {
+    match parse_number(text)? {
+        depth @ 1..=CHANNEL_DEPTH_MAX => Ok(depth),
+        depth => Err(format!("a channel depth of {depth} is not between 1 and {CHANNEL_DEPTH_MAX}")),
+    }
+}
+
+/// Reads a level.
+pub fn parse_level(text: &str) -> Result<Level, String> {
+    let level = parse_number(text)?;
+    Level::new(level)
+        .ok_or_else(|| format!("there is no level {level}: 1 to 22, or negative for speed at the expense of size"))
+}
+
+/// Reads the size of a chunk.
+pub fn parse_chunk_size(text: &str) -> Result<u64, String> {
+    let (bytes, grain) = (parse_size(text)?, CHUNK_GRAIN as u64);
+    match (grain..=CHUNK_MAX).contains(&bytes) && bytes.is_multiple_of(grain) {
+        true => Ok(bytes),
+        false => Err(format!("a chunk of {bytes} bytes is not a multiple of 64K between 64K and 64M")),
+    }
+}
+
+/// Reads the size of a window; gives its logarithm to base 2.
+pub fn parse_window_max(text: &str) -> Result<u32, String> {
+    let (bytes, max) = (parse_size(text)?, 1u64 << WINDOW_LOG_MAX_DECODED);
+    match bytes.is_power_of_two() && (1024..=max).contains(&bytes) {
+        true => Ok(bytes.ilog2()),
+        false => Err(format!("a window of {bytes} bytes is not a power of two between 1K and 2G")),
+    }
+}
+
+/// Reads a work factor.
+pub fn parse_max_work_factor(text: &str) -> Result<u8, String> {
+    match parse_number(text)? {
+        factor @ 1..=WORK_FACTOR_MAX => Ok(factor),
+        factor => Err(format!("a work factor of {factor} is not between 1 and {WORK_FACTOR_MAX}")),
+    }
+}
+
+fn parse_number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("'{}' is not a number", text.escape_debug()))
+}
+
+fn parse_bool(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("'{}' is neither true nor false", text.escape_debug()))
+}
+
+fn parse_word<T: ValueEnum>(text: &str) -> Result<T, String> {
+    T::from_str(text, false).map_err(|_| {
+        let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        let words: Vec<String> = values.map(|value| value.get_name().to_owned()).collect();
+        format!("'{}' is none of {}", text.escape_debug(), words.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_multiples_of_64_kib() {
+        assert_eq!((parse_chunk_size("64K"), parse_chunk_size("64M")), (Ok(65536), Ok(64 << 20)));
+        for bad in ["0", "65535", "65537", "65M", "x"] {
+            assert!(parse_chunk_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn absurd_numbers_are_refused() {
+        assert_eq!((parse_workers("0"), parse_workers("1024")), (Ok(0), Ok(1024)));
+        for bad in ["1025", "4294967295", "-1", "two", ""] {
+            assert!(parse_workers(bad).is_err(), "{bad}");
+            assert!(parse_channel_depth(bad).is_err() || bad == "1025", "{bad}");
+        }
+        assert!(parse_channel_depth("0").is_err() && parse_level("0").is_err() && parse_level("23").is_err());
+        assert!(parse_window_max("3M").is_err() && parse_window_max("4G").is_err());
+        assert_eq!(parse_window_max("128M"), Ok(27));
+    }
+}

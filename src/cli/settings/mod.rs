@@ -1,0 +1,265 @@
+//! Settings that have more than one source. A flag counts before the environment, that before the profile, that before the rest of
+//! the configuration file, and that before the default. A value is checked where it comes from, and an error names that place.
+//!
+//! [`known`] lists the settings, [`file`] reads the configuration, [`profiles`] are those that need no file.
+
+pub mod known;
+
+pub mod file;
+
+pub mod profiles;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use super::args::ConfigArgs;
+use super::problem::{Problem, quoted};
+use file::{ConfigFile, Entry, Value};
+use known::{Known, Setting};
+
+/// Where values come from when no flag gives them.
+pub struct Settings {
+    variable: fn(&str) -> Option<OsString>,
+    file: Option<ConfigFile>,
+    /// The name and the entries of the profile that was asked for.
+    profile: Option<(String, Vec<Entry>)>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A variable of the environment.
+    Variable(String),
+    /// A profile that is built in.
+    BuiltIn(String),
+    /// A line of the configuration file, of a profile or none.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+    },
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Variable(name) => write!(f, "the environment variable {name}"),
+            Source::BuiltIn(profile) => write!(f, "the built-in profile {profile}"),
+            Source::File { path, line } => write!(f, "{}, line {line}", quoted(path)),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the configuration that `args` or the platform's custom names, and finds the profile.
+    ///
+    /// # Errors
+    ///
+    /// A file that is named and cannot be read, one that holds what is no setting, a profile that nobody has defined.
+    pub fn load(args: &ConfigArgs) -> Result<Settings, Problem> {
+        Settings::load_from(args, |name| std::env::var_os(name))
+    }
+
+    /// The same with an environment of the caller's.
+    fn load_from(args: &ConfigArgs, variable: fn(&str) -> Option<OsString>) -> Result<Settings, Problem> {
+        let file = match (&args.config, args.no_config) {
+            (Some(path), _) => Some(ConfigFile::read(path)?),
+            (None, true) => None,
+            (None, false) => match place(variable) {
+                Some(path) if path.exists() => {
+                    let hint = "--no-config leaves the file alone";
+                    Some(ConfigFile::read(&path).map_err(|problem| problem.or_hint(hint))?)
+                }
+                _ => None,
+            },
+        };
+        let profile = args.profile.as_deref().map(|name| profile(name, file.as_ref())).transpose()?;
+        Ok(Settings { variable, file, profile })
+    }
+
+    /// The value of `setting`: `flag`, or the first of the other sources that has one.
+    pub fn get<T>(&self, setting: &Setting<T>, flag: Option<T>) -> Result<Option<T>, Problem> {
+        if flag.is_some() {
+            return Ok(flag);
+        }
+        let Some((text, source)) = self.find(setting.key, setting.theirs)? else { return Ok(None) };
+        (setting.parse)(&text).map(Some).map_err(|error| Problem::usage(format!("{source}: {}: {error}", setting.key)))
+    }
+
+    /// The words of a list that only profiles hold, `recipients` for one, and where it stands.
+    pub fn list(&self, key: &str) -> Option<(Vec<String>, Source)> {
+        let entry = self.profile.iter().flat_map(|(_, entries)| entries).find(|entry| entry.key == key)?;
+        Some((entry.value.words(), self.source_of(entry)))
+    }
+
+    /// The paths of such a list: relative ones begin where the configuration file is, `~` is the home directory.
+    pub fn paths(&self, key: &str) -> Vec<PathBuf> {
+        let folder = self.file.as_ref().and_then(|file| file.path.parent()).unwrap_or(Path::new(""));
+        let home = (self.variable)("HOME").map(PathBuf::from);
+        let (words, _) = self.list(key).unzip();
+        let expand = |word: String| match (word.strip_prefix("~/"), &home) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => folder.join(word),
+        };
+        words.unwrap_or_default().into_iter().map(expand).collect()
+    }
+
+    /// What is in force, a line a setting, as a configuration file that gives the same; `defaults` tells what a setting is
+    /// otherwise.
+    pub fn show(&self, defaults: impl Fn(&Known) -> Option<String>) -> Result<String, Problem> {
+        let mut lines = Vec::new();
+        match &self.file {
+            Some(file) => lines.push(format!("# configuration file: {}", quoted(&file.path))),
+            None => lines.push("# no configuration file".to_owned()),
+        }
+        if let Some((name, _)) = &self.profile {
+            lines.push(format!("# profile: {name}"));
+        }
+        for known in &known::ALL {
+            let found = match known.is_list {
+                true => self.list(known.key).map(|(words, source)| (Value::List(words), source)),
+                false => self.find(known.key, known.theirs)?.map(|(text, source)| (Value::Text(text), source)),
+            };
+            if let Some((Value::Text(text), source)) = &found {
+                let problem = |error| Problem::usage(format!("{source}: {}: {error}", known.key));
+                (known.check)(&Value::Text(text.clone())).map_err(problem)?;
+            }
+            let (shown, source) = match (found, defaults(known)) {
+                (Some((value, source)), _) => (format!("{} = {}", known.key, value.as_toml()), source.to_string()),
+                (None, Some(default)) => {
+                    (format!("{} = {}", known.key, Value::Text(default).as_toml()), "default".to_owned())
+                }
+                (None, None) => (format!("# {}", known.key), "not set".to_owned()),
+            };
+            lines.push(format!("{shown:<27} # {source}"));
+        }
+        Ok(lines.join("\n") + "\n")
+    }
+
+    /// The value that `key` has from anything but a flag. zstd's variable `theirs` counts only where it is valid, since it is not
+    /// ours to complain about.
+    fn find(&self, key: &str, theirs: Option<&str>) -> Result<Option<(String, Source)>, Problem> {
+        let set = |name: &str| (self.variable)(name).filter(|value| !value.is_empty());
+        let name = variable_name(key);
+        if let Some(value) = set(&name) {
+            let text = |value: &OsStr| value.to_str().map(str::to_owned);
+            let text = text(&value).ok_or_else(|| {
+                Problem::usage(format!("{} in the environment variable {name} is no text", quoted(&value)))
+            })?;
+            return Ok(Some((text, Source::Variable(name))));
+        }
+        let check = known::ALL.iter().find(|known| known.key == key).map(|known| known.check);
+        if let Some((name, text)) = theirs.and_then(|name| Some((name, set(name)?.into_string().ok()?)))
+            && check.is_some_and(|check| check(&Value::Text(text.clone())).is_ok())
+        {
+            return Ok(Some((text, Source::Variable(name.to_owned()))));
+        }
+        let in_profile = self.profile.iter().flat_map(|(_, entries)| entries);
+        let in_file = self.file.iter().flat_map(|file| &file.entries);
+        let entry = in_profile.chain(in_file).find(|entry| entry.key == key);
+        Ok(entry.and_then(|entry| Some((entry.value.text()?, self.source_of(entry)))))
+    }
+
+    fn source_of(&self, entry: &Entry) -> Source {
+        match (entry.line, &self.file, &self.profile) {
+            (Some(line), Some(file), _) => Source::File { path: file.path.clone(), line },
+            (_, _, Some((profile, _))) => Source::BuiltIn(profile.clone()),
+            _ => unreachable!("internal error: a setting from nowhere"),
+        }
+    }
+}
+
+/// `chunk-size` is `PIPELINE_CHUNK_SIZE`.
+fn variable_name(key: &str) -> String {
+    format!("PIPELINE_{}", key.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// Where the XDG Base Directory Specification puts the file.
+fn place(variable: fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
+    Some(folder.join("pipeline/config.toml"))
+}
+
+/// The profile `name`: the file's own, or one that is built in.
+fn profile(name: &str, file: Option<&ConfigFile>) -> Result<(String, Vec<Entry>), Problem> {
+    let own = file.iter().flat_map(|file| &file.profiles);
+    let known: Vec<&str> = own.clone().map(|(name, _)| name.as_str()).chain(profiles::NAMES).collect();
+    let entries = own.clone().find(|(own, _)| own == name).map(|(_, entries)| entries.clone());
+    match entries.or_else(|| profiles::built_in(name)) {
+        Some(entries) => Ok((name.to_owned(), entries)),
+        None => {
+            let problem = Problem::usage(format!("--profile: there is no profile {}", quoted(name)));
+            Err(problem.hint(format!("there are {}", known.join(", "))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(text: &str, profile: Option<&str>, variable: fn(&str) -> Option<OsString>) -> Settings {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        let profile = profile.map(str::to_owned);
+        Settings::load_from(&ConfigArgs { config: Some(path), no_config: false, profile }, variable).unwrap()
+    }
+
+    const UNSET: fn(&str) -> Option<OsString> = |_| None;
+
+    #[test]
+    fn a_flag_counts_before_the_environment_and_that_before_the_profile_and_that_before_the_file() {
+        let text = "workers = 2\nchannel-depth = 2\nlevel = 2\nmemory = '2M'\n\
+                    [profile.mine]\nworkers = 3\nchannel-depth = 3\nlevel = 3";
+        let set = |name: &str| {
+            let value = match name {
+                "PIPELINE_WORKERS" => "4",
+                "PIPELINE_CHANNEL_DEPTH" => "4",
+                "ZSTD_CLEVEL" => "nonsense",
+                _ => return None,
+            };
+            Some(value.into())
+        };
+        let settings = with(text, Some("mine"), set);
+        assert_eq!(settings.get(&known::WORKERS, Some(5)).unwrap(), Some(5));
+        assert_eq!(settings.get(&known::CHANNEL_DEPTH, None).unwrap(), Some(4));
+        assert_eq!(settings.get(&known::LEVEL, None).unwrap().unwrap().get(), 3);
+        assert_eq!(settings.get(&known::MEMORY, None).unwrap(), Some(2 << 20));
+        assert_eq!(settings.get(&known::CHUNK_SIZE, None).unwrap(), None);
+        assert_eq!(with(text, None, UNSET).get(&known::WORKERS, None).unwrap(), Some(2));
+        let theirs = |name: &str| (name == "ZSTD_NBTHREADS").then(|| "7".into());
+        assert_eq!(with(text, None, theirs).get(&known::WORKERS, None).unwrap(), Some(7));
+    }
+
+    #[test]
+    fn a_bad_variable_is_named() {
+        let set = |name: &str| (name == "PIPELINE_WORKERS").then(|| "many".into());
+        let error = with("", None, set).get(&known::WORKERS, None).unwrap_err();
+        assert_eq!(error.to_string(), "the environment variable PIPELINE_WORKERS: workers: 'many' is not a number");
+    }
+
+    #[test]
+    fn what_is_shown_gives_the_same_again() {
+        let text = "level = 7\n[profile.mine]\nrecipients = ['age1x', 'age1y']\nchunk-size = '1M'";
+        let settings = with(text, Some("mine"), UNSET);
+        let shown = settings.show(|known| (known.key == "workers").then(|| "0".to_owned())).unwrap();
+        for line in
+            ["level = 7", "chunk-size = \"1M\"", "recipients = [\"age1x\", \"age1y\"]", "workers = 0", "# memory"]
+        {
+            assert!(shown.lines().any(|shown| shown.starts_with(line)), "{line}: {shown}");
+        }
+        let again = format!("[profile.again]\n{shown}");
+        assert_eq!(with(&again, Some("again"), UNSET).get(&known::CHUNK_SIZE, None).unwrap(), Some(1 << 20));
+    }
+
+    #[test]
+    fn paths_begin_at_the_file_or_at_home() {
+        let set = |name: &str| (name == "HOME").then(|| "/home/me".into());
+        let settings = with("[profile.mine]\nidentities = ['~/key', 'key', '/key']", Some("mine"), set);
+        let folder = settings.file.as_ref().unwrap().path.parent().unwrap().to_owned();
+        assert_eq!(settings.paths("identities"), ["/home/me/key".into(), folder.join("key"), "/key".into()]);
+    }
+}

@@ -1,0 +1,182 @@
+//! What can be seen of a run while it goes on: how busy each stage is, how full each channel.
+//!
+//! A thread writes its own gauge, with relaxed stores, twice an item; nobody else does, and no thread waits for one that reads. What is
+//! read may be an item behind. The figures on exit do not come from here: see [`metrics`](super::metrics).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::queue::DepthGauge;
+
+/// One thread's time at work.
+#[derive(Clone, Debug)]
+pub struct BusyGauge {
+    stage: &'static str,
+    started_at: Instant,
+    cell: Arc<Cell>,
+}
+
+/// Written by the thread whose gauge it is, read by whoever watches. In a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Cell {
+    /// Work that is done.
+    done_ns: AtomicU64,
+    /// When the work at hand was begun, in nanoseconds from the start, plus one; 0 while there is none.
+    since_ns: AtomicU64,
+}
+
+impl BusyGauge {
+    /// The stage that the thread belongs to.
+    pub fn stage(&self) -> &'static str {
+        self.stage
+    }
+
+    /// Work begins.
+    pub(super) fn begin(&self, at: Instant) {
+        let since_ns = nanoseconds(at.saturating_duration_since(self.started_at));
+        self.cell.since_ns.store(since_ns.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Work that took so long is done.
+    pub(super) fn end(&self, service_ns: u64) {
+        let done_ns = self.cell.done_ns.load(Ordering::Relaxed);
+        self.cell.since_ns.store(0, Ordering::Relaxed);
+        self.cell.done_ns.store(done_ns + service_ns, Ordering::Relaxed);
+    }
+
+    fn busy_ns(&self, now_ns: u64) -> u64 {
+        let since_ns = match self.cell.since_ns.load(Ordering::Relaxed) {
+            0 => now_ns,
+            since_ns => since_ns - 1,
+        };
+        self.cell.done_ns.load(Ordering::Relaxed) + now_ns.saturating_sub(since_ns)
+    }
+}
+
+/// The gauges of a run.
+#[derive(Debug)]
+pub struct Gauges {
+    started_at: Instant,
+    threads: Vec<BusyGauge>,
+    channels: Vec<DepthGauge>,
+}
+
+/// What the gauges showed at one moment.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Since the run began.
+    pub elapsed: Duration,
+    /// In the order in which threads were started, a stage once.
+    pub stages: Vec<StageReading>,
+    /// Channels whose receivers have not left.
+    pub channels: Vec<ChannelReading>,
+}
+
+/// All threads of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageReading {
+    /// The stage.
+    pub name: &'static str,
+    /// Its threads.
+    pub threads: u64,
+    /// What they have worked together so far, in nanoseconds.
+    pub busy_ns: u64,
+}
+
+/// A channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelReading {
+    /// `from>to`.
+    pub name: &'static str,
+    /// Items in it.
+    pub depth: usize,
+    /// Items it holds at most.
+    pub capacity: usize,
+}
+
+impl Gauges {
+    pub(super) fn new(started_at: Instant) -> Gauges {
+        Gauges { started_at, threads: Vec::new(), channels: Vec::new() }
+    }
+
+    /// A gauge for another thread of `stage`.
+    pub(super) fn thread(&mut self, stage: &'static str) -> BusyGauge {
+        let gauge = BusyGauge { stage, started_at: self.started_at, cell: Arc::default() };
+        self.threads.push(gauge.clone());
+        gauge
+    }
+
+    pub(super) fn channel(&mut self, gauge: DepthGauge) {
+        self.channels.push(gauge);
+    }
+
+    /// What they show now.
+    pub fn read(&self) -> Reading {
+        let elapsed = self.started_at.elapsed();
+        let now_ns = nanoseconds(elapsed);
+        let mut stages: Vec<StageReading> = Vec::new();
+        for gauge in &self.threads {
+            let busy_ns = gauge.busy_ns(now_ns);
+            match stages.iter_mut().find(|known| known.name == gauge.stage) {
+                Some(known) => {
+                    known.threads += 1;
+                    known.busy_ns += busy_ns;
+                }
+                None => stages.push(StageReading { name: gauge.stage, threads: 1, busy_ns }),
+            }
+        }
+        Reading { elapsed, stages, channels: self.channels.iter().filter_map(DepthGauge::read).collect() }
+    }
+}
+
+impl Reading {
+    /// What each stage worked since `before`, as a share of its threads' time, from 0 to 1.
+    pub fn busy_shares_since<'a>(
+        &'a self,
+        before: Option<&'a Reading>,
+    ) -> impl Iterator<Item = (&'static str, f64)> + 'a {
+        let elapsed_ns = nanoseconds(self.elapsed - before.map_or(Duration::ZERO, |before| before.elapsed)).max(1);
+        self.stages.iter().map(move |stage| {
+            let known = before.iter().flat_map(|before| &before.stages).find(|known| known.name == stage.name);
+            let worked_ns = stage.busy_ns.saturating_sub(known.map_or(0, |known| known.busy_ns));
+            (stage.name, (worked_ns as f64 / (elapsed_ns * stage.threads) as f64).min(1.0))
+        })
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_counts_while_it_is_done_and_after() {
+        let started_at = Instant::now();
+        let mut gauges = Gauges::new(started_at);
+        let (gauge, idle) = (gauges.thread("a"), gauges.thread("a"));
+        assert_eq!(gauge.busy_ns(1_000), 0);
+        gauge.begin(started_at + Duration::from_nanos(400));
+        assert_eq!(gauge.busy_ns(1_000), 600);
+        gauge.end(700);
+        assert_eq!((gauge.busy_ns(5_000), idle.busy_ns(5_000)), (700, 0));
+        let stages = gauges.read().stages;
+        assert_eq!(stages, [StageReading { name: "a", threads: 2, busy_ns: 700 }]);
+    }
+
+    #[test]
+    fn a_share_is_of_what_passed_since() {
+        let reading = |elapsed_ns, busy_ns| Reading {
+            elapsed: Duration::from_nanos(elapsed_ns),
+            stages: vec![StageReading { name: "a", threads: 2, busy_ns }],
+            channels: Vec::new(),
+        };
+        let (before, after) = (reading(100, 100), reading(200, 250));
+        assert_eq!(after.busy_shares_since(Some(&before)).collect::<Vec<_>>(), [("a", 0.75)]);
+        assert_eq!(before.busy_shares_since(None).collect::<Vec<_>>(), [("a", 0.5)]);
+    }
+}

@@ -1,0 +1,117 @@
+//! Settings from flags, the environment, profiles and the configuration file, as the built binary takes them.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+
+use support::{Bench, finish, text};
+
+/// A bench whose configuration file holds `text`.
+fn bench_with(config: &str) -> Bench {
+    let bench = Bench::new();
+    fs::create_dir_all(bench.path("config/pipeline")).unwrap();
+    bench.write("config/pipeline/config.toml", config.as_bytes());
+    bench.write("in", &text(300_000, 1));
+    bench
+}
+
+/// Workers, channel depth and frames of a run.
+fn shape(bench: &Bench, line: &str) -> (u64, u64, u64) {
+    let report = bench.report(line);
+    let number = |key: &str| report[key].as_u64().unwrap();
+    (number("workers"), number("channel_depth"), number("frame_count"))
+}
+
+#[test]
+fn the_configuration_file_is_found_where_the_platform_has_it() {
+    let bench = bench_with("workers = 1\nchannel-depth = 9\nchunk-size = '64K'\n[profile.deep]\nchannel-depth = 11");
+    assert_eq!(shape(&bench, "process in out -f"), (1, 9, 5));
+    assert_eq!(shape(&bench, "process in out -f --profile deep"), (1, 11, 5));
+    assert_eq!(shape(&bench, "--profile deep process in out -f --channel-depth 2"), (1, 2, 5));
+    assert_eq!(shape(&bench, "process in out -f --no-config --workers 3"), (1, 4, 1));
+    assert_eq!(shape(&bench, "process in out -f --profile debug"), (1, 1, 5));
+    let mut command = bench.command("process in out -f --profile deep --stats json".split(' '));
+    let said = finish(command.env("PIPELINE_CHANNEL_DEPTH", "7").output().unwrap()).stderr;
+    assert!(said.contains(r#""channel_depth":7"#), "{said}");
+    bench.write("other.toml", b"channel-depth = 3");
+    assert_eq!(shape(&bench, "process in out -f --config other.toml").1, 3);
+    // Without the variable it is below the home directory.
+    fs::rename(bench.path("config"), bench.path(".config")).unwrap();
+    let mut command = bench.command("process in out -f --stats json".split(' '));
+    let said = finish(command.env_remove("XDG_CONFIG_HOME").env("HOME", bench.root()).output().unwrap()).stderr;
+    assert!(said.contains(r#""channel_depth":9"#), "{said}");
+}
+
+#[test]
+fn mistakes_in_the_configuration_are_errors_of_every_command_and_name_their_line() {
+    let bench = bench_with("level = 3\n\n[profile.never-used]\nlevel = 77\n");
+    for line in ["process in out", "restore in out", "verify in", "cat in", "inspect in", "config show"] {
+        let said = bench.fails(line, 2);
+        assert!(said.contains("config/pipeline/config.toml', line 4: level: there is no level 77"), "{line}: {said}");
+        assert!(said.contains("\nhint: --no-config"), "{line}: {said}");
+    }
+    bench.ok("process in out --no-config");
+    bench.write("typo.toml", b"chanel-depth = 3");
+    let said = bench.fails("process in out -f --config typo.toml", 2);
+    assert!(said.contains("there is no setting 'chanel-depth'\nhint: a similar one exists: channel-depth"), "{said}");
+    assert!(bench.fails("process in out -f --config missing.toml", 2).contains("cannot read 'missing.toml'"));
+    let said = bench.fails("process in out -f --no-config --profile mine", 2);
+    assert!(said.contains("no profile 'mine'\nhint: there are high-performance, standard, debug"), "{said}");
+}
+
+#[test]
+fn a_profile_says_whom_to_encrypt_to_and_who_opens() {
+    let (bench, recipient) = Bench::with_key();
+    let other = bench.keygen("-o other");
+    bench.write("in", b"content");
+    let config = format!("[profile.backup]\nrecipients = ['{recipient}']\nidentities = ['key']\nlevel = 9\n");
+    bench.write("c.toml", config.as_bytes());
+    bench.ok("process in --config c.toml --profile backup -q");
+    bench.ok("restore in.zst.age back --config c.toml --profile backup -q");
+    assert_eq!(bench.read("back"), b"content");
+    // The configuration alone encrypts nothing.
+    bench.ok("process in --config c.toml -q");
+    bench.ok("verify in.zst -q");
+    // A flag takes the place of the profile's.
+    bench.ok(&format!("process in theirs --config c.toml --profile backup -r {other} -q"));
+    bench.ok("verify theirs -i other -q");
+    bench.fails("verify theirs --config c.toml --profile backup", 5);
+    bench.ok(&format!("rekey theirs ours -i other -r {recipient} -q"));
+    bench.ok("verify ours --config c.toml --profile backup -q");
+    bench.write("bad.toml", b"[profile.backup]\nlevel = 1\nrecipients = ['age1nobody']\n");
+    let said = bench.fails("process in bad --config bad.toml --profile backup", 2);
+    assert!(said.contains("'bad.toml', line 3: recipients: not a recipient"), "{said}");
+    bench.write("top.toml", b"recipients = ['age1nobody']\n");
+    let said = bench.fails("process in bad --config top.toml", 2);
+    assert!(said.contains("line 1: recipients stands in a profile"), "{said}");
+}
+
+#[test]
+fn verification_by_setting_is_done_where_it_can_be() {
+    let bench = bench_with("verify = true");
+    assert!(bench.ok("process in out").stderr.contains("verified: "));
+    assert!(!bench.ok("process in - -q").stdout.is_empty());
+    assert!(bench.fails("process in - --verify", 2).contains("--verify reads OUT back"));
+}
+
+#[test]
+fn what_is_in_force_is_shown_with_its_source_and_gives_the_same_again() {
+    let bench = bench_with("level = 9\n[profile.deep]\nchannel-depth = 11\n");
+    let mut command = bench.command(["config", "show", "--profile", "deep"]);
+    let shown = String::from_utf8(command.env("PIPELINE_WORKERS", "2").output().unwrap().stdout).unwrap();
+    let line = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{key}: {shown}"));
+    assert!(line("level = 9").ends_with("config/pipeline/config.toml', line 1"), "{shown}");
+    assert!(line("channel-depth = 11").ends_with("line 3"), "{shown}");
+    assert!(line("workers = 2").ends_with("# the environment variable PIPELINE_WORKERS"), "{shown}");
+    assert!(line("chunk-size = \"8M\"").ends_with("# default"), "{shown}");
+    bench.write("again.toml", shown.as_bytes());
+    assert_eq!(shape(&bench, "process in out --config again.toml"), (1, 11, 1));
+    assert!(
+        bench
+            .ok("config show --no-config --profile debug")
+            .stdout
+            .starts_with(b"# no configuration file\n# profile: debug\n")
+    );
+}
