@@ -115,3 +115,28 @@ fn what_is_in_force_is_shown_with_its_source_and_gives_the_same_again() {
             .starts_with(b"# no configuration file\n# profile: debug\n")
     );
 }
+
+#[test]
+fn what_is_logged_is_asked_for_and_holds_no_secret() {
+    let (bench, recipient) = Bench::with_key();
+    bench.write("in", &text(300_000, 1));
+    assert!(!bench.ok("process in quiet").stderr.contains("DEBUG"));
+    let logged = |line: &str, level: &str| {
+        let ran = finish(bench.command(line.split(' ')).env("PIPELINE_LOG", level).output().unwrap());
+        assert!(ran.status.success(), "{ran}");
+        ran.stderr
+    };
+    let said = logged(&format!("process in out -r {recipient}"), "trace");
+    for word in ["INFO", "a run begins", "DEBUG", "a thread ends", "TRACE", "service_ns", "OUT is complete"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let said = logged("restore out back -i key", "trace");
+    let identity = String::from_utf8(bench.read("key")).unwrap();
+    let secret = identity.lines().find(|line| line.starts_with("AGE-SECRET-KEY")).unwrap();
+    assert!(said.contains("a run ends") && !said.contains(secret), "{said}");
+    assert!(!logged("process in -f", "pipeline::cli=debug").contains("a thread ends"));
+    let mut command = bench.command(["process", "in", "-f"]);
+    let ran = finish(command.env("PIPELINE_LOG", "loud").output().unwrap());
+    assert!(ran.stderr.contains("PIPELINE_LOG: log: 'loud' is neither a level"), "{ran}");
+    assert_eq!(ran.status.code(), Some(2));
+}

@@ -57,7 +57,8 @@ fn the_loops_of_the_engine_do_not_know_the_formats() {
 
 #[test]
 fn the_format_floor_has_no_threads_files_clocks_environment_or_output() {
-    let outside = ["std::thread", "std::fs", "std::time", "std::env", "std::io", "println!", "tokio", "async_channel"];
+    let outside =
+        ["std::thread", "std::fs", "std::time", "std::env", "std::io", "println!", "tokio", "async_channel", "tracing"];
     assert_eq!(users_of("src/format", &outside), names(&[]));
 }
 

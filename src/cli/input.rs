@@ -42,6 +42,7 @@ impl Input {
         if metadata.is_file() {
             sys::advise_sequential(&file);
         }
+        tracing::debug!(name, bytes = metadata.len(), is_regular = metadata.is_file(), "IN is open");
         Ok(Input { name, file, metadata, is_stdin })
     }
 

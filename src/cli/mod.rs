@@ -8,6 +8,8 @@ pub mod args;
 
 pub mod settings;
 
+pub mod log;
+
 pub mod resolve;
 
 pub mod size;
@@ -80,7 +82,8 @@ fn run_command(args: Args) -> Said {
         Command::Config(args) => commands::config::run(args, settings),
         Command::Bench(args) => commands::bench::run(args),
     };
-    match Settings::load(&args.config).map_err(Into::into).and_then(|settings| run(&settings)) {
+    let settings = Settings::load(&args.config).and_then(|settings| log::start(&settings).map(|()| settings));
+    match settings.map_err(Into::into).and_then(|settings| run(&settings)) {
         Ok(exit) => Said::nothing(exit),
         Err(error) => problem::say(&error),
     }

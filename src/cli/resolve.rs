@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use super::args::{EncryptArgs, EngineArg, FileArgs, IdentityArgs, PassphraseArgs, TalkArgs, WidthArgs};
+use super::args::{EncryptArgs, EngineArg, FileArgs, IdentityArgs, PassphraseArgs, ProgressWhen, TalkArgs, WidthArgs};
 use super::keys;
 use super::problem::{Problem, quoted};
 use super::settings::Settings;
@@ -63,7 +63,10 @@ pub fn window_log_max(flag: Option<u32>, settings: &Settings) -> Result<u32, Pro
 /// Settles what is said.
 pub fn talk(args: &mut TalkArgs, settings: &Settings) -> Result<(), Problem> {
     args.stats = settings.get(&known::STATS, args.stats)?;
-    args.progress = settings.get(&known::PROGRESS, args.progress)?;
+    // A bar would be torn to pieces by lines in between.
+    let is_logged = settings.get(&known::LOG, None)?.is_some();
+    let unasked = is_logged.then_some(ProgressWhen::Never);
+    args.progress = settings.get(&known::PROGRESS, args.progress)?.or(unasked);
     Ok(())
 }
 

@@ -171,10 +171,12 @@ impl Crew {
         }
         let (say_ended, gauge) = (self.say_ended.clone(), self.gauges.thread(stage));
         let thread = move || {
+            tracing::debug!(stage, "a thread starts");
             let (outcome, figures) = catch_unwind(AssertUnwindSafe(|| body(gauge))).unwrap_or_else(|panic| {
                 let cause = Cause::Panicked(panic_text(panic.as_ref()));
                 (Outcome::Failed(Failure { stage, seq: None, cause }), Figures::default())
             });
+            tracing::debug!(stage, ?outcome, "a thread ends");
             // The supervisor listens until all have ended; if it is gone, so is the run.
             let _ = say_ended.try_send(Ended { outcome, figures, is_finisher });
         };

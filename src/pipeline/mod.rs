@@ -56,7 +56,7 @@ pub mod legacy;
 
 use std::sync::Arc;
 
-use crew::Crew;
+use crew::{Crew, Width};
 use ends::Ends;
 use error::Failure;
 use memory::Pools;
@@ -70,6 +70,8 @@ pub fn run(plan: &Plan, ends: Ends, supervisor: &mut Supervisor, watch: &mut Wat
     let progress = Arc::clone(&ends.progress);
     let mut crew = Crew::new(ends.cancel.clone());
     let (width, pool) = (plan.width, memory::pool_for(plan));
+    let (engine, Width { workers, channel_depth }) = (plan.engine.name(), width);
+    tracing::info!(engine, workers, channel_depth, work = plan.work.name(), "a run begins");
     let pools = Pools::new(pool.clone(), width);
     let summary = match (&plan.work, plan.engine) {
         (Work::Process(work), Engine::Channels) => recipes::process(&mut crew, &pools, width, work, ends),
@@ -79,6 +81,7 @@ pub fn run(plan: &Plan, ends: Ends, supervisor: &mut Supervisor, watch: &mut Wat
         }
     };
     let ran = supervisor.run(crew, watch)?;
+    tracing::info!(wall = ?ran.wall, read_bytes = progress.read_bytes(), written_bytes = progress.written_bytes(), "a run ends");
     let summary = summary.get().expect("internal error: the sink was done without a summary").clone();
     Ok(Report::new(plan, ran, summary, &progress, pool.figures()))
 }

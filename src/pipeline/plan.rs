@@ -84,6 +84,16 @@ pub enum Work {
     Restore(Restore),
 }
 
+impl Work {
+    /// In a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Work::Process(_) => "process",
+            Work::Restore(_) => "restore",
+        }
+    }
+}
+
 /// Which layers are put on. At least one is.
 #[derive(Clone, Debug)]
 pub struct Process {

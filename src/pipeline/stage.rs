@@ -341,6 +341,7 @@ impl Meter {
 
     fn record(&mut self, service_ns: u64) {
         self.gauge.end(service_ns);
+        tracing::trace!(stage = self.stage.name, service_ns, "an item");
         self.stage.record(service_ns);
     }
 

@@ -165,13 +165,17 @@ async fn attend(
             biased;
             Ok(end) = ended.recv() => note_end(run, end, stop),
             Ok(signal) = signals.recv() => {
+                tracing::debug!(?signal, "a signal");
                 if run.failure.is_some() {
                     return;
                 }
                 run.failure = Some(Failure { stage: "supervisor", seq: None, cause: Cause::Signal(signal) });
                 stop();
             }
-            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return,
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                tracing::debug!(run.left_count, "threads are left behind");
+                return;
+            }
             Ok(()) = questions.recv() => (watch.on_tick)(Tick::Asked, gauges),
             _ = ticks.tick() => (watch.on_tick)(Tick::Time, gauges),
         }
@@ -194,6 +198,7 @@ fn note_end(run: &mut Run, end: Ended, stop: &dyn Fn()) {
             }
         }
         Outcome::Failed(failure) if run.failure.is_none() && !run.is_finished => {
+            tracing::debug!(%failure, "the first failure: the run stops");
             run.failure = Some(failure);
             stop();
         }

@@ -128,6 +128,7 @@ impl Output {
     /// Makes what was written durable and gives it its name. `source` lends mode and times, if it is a file. `is_cancelled` is asked
     /// just before the name is given.
     pub fn commit(&self, source: Option<&Metadata>, is_cancelled: impl Fn() -> bool) -> Result<(), Problem> {
+        tracing::debug!(name = self.name(), "OUT is complete, and made durable");
         match self {
             Output::Temporary(temporary) => temporary.commit(source, is_cancelled),
             Output::Stream(stream) => stream.finish(),

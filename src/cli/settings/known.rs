@@ -1,9 +1,11 @@
 //! The settings that there are: what each is called, and what is valid. Flags are read by the same functions.
 
 use clap::ValueEnum;
+use tracing_subscriber::filter::Targets;
 
 use super::file::Value;
 use crate::cli::args::{ProgressWhen, StatsForm};
+use crate::cli::log::parse_targets;
 use crate::cli::size::parse_size;
 use crate::format::zstd::codec::{Level, WINDOW_LOG_MAX_DECODED};
 use crate::pipeline::plan::CHUNK_GRAIN;
@@ -61,7 +63,7 @@ pub const STATS: Setting<StatsForm> = Setting { key: "stats", theirs: None, pars
 pub const PROGRESS: Setting<ProgressWhen> = Setting { key: "progress", theirs: None, parse: parse_word };
 
 /// What is logged, in the words of `tracing`: `debug`, or `pipeline::cli=trace`.
-pub const LOG: Setting<String> = Setting { key: "log", theirs: None, parse: |text| Ok(text.to_owned()) };
+pub const LOG: Setting<Targets> = Setting { key: "log", theirs: None, parse: parse_targets };
 
 /// The lists of a profile.
 pub const RECIPIENTS: &str = "recipients";

@@ -78,6 +78,16 @@ impl Settings {
         Ok(Settings { variable, file, profile })
     }
 
+    /// The configuration file, where there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_ref().map(|file| file.path.as_path())
+    }
+
+    /// The profile that was asked for.
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.as_ref().map(|(name, _)| name.as_str())
+    }
+
     /// The value of `setting`: `flag`, or the first of the other sources that has one.
     pub fn get<T>(&self, setting: &Setting<T>, flag: Option<T>) -> Result<Option<T>, Problem> {
         if flag.is_some() {

@@ -1,0 +1,40 @@
+//! What is logged, for whoever looks into a run: nothing, unless `PIPELINE_LOG` or the setting `log` asks for it.
+//!
+//! The words are those of `tracing`: a level, or levels by part of the program, as in `debug` or `info,pipeline::pipeline=trace`. Lines
+//! go to stderr, with the time since the start. No key, passphrase or content is ever logged.
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::time::uptime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::problem::Problem;
+use super::settings::Settings;
+use super::settings::known;
+
+/// Starts to log what `settings` ask for, and says where settings come from.
+pub fn start(settings: &Settings) -> Result<(), Problem> {
+    if let Some(targets) = settings.get(&known::LOG, None)? {
+        let lines = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_timer(uptime())
+            .with_writer(std::io::stderr)
+            // Where nobody reads stderr there is nobody to tell of that.
+            .log_internal_errors(false);
+        // It is set already only where this is called twice, as tests do.
+        let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
+        tracing::info!(file = ?settings.file(), profile = settings.profile(), "settings");
+    }
+    Ok(())
+}
+
+/// Reads what is to be logged. A word alone is a level: taken for a part of the program, a level misspelt would log nothing.
+pub fn parse_targets(text: &str) -> Result<Targets, String> {
+    let is_level = |word: &str| word.contains('=') || word.trim().parse::<LevelFilter>().is_ok();
+    text.split(',').all(is_level).then(|| text.parse().ok()).flatten().ok_or_else(|| {
+        format!(
+            "'{}' is neither a level (error, warn, info, debug, trace) nor a list of PART=LEVEL",
+            text.escape_debug()
+        )
+    })
+}
