@@ -1,9 +1,10 @@
 //! The figures on exit, and the sentence that names the bottleneck. How they are shown is the command line's business.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::buffer::PoolFigures;
-use super::metrics::{Figures, Progress};
+use super::metrics::{Figures, Progress, StageFigures};
 use super::plan::{Engine, Plan};
 use super::supervisor::Ran;
 use super::write::Summary;
@@ -17,6 +18,8 @@ pub struct Report {
     pub workers: usize,
     /// Items that each channel held at most.
     pub channel_depth: usize,
+    /// CPUs that this process may use.
+    pub cpu_count: NonZeroUsize,
     /// Bytes read from the input.
     pub read_bytes: u64,
     /// Bytes written to the output.
@@ -29,7 +32,7 @@ pub struct Report {
     pub figures: Figures,
 }
 
-/// What held a run up most.
+/// What held a run up most, and what would come next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bottleneck {
     /// The stage.
@@ -38,7 +41,24 @@ pub struct Bottleneck {
     pub is_parallel: bool,
     /// Share of the run that its threads were at work, from 0 to 1.
     pub busy_share: f64,
+    /// How many workers would do: of a parallel stage, those with which the busiest serial stage becomes the limit; of a serial one, those
+    /// that keep up with it. `None` where nothing can be said.
+    pub workers_enough: Option<usize>,
+    /// How many times as fast the run would be with so many; 1 where the stage is serial.
+    pub speedup_max: f64,
 }
+
+/// Shares below this are too small to reckon with.
+const SHARE_MIN: f64 = 0.01;
+
+/// A share of waiting from which on a deeper channel is worth a word.
+const WAITED_SHARE: f64 = 0.05;
+
+/// A channel of so few items is not worth a word.
+const SHALLOW: usize = 4;
+
+/// Items that a run needs before its figures tell anything.
+const ITEMS_MIN: u64 = 8;
 
 impl Report {
     pub(super) fn new(plan: &Plan, ran: Ran, summary: Summary, progress: &Progress, buffers: PoolFigures) -> Report {
@@ -46,6 +66,7 @@ impl Report {
             engine: plan.engine,
             workers: plan.width.workers.get(),
             channel_depth: plan.width.channel_depth.get(),
+            cpu_count: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             read_bytes: progress.read_bytes(),
             written_bytes: progress.written_bytes(),
             wall: ran.wall,
@@ -56,18 +77,35 @@ impl Report {
 
     /// The stage whose threads were busiest; `None` where no stage worked.
     pub fn bottleneck(&self) -> Option<Bottleneck> {
-        let busiest =
-            self.figures.stages.iter().max_by(|a, b| a.busy_share(self.wall).total_cmp(&b.busy_share(self.wall)))?;
+        let share = |stage: &StageFigures| stage.busy_share(self.wall);
+        let busiest = |is_parallel: bool| {
+            let stages = self.figures.stages.iter().filter(move |stage| stage.is_parallel == is_parallel);
+            stages.max_by(|a, b| share(a).total_cmp(&share(b)))
+        };
+        let (parallel, serial) = (busiest(true), busiest(false));
+        let stage = parallel.into_iter().chain(serial).max_by(|a, b| share(a).total_cmp(&share(b)))?;
+        let workers_share = |limit: &StageFigures| {
+            // Threads of the pool that would be busy all the time if the limit were.
+            let busy_count = parallel.map(|pool| share(pool) * pool.items_by_thread.len() as f64)?;
+            (share(limit) > SHARE_MIN).then(|| busy_count / share(limit))
+        };
+        let enough = serial.and_then(workers_share);
+        let speedup_max = match (stage.is_parallel, serial) {
+            (true, Some(serial)) => share(stage) / share(serial).max(SHARE_MIN),
+            _ => 1.0,
+        };
         Some(Bottleneck {
-            stage: busiest.name,
-            is_parallel: busiest.is_parallel,
-            busy_share: busiest.busy_share(self.wall),
+            stage: stage.name,
+            is_parallel: stage.is_parallel,
+            busy_share: share(stage),
+            workers_enough: enough.map(|count| (count.ceil() as usize).max(1)),
+            speedup_max,
         })
     }
 
-    /// One sentence: what held the run up, and what would help.
+    /// One sentence: what held the run up, what would help, and what could be spared.
     pub fn advice(&self) -> String {
-        let Some(Bottleneck { stage, is_parallel, busy_share }) = self.bottleneck() else {
+        let Some(bottleneck) = self.bottleneck() else {
             return "nothing was done".to_owned();
         };
         if let Engine::Mutex { .. } = self.engine {
@@ -79,30 +117,186 @@ impl Report {
             let shares = shares.collect::<Vec<_>>().join(", then ");
             return format!("the phases follow one another ({shares} of the time): --engine channels overlaps them");
         }
-        let percent = busy_share * 100.0;
-        let workers = self.workers;
-        match (stage, is_parallel) {
-            _ if busy_share < 0.5 => {
-                format!(
-                    "no stage was busy even half of the time ({stage} most, {percent:.0} %): the input was too short, or the machine had other work"
-                )
-            }
-            (_, true) => format!(
-                "{stage} held it up, its {workers} worker{} busy {percent:.0} % of the time: more workers would help where there are more cores",
-                if workers == 1 { "" } else { "s" }
-            ),
-            ("read", _) => format!(
-                "read held it up, busy {percent:.0} % of the time: a faster input would help, fewer workers would do"
-            ),
-            ("find", _) => format!(
-                "find held it up, busy {percent:.0} % of the time: it walks headers, and decodes frames too large for the workers, on one core; more workers would not help"
-            ),
-            ("cut", _) => format!(
-                "cut held it up, busy {percent:.0} % of the time: it reads and lays out segments on one core; fewer workers would do"
-            ),
-            _ => format!(
-                "write held it up, busy {percent:.0} % of the time: a faster output would help, fewer workers would do"
-            ),
+        let item_count = self.figures.stages.iter().flat_map(|stage| &stage.items_by_thread).copied().max();
+        if item_count.unwrap_or(0) < ITEMS_MIN {
+            return "too few items went through to tell".to_owned();
         }
+        let Bottleneck { stage, is_parallel, busy_share, .. } = bottleneck;
+        let percent = busy_share * 100.0;
+        let held_up = match is_parallel {
+            _ if busy_share < 0.5 => format!(
+                "no stage was busy even half of the time ({stage} most, {percent:.0} %): the machine had other work, or items waited for one another"
+            ),
+            true => self.advice_on_workers(bottleneck),
+            false => self.advice_on_serial(bottleneck),
+        };
+        held_up + &self.advice_on_depth(stage)
+    }
+
+    fn advice_on_workers(
+        &self,
+        Bottleneck { stage, busy_share, workers_enough, speedup_max, .. }: Bottleneck,
+    ) -> String {
+        let (workers, percent) = (self.workers, busy_share * 100.0);
+        let plural = if workers == 1 { "" } else { "s" };
+        let held_up = format!("{stage} held it up, its {workers} worker{plural} busy {percent:.0} % of the time: ");
+        let Some(enough) = workers_enough.filter(|enough| *enough > workers) else {
+            return held_up + "more workers would not help, since a serial stage is as busy";
+        };
+        let gain = format!("up to {enough} would help, and make it {speedup_max:.1} times as fast");
+        match self.cpu_count.get() {
+            cpus if workers < cpus => format!("{held_up}{gain}; there are CPUs for {cpus}"),
+            1 => format!("{held_up}the one CPU is at work; with more of them {gain}"),
+            cpus => format!("{held_up}all {cpus} CPUs are at work; with more of them {gain}"),
+        }
+    }
+
+    fn advice_on_serial(&self, Bottleneck { stage, busy_share, workers_enough, .. }: Bottleneck) -> String {
+        let what = match stage {
+            "read" => "a faster input would help",
+            "find" => {
+                "it walks headers, and decodes frames too large for the workers, on one core; more workers would not help"
+            }
+            "cut" => "it reads and lays out segments on one core; more workers would not help",
+            _ => "a faster output would help",
+        };
+        let spare = match workers_enough {
+            Some(enough) if enough < self.workers => {
+                format!(", and {enough} of the {} workers would do", self.workers)
+            }
+            _ => String::new(),
+        };
+        format!("{stage} held it up, busy {:.0} % of the time: {what}{spare}", busy_share * 100.0)
+    }
+
+    /// A word on the channel in front of `stage`, where its ends waited for each other by turns; or on all, where they stood empty.
+    fn advice_on_depth(&self, stage: &str) -> String {
+        let wall_ns = self.wall.as_nanos().max(1) as f64;
+        let threads =
+            self.figures.stages.iter().find(|known| known.name == stage).map_or(1, |it| it.items_by_thread.len());
+        let in_front = self
+            .figures
+            .channels
+            .iter()
+            .find(|channel| channel.name.split_once('>').is_some_and(|(_, behind)| behind == stage));
+        let waited = in_front.map(|channel| {
+            let (blocked, idle) =
+                (channel.blocked_ns as f64 / wall_ns, channel.idle_ns as f64 / wall_ns / threads as f64);
+            (channel, blocked.min(1.0), idle.min(1.0))
+        });
+        match waited {
+            Some((channel, blocked, idle)) if blocked > WAITED_SHARE && idle > WAITED_SHARE => format!(
+                "; both ends of {} waited by turns, so more than --channel-depth {} would help, by {:.0} % at most",
+                channel.name,
+                channel.capacity,
+                idle * 100.0
+            ),
+            _ => {
+                let deepest = self.figures.channels.iter().map(|channel| channel.depth.max()).max().unwrap_or(0);
+                let is_spare = self.channel_depth > SHALLOW && deepest * 4 < self.channel_depth as u64;
+                let would_do = deepest.max(1);
+                is_spare
+                    .then(|| format!("; no channel ever held more than {deepest}: --channel-depth {would_do} would do"))
+                    .unwrap_or_default()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::metrics::ChannelFigures;
+
+    const WALL: Duration = Duration::from_millis(1000);
+
+    /// A run of 100 items whose stages worked so many milliseconds, on so many threads.
+    fn report(stages: &[(&'static str, bool, u64, usize)], workers: usize, cpus: usize) -> Report {
+        let stages = stages.iter().map(|(name, is_parallel, busy_ms, threads)| {
+            let mut stage = StageFigures::new(name, *is_parallel);
+            stage.busy_ns = busy_ms * 1_000_000;
+            stage.items_by_thread = vec![100; *threads];
+            stage
+        });
+        Report {
+            engine: Engine::Channels,
+            workers,
+            channel_depth: 4,
+            cpu_count: NonZeroUsize::new(cpus).unwrap(),
+            read_bytes: 0,
+            written_bytes: 0,
+            wall: WALL,
+            summary: Summary { frame_count: 0, content_bytes: 0, table: None },
+            figures: Figures { stages: stages.collect(), ..Figures::default() },
+        }
+    }
+
+    fn channel(
+        report: &mut Report,
+        name: &'static str,
+        capacity: usize,
+        (blocked_ms, idle_ms): (u64, u64),
+        depth: u64,
+    ) {
+        let mut channel = ChannelFigures::new(name, capacity);
+        (channel.blocked_ns, channel.idle_ns) = (blocked_ms * 1_000_000, idle_ms * 1_000_000);
+        channel.depth.record(depth).unwrap();
+        report.figures.channels.push(channel);
+    }
+
+    #[test]
+    fn busy_workers_call_for_more_until_a_serial_stage_is_the_limit() {
+        let stages = [("read", false, 200, 1), ("compress", true, 1900, 2), ("write", false, 100, 1)];
+        let found = report(&stages, 2, 8).bottleneck().unwrap();
+        assert_eq!((found.stage, found.is_parallel, found.workers_enough), ("compress", true, Some(10)));
+        assert!((found.speedup_max - 4.75).abs() < 1e-9);
+        assert_eq!(
+            report(&stages, 2, 8).advice(),
+            "compress held it up, its 2 workers busy 95 % of the time: up to 10 would help, and make it 4.7 \
+             times as fast; there are CPUs for 8"
+        );
+        assert!(report(&stages, 2, 2).advice().contains("all 2 CPUs are at work; with more of them up to 10"));
+    }
+
+    #[test]
+    fn a_busy_serial_stage_says_how_many_workers_would_do() {
+        let stages = [("read", false, 980, 1), ("compress", true, 1500, 8), ("write", false, 100, 1)];
+        assert_eq!(
+            report(&stages, 8, 8).advice(),
+            "read held it up, busy 98 % of the time: a faster input would help, and 2 of the 8 workers would do"
+        );
+        let stages = [("read", false, 100, 1), ("compress", true, 1500, 2), ("write", false, 980, 1)];
+        assert_eq!(
+            report(&stages, 2, 2).advice(),
+            "write held it up, busy 98 % of the time: a faster output would help"
+        );
+    }
+
+    #[test]
+    fn depth_is_spoken_of_where_it_matters() {
+        let stages = [("read", false, 200, 1), ("compress", true, 1600, 2), ("write", false, 100, 1)];
+        let mut jittery = report(&stages, 2, 2);
+        channel(&mut jittery, "read>compress", 4, (100, 300), 4);
+        assert!(
+            jittery.advice().ends_with("so more than --channel-depth 4 would help, by 15 % at most"),
+            "{}",
+            jittery.advice()
+        );
+        let mut steady = report(&stages, 2, 2);
+        channel(&mut steady, "read>compress", 4, (900, 10), 4);
+        assert!(!steady.advice().contains("--channel-depth"));
+        let mut deep = Report { channel_depth: 64, ..report(&stages, 2, 2) };
+        channel(&mut deep, "read>compress", 64, (0, 10), 3);
+        assert!(deep.advice().ends_with("no channel ever held more than 3: --channel-depth 3 would do"));
+    }
+
+    #[test]
+    fn what_tells_nothing_is_said_to_tell_nothing() {
+        let idle = [("read", false, 200, 1), ("compress", true, 300, 2)];
+        assert!(report(&idle, 2, 2).advice().starts_with("no stage was busy even half of the time (read most, 20 %)"));
+        let mut short = report(&idle, 2, 2);
+        short.figures.stages.iter_mut().for_each(|stage| stage.items_by_thread = vec![3]);
+        assert_eq!(short.advice(), "too few items went through to tell");
+        assert_eq!(report(&[], 2, 2).advice(), "nothing was done");
     }
 }
