@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 use support::child::{signal, wait, wait_until_waiting};
-use support::{Bench, noise, text};
+use support::{Bench, finish, noise, text};
 
 fn bench_with_input() -> (Bench, Vec<u8>) {
     let bench = Bench::new();
@@ -500,4 +500,33 @@ fn sigusr1_asks_how_far_it_is_and_stops_nothing() {
     drop(stdin);
     assert!(child.wait().unwrap().success());
     bench.ok("verify out --against in -q");
+}
+
+#[test]
+fn tune_prints_a_command_line_that_works_and_the_figures_behind_it() {
+    let bench = Bench::new();
+    bench.write("in put", &text(3_000_000, 1));
+    let mut command = bench.command(["tune", "in put", "--rounds", "1", "--sample", "2M", "--json"]);
+    let ran = finish(command.output().unwrap());
+    let json: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(json["sample_bytes"], 2 << 20, "{json}");
+    let settings: Vec<&str> =
+        json["steps"].as_array().unwrap().iter().map(|it| it["setting"].as_str().unwrap()).collect();
+    assert_eq!(settings, ["workers", "channel-depth", "chunk-size", "level"]);
+    for step in json["steps"].as_array().unwrap() {
+        let taken = step["trials"].as_array().unwrap().iter().filter(|trial| trial["is_taken"] == true).count();
+        assert_eq!(taken, 1, "{step}");
+    }
+    let words: Vec<&str> = json["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    assert_eq!((words[0], words[2]), ("pipeline", "in put"));
+    assert!(finish(bench.command(&words[1..]).output().unwrap()).status.success());
+    assert!(bench.path("in put.zst").exists());
+    let mut command =
+        bench.command(["tune", "in put", "--rounds", "1", "--sample", "2M", "--level", "1", "--at-least", "1"]);
+    let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(said.lines().last().unwrap().starts_with("pipeline process 'in put' --workers="), "{said}");
+    assert!(said.lines().last().unwrap().ends_with("--level=19"), "the highest keeps up with a byte a second: {said}");
+    assert!(bench.fails("tune -", 2).contains("has to be a regular file"));
+    bench.write("empty", b"");
+    assert!(bench.fails("tune empty", 2).contains("'empty' is empty"));
 }

@@ -44,6 +44,8 @@ pub mod progress;
 
 pub mod bench;
 
+pub mod tune;
+
 pub mod sys;
 
 use std::ffi::OsString;
@@ -81,6 +83,7 @@ fn run_command(args: Args) -> Said {
         Command::Keygen(args) => commands::keygen::run(args),
         Command::Config(args) => commands::config::run(args, settings),
         Command::Bench(args) => commands::bench::run(args),
+        Command::Tune(args) => commands::tune::run(args, settings),
     };
     let settings = Settings::load(&args.config).and_then(|settings| log::start(&settings).map(|()| settings));
     match settings.map_err(Into::into).and_then(|settings| run(&settings)) {

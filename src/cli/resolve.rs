@@ -35,12 +35,17 @@ pub const WORK_FACTOR_MAX_DEFAULT: u8 = 20;
 pub fn width(args: &WidthArgs, settings: &Settings) -> Result<Width, Problem> {
     let workers = settings.get(&known::WORKERS, args.workers)?.unwrap_or(0);
     let channel_depth = settings.get(&known::CHANNEL_DEPTH, args.channel_depth)?.unwrap_or(CHANNEL_DEPTH_DEFAULT);
+    Ok(width_of(workers, channel_depth))
+}
+
+/// The width of `workers`, of which 0 is all, and `channel_depth`, which is at least 1.
+pub fn width_of(workers: u32, channel_depth: u32) -> Width {
     let workers = match NonZeroUsize::new(workers as usize) {
         Some(workers) => workers,
         None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
     let channel_depth = NonZeroUsize::new(channel_depth as usize).expect("checked to be at least 1");
-    Ok(Width { workers, channel_depth })
+    Width { workers, channel_depth }
 }
 
 /// Settles the level.

@@ -104,7 +104,7 @@ pub struct Process {
 }
 
 /// How the input is compressed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compress {
     /// Bytes of a chunk, from 64 KiB to 64 MiB.
     pub chunk_len: usize,

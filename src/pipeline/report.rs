@@ -195,9 +195,10 @@ impl Report {
                 let deepest = self.figures.channels.iter().map(|channel| channel.depth.max()).max().unwrap_or(0);
                 let is_spare = self.channel_depth > SHALLOW && deepest * 4 < self.channel_depth as u64;
                 let would_do = deepest.max(1);
-                is_spare
-                    .then(|| format!("; no channel ever held more than {deepest}: --channel-depth {would_do} would do"))
-                    .unwrap_or_default()
+                match is_spare {
+                    true => format!("; no channel ever held more than {deepest}: --channel-depth {would_do} would do"),
+                    false => String::new(),
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::settings::known::{parse_channel_depth, parse_chunk_size, parse_level, parse_workers};
-use super::size::parse_range;
+use super::size::{parse_range, parse_size};
 use crate::format::zstd::codec::Level;
 use crate::pipeline::plan::ContentRange;
 
@@ -60,6 +60,8 @@ pub enum Command {
     Config(SettingsArgs),
     /// Measure engines, workers, depths, levels and other tools side by side, on a file of yours
     Bench(BenchArgs),
+    /// Try workers, depths, chunks and levels on a sample of a file, and print the command line to use
+    Tune(TuneArgs),
 }
 
 /// `pipeline process`.
@@ -303,6 +305,32 @@ pub struct BenchArgs {
     /// Overwrite the page
     #[arg(short, long)]
     pub force: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `pipeline tune`.
+#[derive(Debug, clap::Args)]
+pub struct TuneArgs {
+    /// The file to try with
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// How much of it to try, taken from all over it, in memory
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "128M")]
+    pub sample: u64,
+    /// How often each choice is run, but for levels, which are run once
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// zstd level to try the rest with [default: 3]
+    #[arg(short = 'L', long, value_name = "N", allow_negative_numbers = true, value_parser = parse_level)]
+    pub level: Option<Level>,
+    /// Take the highest level that gets through so many bytes of content a second
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub at_least: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
     /// Show no progress
     #[arg(short, long)]
     pub quiet: bool,

@@ -9,6 +9,7 @@ pub mod process;
 pub mod rekey;
 pub mod restore;
 pub mod salvage;
+pub mod tune;
 pub mod verify;
 
 use anyhow::Context;
