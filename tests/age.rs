@@ -187,6 +187,7 @@ fn inspect_tells_of_an_age_layer_without_a_key_and_of_everything_with_one() {
     assert_eq!((&with_key["frame_count"], &with_key["content_bytes"]), (&5.into(), &300_000.into()));
     assert_eq!(with_key["age"]["segment_count"], found["age"]["segment_count"]);
     assert_eq!(with_key["age"]["is_authenticated"], true);
+    assert_eq!((&with_key["seek_table"], &with_key["seek_table_problem"]), (&true.into(), &().into()));
 }
 
 #[test]

@@ -60,9 +60,9 @@ fn a_wrong_key_is_exit_5_and_says_what_the_file_has_and_what_was_tried() {
     bench.ok("keygen -o other");
     bench.ok(&format!("process in out -r {recipient} -q"));
     let said = bench.fails("restore out back -i other -q", 5);
-    assert!(said.contains("no identity matches: the file has X25519, tried were X25519"), "{said}");
+    assert!(said.contains("no identity matches: the file has X25519, tried: X25519"), "{said}");
     let said = bench.fails("restore out back -q", 5);
-    assert!(said.contains("tried were none\nhint: -i FILE"), "{said}");
+    assert!(said.contains("tried: none\nhint: -i FILE"), "{said}");
     bench.write("good", b"right");
     bench.write("bad", b"wrong");
     bench.ok("process in pw --passphrase-file good -q");
@@ -114,7 +114,7 @@ fn mistakes_with_keys_are_told_with_a_hint_and_without_the_secret() {
     let mut command = bench.command(["process", "in", "plain", "-q"]);
     assert!(command.env("AGE_PASSPHRASE", "x").status().unwrap().success());
     assert!(bench.read("plain").starts_with(b"\x28\xb5\x2f\xfd"), "the environment does not ask for encryption");
-    bench.fails("keygen -o key", 1);
+    assert!(bench.fails("keygen -o key", 1).contains("'key' exists already\nhint: keys are never overwritten"));
 }
 
 /// Runs `script` in a shell whose terminal is a pseudo-terminal. Each of `answers` is a prompt to wait for and what is typed then.
@@ -383,4 +383,23 @@ fn secrets_show_nowhere() {
         shows_none(&fs::read(format!("/proc/{}/cmdline", child.id())).unwrap(), line);
         child.kill().unwrap();
     }
+}
+
+#[test]
+fn keygen_tells_the_recipients_of_identities() {
+    let (bench, recipient) = Bench::with_key();
+    let post_quantum = bench.keygen("--pq -o pq");
+    assert_eq!(bench.ok("keygen -y key").stdout, format!("{recipient}\n").as_bytes());
+    bench.write("both", &[bench.read("key"), bench.read("pq")].concat());
+    bench.ok("keygen -y both -o recipients");
+    assert_eq!(bench.read("recipients"), format!("{recipient}\n{post_quantum}\n").as_bytes());
+    bench.write("in", b"content");
+    bench.write("passphrase", b"x");
+    bench.ok("process key locked --no-compress --passphrase-file passphrase -q");
+    let mut command = bench.command(["keygen", "-y", "locked"]);
+    let ran = command.env("AGE_PASSPHRASE", "x").output().unwrap();
+    assert_eq!(ran.stdout, format!("{recipient}\n").as_bytes());
+    bench.add_ssh_keys();
+    assert!(bench.fails("keygen -y ssh-ed25519", 1).contains("hint: ssh has it in the .pub file"));
+    assert!(bench.fails("keygen -y recipients", 2).contains("hint: recipients encrypt"));
 }

@@ -94,7 +94,7 @@ fn a_command_is_an_input_and_its_failure_is_the_runs() {
         std::fs::remove_file(bench.path("back")).unwrap();
         std::fs::remove_file(bench.path("out")).unwrap();
         for (script, said) in [
-            ("cat data; exit 3", "the command failed, exit status: 3"),
+            ("cat data; exit 3", "output of 'sh': the command failed, exit status: 3"),
             ("cat data; kill -9 $$", "the command failed, signal: 9 (SIGKILL)"),
             ("exit 1", "the command failed, exit status: 1"),
         ] {

@@ -9,8 +9,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use anyhow::Context;
 
 use super::input::Input;
-use super::problem::quoted;
+use super::problem::{Problem, quoted};
 use super::sys::{self, WakeUp};
+use crate::pipeline::error::{Cause, Failure};
 
 /// A command that was started. Told to end when dropped before its end was seen.
 pub struct Producer {
@@ -71,7 +72,23 @@ impl Read for ProducerReader {
             len => return Ok(len),
         }
         let status = self.producer.wait(&self.wake)?;
-        // "exit status: 1", or "signal: 9 (SIGKILL)".
-        if status.success() { Ok(0) } else { Err(io::Error::other(format!("the command failed, {status}"))) }
+        if status.success() { Ok(0) } else { Err(io::Error::other(CommandFailed(status))) }
+    }
+}
+
+/// The command ended, and not well: "exit status: 1", or "signal: 9 (SIGKILL)".
+#[derive(Debug, thiserror::Error)]
+#[error("the command failed, {0}")]
+struct CommandFailed(ExitStatus);
+
+/// Tells a command that failed from an input that cannot be read, which is what it looks like to the stage that reads.
+pub fn name_the_command(failure: Failure) -> anyhow::Error {
+    let failed = match &failure.cause {
+        Cause::Read(error) => error.get_ref().and_then(|inner| inner.downcast_ref::<CommandFailed>()),
+        _ => None,
+    };
+    match failed {
+        Some(failed) => Problem::failed(failed.to_string()).into(),
+        None => failure.into(),
     }
 }

@@ -36,7 +36,7 @@ impl Input {
         let file = opened.with_context(|| format!("cannot open {name}"))?;
         let metadata = file.metadata().with_context(|| format!("cannot look at {name}"))?;
         if metadata.is_dir() {
-            let hint = "one file at a time; a directory goes as tar -c DIR | pipeline process - OUT.tar.zst";
+            let hint = "one file at a time; a directory goes as process --stdin-from-command OUT.tar.zst -- tar -c DIR";
             return Err(Problem::failed(format!("{name} is a directory")).hint(hint).into());
         }
         if metadata.is_file() {

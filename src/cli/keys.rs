@@ -104,6 +104,11 @@ impl Keyring {
         Ok(keyring)
     }
 
+    /// The identities alone.
+    pub fn into_identities(self) -> Vec<Identity> {
+        self.identities
+    }
+
     /// The file key of `header`.
     pub fn unwrap(&mut self, header: &Header) -> anyhow::Result<FileKey> {
         if header.stanzas.iter().any(|stanza| stanza.tag == SCRYPT_TAG) {

@@ -147,10 +147,13 @@ fn judge(error: &anyhow::Error) -> (Exit, Option<String>) {
             let mebibytes = window_bytes.next_power_of_two() >> 20;
             (Exit::Failed, Some(format!("--window-max {mebibytes}M accepts it, and takes as much memory")))
         }
-        Cause::Age(AgeError::NoMatch { .. }) => (
-            Exit::NoKey,
-            Some("-i FILE gives identities; a passphrase is asked for, or comes from --passphrase-file".to_owned()),
-        ),
+        Cause::Age(AgeError::NoMatch { identities, .. }) => {
+            let hint = match identities.is_empty() {
+                true => "-i FILE gives identities; a passphrase is asked for, or comes from --passphrase-file",
+                false => "inspect tells whom a file is for; -i can be given several times",
+            };
+            (Exit::NoKey, Some(hint.to_owned()))
+        }
         Cause::Age(AgeError::Plugin | AgeError::WrongPassphrase) => (Exit::NoKey, None),
         Cause::Age(AgeError::WorkFactor { work_factor, .. }) => {
             let mebibytes = 1u64 << work_factor.saturating_sub(10).min(50);

@@ -121,8 +121,7 @@ pub fn fitted(
         (Err(_), None) => Ok(Width { workers: NonZeroUsize::MIN, channel_depth: NonZeroUsize::MIN }),
         (Err(needed_bytes), Some(_)) => {
             let mebibytes = needed_bytes.div_ceil(1 << 20);
-            let problem = Problem::usage(format!("--memory: one worker alone takes {mebibytes} MiB"));
-            Err(problem.hint("smaller chunks or a lower level take less; they change what is written"))
+            Err(Problem::usage(format!("--memory: one worker alone takes {mebibytes} MiB")))
         }
     }
 }

@@ -64,7 +64,7 @@ pub struct EncryptArgs {
 }
 
 /// Passphrases without a terminal.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct PassphraseArgs {
     /// Take the passphrase from this file, less one trailing newline
     #[arg(long, value_name = "FILE", conflicts_with = "passphrase_fd")]

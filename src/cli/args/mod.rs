@@ -235,12 +235,15 @@ pub struct RekeyArgs {
 /// `pipeline keygen`.
 #[derive(Debug, clap::Args)]
 pub struct KeygenArgs {
-    /// The file to write, mode 0600 [default: stdout]
+    /// The file to write, mode 0600; it must not be there [default: stdout]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// A post-quantum identity
     #[arg(long)]
     pub pq: bool,
+    /// Make none; print the recipients of those in this file, one a line
+    #[arg(short = 'y', long, value_name = "FILE", conflicts_with = "pq")]
+    pub recipients_of: Option<PathBuf>,
 }
 
 /// `pipeline config`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::cli::args::CatArgs;
+use crate::cli::args::{CatArgs, ProgressWhen};
 use crate::cli::input::Input;
 use crate::cli::layers::{self, Layers};
 use crate::cli::output::{Manner, Output};
@@ -28,6 +28,8 @@ use crate::pipeline::shutdown::Cancel;
 /// Runs the command.
 pub fn run(mut args: CatArgs, settings: &Settings) -> anyhow::Result<Exit> {
     resolve::talk(&mut args.talk, settings)?;
+    // What is read goes to a terminal or to a program that writes to one.
+    args.talk.progress.get_or_insert(ProgressWhen::Never);
     resolve::identities(&mut args.identities, settings)?;
     let width = resolve::width(&args.width, settings)?;
     let width = resolve::fitted(width, &args.width, settings, restore_bytes)?;

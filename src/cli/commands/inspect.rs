@@ -23,7 +23,7 @@ use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::format::zstd::scan::{Edge, Frame, FrameScanner};
 use crate::pipeline::error::Failure;
 use crate::pipeline::range::{RangeError, check_headers_before, read_table};
-use crate::pipeline::sealed::OpeningReader;
+use crate::pipeline::sealed::{OpeningReader, SealedReader};
 
 /// What is read at once while walking headers. Small, since most of what follows a header is passed over.
 const WALK_READ_LEN: usize = 16 * 1024;
@@ -145,9 +145,12 @@ fn inspect_layers(layers: Layers, mut file: &File, is_at_start: bool) -> anyhow:
     let mut opened = OpeningReader::new(reader, &key);
     let (mut found, payload_bytes) = match inner {
         Layer::Zstd => {
-            walk.found.seek_table_problem = Some("not looked for: the payload is read once".to_owned());
             walk.reading(&mut opened)?;
             let bytes = walk.scanner.offset();
+            walk.found.seek_table_problem = match is_at_start && !is_armored {
+                true => judge_table(&mut SealedReader::new(file, payload_offset, &key).map_err(read_failure)?)?,
+                false => Some("not looked for: this input can only be read once".to_owned()),
+            };
             (walk.finish()?, bytes)
         }
         _ => {

@@ -1,20 +1,26 @@
 //! `pipeline keygen`: an age identity, classic or post-quantum.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret;
 use anyhow::Context;
 use zeroize::Zeroizing;
 
-use crate::cli::args::KeygenArgs;
-use crate::cli::problem::{self, Exit, quoted};
-use crate::cli::sys;
+use crate::cli::args::{IdentityArgs, KeygenArgs, PassphraseArgs};
+use crate::cli::keys::Keyring;
+use crate::cli::problem::{self, Exit, Problem, quoted};
+use crate::cli::session::Session;
+use crate::cli::sys::{self, WakeUp};
 use crate::format::age::hybrid;
 
 /// Runs the command.
 pub fn run(args: KeygenArgs) -> anyhow::Result<Exit> {
     sys::forbid_core_dumps().context("cannot turn core dumps off")?;
+    let output = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    if let Some(path) = args.recipients_of {
+        return write_out(&recipients_of(path)?, output);
+    }
     let (identity, recipient) = match args.pq {
         true => {
             let mut seed = Zeroizing::new([0; 32]);
@@ -27,15 +33,44 @@ pub fn run(args: KeygenArgs) -> anyhow::Result<Exit> {
             (Zeroizing::new(identity.to_string().expose_secret().to_owned()), identity.to_public().to_string())
         }
     };
-    let text = Zeroizing::new(format!("# public key: {recipient}\n{}\n", *identity));
-    match args.output.as_deref().filter(|path| *path != Path::new("-")) {
-        None => problem::print(&text)?,
+    let exit = write_out(&Zeroizing::new(format!("# public key: {recipient}\n{}\n", *identity)), output)?;
+    problem::tell(&format!("Public key: {recipient}\n"));
+    Ok(exit)
+}
+
+/// Writes `text` to a new file that nobody else can read, or to stdout.
+fn write_out(text: &str, output: Option<&Path>) -> anyhow::Result<Exit> {
+    match output {
+        None => problem::print(text)?,
         Some(path) => {
-            let what = || format!("cannot write the identity to {}", quoted(path));
-            let mut file = sys::create_private(path).with_context(what)?;
-            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(what)?;
+            let mut file = sys::create_private(path).map_err(|error| match error.kind() {
+                ErrorKind::AlreadyExists => Problem::failed(format!("{} exists already", quoted(path)))
+                    .hint("keys are never overwritten")
+                    .into(),
+                _ => anyhow::Error::new(error).context(format!("cannot write to {}", quoted(path))),
+            })?;
+            let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+            written.with_context(|| format!("cannot write to {}", quoted(path)))?;
         }
     }
-    problem::tell(&format!("Public key: {recipient}\n"));
     Ok(Exit::Done)
+}
+
+/// The recipients of the identities in a file, a line each.
+fn recipients_of(path: PathBuf) -> anyhow::Result<String> {
+    let wake = WakeUp::new().context("cannot start")?;
+    let identities = Session::start_quiet()?.task_that_asks("keys", &wake, move |prompter| {
+        let args = IdentityArgs { identity: vec![path], passphrases: PassphraseArgs::default(), max_work_factor: None };
+        Ok(Keyring::new(&args, prompter)?.into_identities())
+    })?;
+    let mut lines = String::new();
+    for identity in identities {
+        let Some(recipient) = identity.recipient() else {
+            let problem = Problem::failed(format!("the recipient of a {} identity is not known here", identity.kind()));
+            return Err(problem.hint("ssh has it in the .pub file; a plugin's own program tells it").into());
+        };
+        lines += &recipient;
+        lines += "\n";
+    }
+    Ok(lines)
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use crate::cli::args::ProcessArgs;
-use crate::cli::child::{Producer, ProducerReader};
+use crate::cli::child::{Producer, ProducerReader, name_the_command};
 use crate::cli::input::Input;
 use crate::cli::keys;
 use crate::cli::output::{Manner, Output};
@@ -79,7 +79,7 @@ pub fn run(mut args: ProcessArgs, settings: &Settings) -> anyhow::Result<Exit> {
     }
     let report = session
         .run(&plan, reader, input.bytes(), writer, &wake)
-        .map_err(|failure| name_the_output(failure, &output))
+        .map_err(|failure| name_the_output(name_the_command(failure), &output))
         .with_context(what)?;
     if let Some(expected) = expected {
         let back = read_back(&mut session, &output, &plan, is_text, &expected);
@@ -103,7 +103,8 @@ fn settle(args: &mut ProcessArgs, settings: &Settings) -> Result<Settled, Proble
     let is_sealed = keys::is_encryption_asked_for(&args.encrypt, Some(&args.passphrases));
     let compress = (!args.no_compress).then_some(Compress { chunk_len, level });
     let needed = |width| memory::process_bytes(width, compress, is_sealed);
-    let width = resolve::fitted(width, &args.width, settings, needed)?;
+    let less = "smaller chunks or a lower level take less; they change what is written";
+    let width = resolve::fitted(width, &args.width, settings, needed).map_err(|problem| problem.or_hint(less))?;
     let name = |name: &OsStr| output_name(name, compress.is_some(), is_sealed);
     let names = match args.stdin_from_command {
         true => resolve::names_of_command(&args.files)?,

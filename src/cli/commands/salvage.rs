@@ -204,10 +204,14 @@ fn judge(
         return Ok(Exit::Done);
     }
     let mut found = vec![format!("{output} has {written_bytes} bytes")];
-    let mut note = |count: u64, what: &str| found.extend((count > 0).then(|| format!("{count} {what}")));
-    note(*filled_bytes, "of them zeros for what is lost");
-    note(*left_out_count, "places where something of unknown length is left out");
-    note(*unlisted_count, "frames that the seek table does not list");
+    let mut note = |count: u64, one: &str, many: &str| {
+        found.extend((count > 0).then(|| format!("{count} {}", if count == 1 { one } else { many })));
+    };
+    note(*filled_bytes, "of them zero for what is lost", "of them zeros for what is lost");
+    let left_out = "where something of unknown length is left out";
+    note(*left_out_count, &format!("place {left_out}"), &format!("places {left_out}"));
+    let unlisted = "that the seek table does not list";
+    note(*unlisted_count, &format!("frame {unlisted}"), &format!("frames {unlisted}"));
     if is_contradicted {
         found.push("the seek table lists other frames than are there, some may be missing".to_owned());
     }

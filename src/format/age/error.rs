@@ -31,12 +31,12 @@ pub enum AgeError {
     #[error("the passphrase is wrong")]
     WrongPassphrase,
     /// None of the identities opens a stanza.
-    #[error("no identity matches: the file has {stanzas}, tried were {identities}")]
+    #[error("no identity matches: the file has {stanzas}, tried: {}", tried(identities))]
     NoMatch {
         /// The types of its stanzas.
         stanzas: String,
         /// What the identities are.
-        identities: String,
+        identities: Vec<&'static str>,
     },
     /// A plugin is missing or failed.
     #[error("an identity's plugin is not installed or failed")]
@@ -66,4 +66,8 @@ pub enum PayloadDamage {
     /// It is the final one, empty, and not the only one.
     #[error("the final segment is empty, which it may only be if the whole payload is")]
     EmptyFinal,
+}
+
+fn tried(identities: &[&str]) -> String {
+    if identities.is_empty() { "none".to_owned() } else { identities.join(", ") }
 }

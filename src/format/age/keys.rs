@@ -190,6 +190,15 @@ impl Identity {
         }
     }
 
+    /// Whom to encrypt to, so that this identity opens it; `None` where only another program can tell.
+    pub fn recipient(&self) -> Option<String> {
+        match self {
+            Identity::X25519(identity) => Some(identity.to_public().to_string()),
+            Identity::Hybrid(identity) => Some(identity.to_recipient().to_string()),
+            Identity::Ssh(_) | Identity::EncryptedSsh { .. } | Identity::Plugin(_) | Identity::Passphrase(_) => None,
+        }
+    }
+
     /// What it is, for people; nothing secret.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -270,8 +279,7 @@ pub fn unwrap(
     if kinds.contains(&SCRYPT_TAG) && header.stanza_types() == [SCRYPT_TAG] {
         return Err(AgeError::WrongPassphrase);
     }
-    let identities = if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") };
-    Err(AgeError::NoMatch { stanzas: header.stanza_types().join(", "), identities })
+    Err(AgeError::NoMatch { stanzas: header.stanza_types().join(", "), identities: kinds })
 }
 
 /// A passphrase's stanza stands alone, and its arguments are a salt and a number without ornaments.
