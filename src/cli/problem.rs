@@ -35,7 +35,8 @@ pub enum Exit {
 }
 
 impl Exit {
-    fn code(self) -> u8 {
+    /// For the shell.
+    pub fn code(self) -> u8 {
         match self {
             Exit::Done => 0,
             Exit::Failed => 1,
@@ -121,6 +122,11 @@ pub fn say(error: &anyhow::Error) -> Said {
         }
     }
     Said(exit)
+}
+
+/// How the program ends on `error`.
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    judge(error).0
 }
 
 fn judge(error: &anyhow::Error) -> (Exit, Option<String>) {

@@ -50,6 +50,8 @@ impl Session {
         Session::start(&TalkArgs {
             stats: None,
             stats_file: None,
+            prometheus: None,
+            hdr_log: None,
             progress,
             size_hint: None,
             quiet: true,

@@ -116,11 +116,17 @@ pub struct WidthArgs {
 #[derive(Debug, clap::Args)]
 pub struct TalkArgs {
     /// The report on exit, on stderr [default: text; cat: none]
-    #[arg(long, value_enum, value_name = "FORM")]
+    #[arg(long, value_enum, value_name = "FORM", help_heading = "Reports")]
     pub stats: Option<StatsForm>,
     /// Write the report to this file instead
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Reports")]
     pub stats_file: Option<PathBuf>,
+    /// Write metrics for node_exporter's textfile collector to this file, whichever way the run ends
+    #[arg(long, value_name = "FILE", help_heading = "Reports")]
+    pub prometheus: Option<PathBuf>,
+    /// Write every histogram in full to this file, as an HdrHistogram interval log
+    #[arg(long, value_name = "FILE", help_heading = "Reports")]
+    pub hdr_log: Option<PathBuf>,
     /// What is shown on the way, on stderr [default: auto]
     #[arg(long, value_enum, value_name = "WHEN")]
     pub progress: Option<ProgressWhen>,

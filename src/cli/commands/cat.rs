@@ -12,12 +12,14 @@ use crate::cli::input::Input;
 use crate::cli::layers::{self, Layers};
 use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{self, Exit};
+use crate::cli::report::{Reports, Taken, Verb};
+use crate::cli::resolve;
 use crate::cli::session::{Session, name_the_output};
 use crate::cli::settings::Settings;
 use crate::cli::sys::WakeUp;
-use crate::cli::{report, resolve};
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{DETECT_LEN, Layer};
+use crate::pipeline::crew::Width;
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::memory::restore_bytes;
 use crate::pipeline::plan::{Content, ContentRange, Decompress, Engine, Expect, Plan, Restore, Start, Work};
@@ -36,24 +38,37 @@ pub fn run(mut args: CatArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
 
     let mut session = Session::start(&args.talk)?;
+    let mut taken = vec![Taken::In("IN", &args.input), Taken::Out(Path::new("-"))];
+    taken.extend(super::taken_keys(&args.identities));
+    super::with_reports((Verb::Read, &args.talk), &taken, &mut session, |session, reports| {
+        cat(&args, width, window_log_max, session, reports)
+    })
+}
+
+fn cat(
+    args: &CatArgs,
+    width: Width,
+    window_log_max: u32,
+    session: &mut Session,
+    reports: &mut Reports<'_>,
+) -> anyhow::Result<Exit> {
     let input = Input::open(&args.input)?;
     let what = || format!("cat {}", input.name);
     let manner = Manner { force: args.force, sync: true, umask: session.umask };
     let output = Output::prepare(Path::new("-"), &[&input], manner)?;
-    let report_file = report::ReportFile::prepare(&args.talk, &[&input], Some(&output))?;
     let start = if input.is_seekable() { (&input.file).stream_position().with_context(what)? } else { 0 };
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
     let behind_head = start + head.len() as u64;
     let wake = WakeUp::new().context("cannot start")?;
-    let layers = layers::open_layers(&mut session, &wake, head.clone(), input.reader(&wake)?, &args.identities)
-        .with_context(what)?;
+    let layers =
+        layers::open_layers(session, &wake, head.clone(), input.reader(&wake)?, &args.identities).with_context(what)?;
     let is_whole_file = input.is_seekable() && start == 0;
     let (reader, work): (Box<dyn Read + Send>, Restore) = match &layers.open {
         Some(key) if is_whole_file && !layers.is_armored => {
-            let sealed = seek_sealed(&mut session, &input, layers.payload_offset, key).with_context(what)?;
-            plan_sealed(&mut session, sealed, &layers, &args, window_log_max).with_context(what)?
+            let sealed = seek_sealed(session, &input, layers.payload_offset, key).with_context(what)?;
+            plan_sealed(session, sealed, &layers, args, window_log_max).with_context(what)?
         }
-        None if is_whole_file => match plan_by_table(&mut session, &input, &args, window_log_max).with_context(what)? {
+        None if is_whole_file => match plan_by_table(session, &input, args, window_log_max).with_context(what)? {
             Some(RangePlan { file_range, work }) => {
                 (&input.file).seek(SeekFrom::Start(file_range.start)).with_context(what)?;
                 let reader = input.reader(&wake)?.take(file_range.end - file_range.start);
@@ -76,8 +91,8 @@ pub fn run(mut args: CatArgs, settings: &Settings) -> anyhow::Result<Exit> {
         .run(&plan, reader, None, writer, &wake)
         .map_err(|failure| name_the_output(failure, &output))
         .with_context(what)?;
-    super::finish(&mut session, &input, output)?;
-    Ok(super::tell(&report, report::Verb::Read, report_file, &args.talk, &input))
+    super::finish(session, &input, output)?;
+    Ok(super::tell(report, reports, &input))
 }
 
 /// What the seek table says of the range; `None` where there is no table that can be used, and a warning that says so.

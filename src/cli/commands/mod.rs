@@ -12,31 +12,50 @@ pub mod salvage;
 pub mod tune;
 pub mod verify;
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 
-use crate::cli::args::{FileArgs, TalkArgs};
+use crate::cli::args::{FileArgs, IdentityArgs, TalkArgs};
 use crate::cli::input::Input;
 use crate::cli::output::Output;
 use crate::cli::problem::{self, Exit, Problem, quoted};
-use crate::cli::report::{ReportFile, Verb};
+use crate::cli::report::{Reports, Taken, Verb};
 use crate::cli::resolve::Names;
 use crate::cli::session::Session;
 use crate::cli::sys;
 use crate::pipeline::report::Report;
 
-/// Refuses what would destroy IN or OUT, while nothing has been read yet, and makes the report's file ready.
-fn prepare(
-    files: &FileArgs,
-    talk: &TalkArgs,
-    names: &Names,
-    input: &Input,
-    output: &Output,
-) -> anyhow::Result<ReportFile> {
+/// Runs `command` between its reports: their files, none of which may be among `taken`, are made ready before, and written after.
+fn with_reports(
+    (verb, talk): (Verb, &TalkArgs),
+    taken: &[Taken<'_>],
+    session: &mut Session,
+    command: impl FnOnce(&mut Session, &mut Reports<'_>) -> anyhow::Result<Exit>,
+) -> anyhow::Result<Exit> {
+    let mut reports = Reports::prepare(verb, talk, taken, session.umask)?;
+    let ended = reports.open().and_then(|()| command(session, &mut reports));
+    reports.finish(ended)
+}
+
+/// Refuses `--rm` where it would destroy what cannot be had again.
+fn check_rm(files: &FileArgs, names: &Names, input: &Input, output: &Output) -> Result<(), Problem> {
     let is_link = || std::fs::symlink_metadata(&names.input).is_ok_and(|metadata| metadata.is_symlink());
     if files.rm && (!output.is_regular_file() || !input.metadata.is_file() || is_link()) {
-        return Err(Problem::usage("--rm needs IN and OUT to be regular files, by their own names").into());
+        return Err(Problem::usage("--rm needs IN and OUT to be regular files, by their own names"));
     }
-    ReportFile::prepare(talk, &[input], Some(output))
+    Ok(())
+}
+
+/// Files that a flag names, which no report may overwrite.
+fn taken_files<'a>(flag: &'static str, paths: &'a [PathBuf]) -> impl Iterator<Item = Taken<'a>> {
+    paths.iter().map(move |path| Taken::In(flag, path))
+}
+
+/// The same of what opens an age file.
+fn taken_keys(args: &IdentityArgs) -> impl Iterator<Item = Taken<'_>> {
+    let passphrases = taken_files("--passphrase-file", args.passphrases.passphrase_file.as_slice());
+    taken_files("--identity", &args.identity).chain(passphrases)
 }
 
 /// Makes OUT durable under its name.
@@ -45,9 +64,9 @@ fn finish(session: &mut Session, input: &Input, output: Output) -> anyhow::Resul
 }
 
 /// Shows the report, and says what has to be said of a run whose output is in its place.
-fn tell(report: &Report, verb: Verb, file: ReportFile, talk: &TalkArgs, input: &Input) -> Exit {
+fn tell(report: Report, reports: &mut Reports<'_>, input: &Input) -> Exit {
     let mut exit = Exit::Done;
-    if let Err(error) = file.show(report, verb, talk) {
+    if let Err(error) = reports.show(report) {
         problem::warn(&format!("{error:#}"));
         exit = Exit::Warned;
     }

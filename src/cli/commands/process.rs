@@ -13,11 +13,12 @@ use crate::cli::keys;
 use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{Exit, Problem, quoted};
 use crate::cli::readback::{DigestReader, Expected, read_back};
+use crate::cli::report::{Reports, Taken, Verb};
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
 use crate::cli::settings::{Settings, known};
 use crate::cli::sys::{self, WakeUp};
 use crate::cli::wrap::{ArmorWriter, seal_for};
-use crate::cli::{problem, report, resolve};
+use crate::cli::{problem, resolve};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::pipeline::crew::Width;
 use crate::pipeline::memory;
@@ -45,8 +46,27 @@ enum Verify {
 /// Runs the command.
 pub fn run(mut args: ProcessArgs, settings: &Settings) -> anyhow::Result<Exit> {
     take_names_behind_dashes(&mut args)?;
-    let Settled { names, width, compress, is_sealed, verify } = settle(&mut args, settings)?;
+    let settled = settle(&mut args, settings)?;
     let mut session = Session::start(&args.talk)?;
+    let mut taken = vec![Taken::Out(&settled.names.output)];
+    if !args.stdin_from_command {
+        taken.push(Taken::In("IN", &settled.names.input));
+    }
+    taken.extend(super::taken_files("--recipients-file", &args.encrypt.recipients_file));
+    taken.extend(super::taken_files("--passphrase-file", args.passphrases.passphrase_file.as_slice()));
+    super::with_reports((Verb::Processed, &args.talk), &taken, &mut session, |session, reports| {
+        process(&args, &settled, session, reports)
+    })
+}
+
+fn process(
+    args: &ProcessArgs,
+    settled: &Settled,
+    session: &mut Session,
+    reports: &mut Reports<'_>,
+) -> anyhow::Result<Exit> {
+    let Settled { names, width, compress, is_sealed, verify } = settled;
+    let (width, compress, is_sealed, verify) = (*width, *compress, *is_sealed, *verify);
     let file = (!args.stdin_from_command).then(|| Input::open(&names.input)).transpose()?;
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = Output::prepare(&names.output, &Vec::from_iter(&file), manner)?;
@@ -58,7 +78,7 @@ pub fn run(mut args: ProcessArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let is_verified = verify != Verify::No && output.is_regular_file();
 
     let wake = WakeUp::new().context("cannot start")?;
-    let seal = is_sealed.then(|| seal(&mut session, &wake, &args)).transpose();
+    let seal = is_sealed.then(|| seal(session, &wake, args)).transpose();
     let seal = seal.with_context(|| format!("process {}", quoted(&names.input)))?;
     // Only now, when keys are asked for and OUT can be written, is a command started.
     let (input, producer) = match file {
@@ -66,7 +86,7 @@ pub fn run(mut args: ProcessArgs, settings: &Settings) -> anyhow::Result<Exit> {
         None => Producer::start(&args.command).map(|(input, producer)| (input, Some(producer)))?,
     };
     let what = || format!("process {}", input.name);
-    let report_file = super::prepare(&args.files, &args.talk, &names, &input, &output)?;
+    super::check_rm(&args.files, names, &input, &output)?;
     let (reader, expected) = reader(&input, producer, is_verified, &wake)?;
     let writer: Box<dyn Write + Send> = match is_text {
         true => Box::new(ArmorWriter::new(output.writer(&wake)?)),
@@ -82,15 +102,15 @@ pub fn run(mut args: ProcessArgs, settings: &Settings) -> anyhow::Result<Exit> {
         .map_err(|failure| name_the_output(name_the_command(failure), &output))
         .with_context(what)?;
     if let Some(expected) = expected {
-        let back = read_back(&mut session, &output, &plan, is_text, &expected);
+        let back = read_back(session, &output, &plan, is_text, &expected);
         let file_bytes = back.with_context(|| format!("what was written to {} is not right", output.name()))?;
         if !args.talk.quiet {
             problem::tell(&format!("verified: {file_bytes} bytes read back, their content is what was read\n"));
         }
     }
-    super::finish(&mut session, &input, output)?;
-    let exit = super::tell(&report, report::Verb::Processed, report_file, &args.talk, &input);
-    super::delete_if_asked(&args.files, &input, &names, exit)
+    super::finish(session, &input, output)?;
+    let exit = super::tell(report, reports, &input);
+    super::delete_if_asked(&args.files, &input, names, exit)
 }
 
 /// Resolves and checks what can be without looking at a file.

@@ -9,12 +9,14 @@ use crate::cli::input::Input;
 use crate::cli::layers;
 use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{self, Exit, Problem};
+use crate::cli::report::{Reports, Taken, Verb};
+use crate::cli::resolve::{self, Names};
 use crate::cli::session::{Session, name_the_output};
 use crate::cli::settings::Settings;
 use crate::cli::sys::WakeUp;
-use crate::cli::{report, resolve};
 use crate::format::detect::DETECT_LEN;
 use crate::format::zstd::seek_table::{TableError, TableStatus};
+use crate::pipeline::crew::Width;
 use crate::pipeline::memory::restore_bytes;
 use crate::pipeline::plan::{ContentRange, Plan, Work};
 
@@ -31,13 +33,36 @@ pub fn run(mut args: RestoreArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let width = resolve::fitted(width, &args.width, settings, restore_bytes)?;
     let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
 
+    let limits = Limits { width, window_log_max };
     let mut session = Session::start(&args.talk)?;
+    let mut taken = vec![Taken::In("IN", &names.input), Taken::Out(&names.output)];
+    taken.extend(super::taken_keys(&args.identities));
+    super::with_reports((Verb::Restored, &args.talk), &taken, &mut session, |session, reports| {
+        restore(&args, &names, limits, session, reports)
+    })
+}
+
+/// What the work is kept within.
+#[derive(Clone, Copy)]
+struct Limits {
+    width: Width,
+    window_log_max: u32,
+}
+
+fn restore(
+    args: &RestoreArgs,
+    names: &Names,
+    Limits { width, window_log_max }: Limits,
+    session: &mut Session,
+    reports: &mut Reports<'_>,
+) -> anyhow::Result<Exit> {
+    let decompress = !args.no_decompress;
     let input = Input::open(&names.input)?;
     let what = || format!("restore {}", input.name);
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
     let wake = WakeUp::new().context("cannot start")?;
     let layers =
-        layers::open_layers(&mut session, &wake, head, input.reader(&wake)?, &args.identities).with_context(what)?;
+        layers::open_layers(session, &wake, head, input.reader(&wake)?, &args.identities).with_context(what)?;
     if args.no_decompress && layers.open.is_none() {
         return Err(
             Problem::usage(format!("--no-decompress takes off an age layer, and {} has none", input.name)).into()
@@ -45,7 +70,7 @@ pub fn run(mut args: RestoreArgs, settings: &Settings) -> anyhow::Result<Exit> {
     }
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = Output::prepare(&names.output, &[&input], manner)?;
-    let report_file = super::prepare(&args.files, &args.talk, &names, &input, &output)?;
+    super::check_rm(&args.files, names, &input, &output)?;
 
     let work = layers::restore_work(&layers, ContentRange::All, window_log_max, decompress);
     let is_bare = layers.open.is_none();
@@ -59,14 +84,14 @@ pub fn run(mut args: RestoreArgs, settings: &Settings) -> anyhow::Result<Exit> {
     // Inside age the final segment protects: what lacks a table there was written without one.
     let table = report.summary.table.as_ref().filter(|_| is_bare);
     let is_table_valid = judge_table(&input.name, table, args.require_table, args.talk.quiet)?;
-    super::finish(&mut session, &input, output)?;
-    let exit = super::tell(&report, report::Verb::Restored, report_file, &args.talk, &input);
+    super::finish(session, &input, output)?;
+    let exit = super::tell(report, reports, &input);
     if args.files.rm && !is_table_valid {
         // What would be missing could then be had nowhere.
         problem::warn(&format!("{} is kept, since it cannot be told whether it was whole", input.name));
         return Ok(Exit::Warned);
     }
-    super::delete_if_asked(&args.files, &input, &names, exit)
+    super::delete_if_asked(&args.files, &input, names, exit)
 }
 
 /// A cut at a frame edge is a valid zstd file; only a seek table shows it. Gives whether there is one that does.

@@ -35,6 +35,9 @@ pub fn run(args: &RestoreArgs, names: &Names, settings: &Settings) -> anyhow::Re
     if args.files.rm || args.require_table {
         return Err(Problem::usage("--salvage is for files that are damaged, --rm and --require-table are not").into());
     }
+    if [&args.talk.stats_file, &args.talk.prometheus, &args.talk.hdr_log].into_iter().any(Option::is_some) {
+        return Err(Problem::usage("--salvage makes no report that could be written to a file").into());
+    }
     let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
     let mut session = Session::start(&args.talk)?;
     let input = Input::open(&names.input)?;

@@ -9,12 +9,14 @@ use crate::cli::args::VerifyArgs;
 use crate::cli::input::Input;
 use crate::cli::layers;
 use crate::cli::problem::{Exit, Problem};
+use crate::cli::report::{Reports, Taken, Verb};
+use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
 use crate::cli::sys::WakeUp;
-use crate::cli::{report, resolve};
 use crate::format::detect::DETECT_LEN;
 use crate::format::zstd::seek_table::TableStatus;
+use crate::pipeline::crew::Width;
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::memory::restore_bytes;
 use crate::pipeline::plan::{ContentRange, Engine, Plan, Work};
@@ -32,15 +34,28 @@ pub fn run(mut args: VerifyArgs, settings: &Settings) -> anyhow::Result<Exit> {
         return Err(Problem::usage("standard input cannot be both IN and ORIGINAL").into());
     }
     let mut session = Session::start(&args.talk)?;
+    let mut taken = vec![Taken::In("IN", &args.input)];
+    taken.extend(args.against.as_deref().map(|path| Taken::In("ORIGINAL", path)));
+    taken.extend(super::taken_keys(&args.identities));
+    super::with_reports((Verb::Verified, &args.talk), &taken, &mut session, |session, reports| {
+        verify(&args, width, window_log_max, session, reports)
+    })
+}
+
+fn verify(
+    args: &VerifyArgs,
+    width: Width,
+    window_log_max: u32,
+    session: &mut Session,
+    reports: &mut Reports<'_>,
+) -> anyhow::Result<Exit> {
     let input = Input::open(&args.input)?;
     let what = || format!("verify {}", input.name);
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
     let wake = WakeUp::new().context("cannot start")?;
     let layers =
-        layers::open_layers(&mut session, &wake, head, input.reader(&wake)?, &args.identities).with_context(what)?;
+        layers::open_layers(session, &wake, head, input.reader(&wake)?, &args.identities).with_context(what)?;
     let original = args.against.as_deref().map(Input::open).transpose()?;
-    let inputs: Vec<&Input> = [&input].into_iter().chain(&original).collect();
-    let report_file = report::ReportFile::prepare(&args.talk, &inputs, None)?;
     let writer: Box<dyn Write + Send> = match &original {
         Some(original) => Box::new(Comparer { original: original.reader(&wake)?, position: 0, bytes: Vec::new() }),
         None => Box::new(io::sink()),
@@ -57,7 +72,7 @@ pub fn run(mut args: VerifyArgs, settings: &Settings) -> anyhow::Result<Exit> {
         let message = format!("verify {}: {error}, so frames that are missing would not be noticed", input.name);
         return Err(Problem::damaged(message).hint("--foreign accepts a file without a valid seek table").into());
     }
-    Ok(super::tell(&report, report::Verb::Verified, report_file, &args.talk, &input))
+    Ok(super::tell(report, reports, &input))
 }
 
 /// What is "written" is compared instead.

@@ -1,24 +1,25 @@
 //! The output, and how it gets its name: the destination is absent or old, or complete, at every instant.
 //! Devices and FIFOs are opened and written, never renamed over; a symlink is resolved first.
 
+mod place;
 mod stream;
 mod temporary;
 
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 
 use super::input::Input;
 use super::problem::{Problem, quoted};
 use super::sys::{self, PatientWriter, WakeUp};
+use place::resolve_links;
 use stream::Stream;
 use temporary::Temporary;
 
-/// Links that are followed before a name is taken to go round in circles; the kernel's limit.
-const LINKS_MAX: usize = 40;
+pub use place::Place;
 
 /// Names of standard output: what is behind them is written to, not replaced.
 const STDOUT_NAMES: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
@@ -71,14 +72,6 @@ impl Output {
         }
         let path = resolve_links(path).with_context(|| format!("cannot write {name}"))?;
         Ok(Output::Temporary(Temporary::create(name, &path, old_mode, manner)?))
-    }
-
-    /// Whether `path` is the name that the output will have.
-    pub fn is_at(&self, path: &Path) -> bool {
-        match self {
-            Output::Temporary(temporary) => temporary.is_at(path),
-            Output::Stream(_) => false,
-        }
     }
 
     /// As it is shown.
@@ -168,20 +161,4 @@ fn refuse_input(name: &str, metadata: &Metadata, inputs: &[&Input]) -> Result<()
         Some(input) => Err(Problem::failed(format!("{} and {name} are the same file", input.name))),
         None => Ok(()),
     }
-}
-
-/// The name that `path` leads to when links are followed, also where there is nothing at the end.
-fn resolve_links(path: &Path) -> io::Result<PathBuf> {
-    let mut path = path.to_owned();
-    for _ in 0..LINKS_MAX {
-        match std::fs::read_link(&path) {
-            Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
-            // Not a link, or nothing there. Anything else could hide a link that is then replaced itself.
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
-                return Ok(path);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(io::Error::other("too many symbolic links"))
 }

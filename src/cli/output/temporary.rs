@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 
-use super::{Manner, cannot, exists_already, resolve_links};
+use super::place::parent_of;
+use super::{Manner, cannot, exists_already};
 use crate::cli::problem::Problem;
 use crate::cli::sys::{self, Directory};
 
@@ -120,14 +121,6 @@ impl Temporary {
             let _ = self.directory.unlink(&self.temporary_name);
         }
     }
-
-    /// Whether `path` names the same place, by whatever way.
-    pub(super) fn is_at(&self, path: &Path) -> bool {
-        let Ok(path) = resolve_links(path) else { return false };
-        let directory = Directory::open(parent_of(&path)).and_then(|directory| directory.identity());
-        path.file_name() == Some(&self.final_name)
-            && directory.is_ok_and(|there| self.directory.identity().is_ok_and(|here| here == there))
-    }
 }
 
 impl Drop for Temporary {
@@ -151,14 +144,6 @@ fn create_temporary(directory: &Directory, prefix: &str) -> io::Result<(OsString
         }
     }
     Err(io::Error::other("temporary files are removed as soon as they are made"))
-}
-
-/// The directory that `path` is in.
-fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 #[cfg(test)]

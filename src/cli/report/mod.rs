@@ -1,12 +1,25 @@
-//! The report on exit, for people and for programs.
+//! The report on exit, for people and for programs: said on stderr, and written to the files that flags ask for.
+//!
+//! Files are looked at and opened before the run, so that no run is in vain for a report, and none takes the place of what the run
+//! reads or writes. What `--prometheus` asks for is written at the very end, also of a run that failed.
 
 mod file;
+mod hdr_log;
 mod json;
+mod prometheus;
 mod text;
 
-use crate::pipeline::metrics::Histogram;
+use std::path::Path;
+use std::time::SystemTime;
 
-pub use file::ReportFile;
+use super::args::{StatsForm, TalkArgs};
+use super::problem::{self, Exit};
+use crate::pipeline::metrics::Histogram;
+use crate::pipeline::report::Report;
+use file::{ReportFile, refuse_shared};
+use prometheus::{Ended, Label};
+
+pub use file::Taken;
 pub use text::{bytes, duration};
 
 /// What the command did, as it is said.
@@ -29,6 +42,90 @@ impl Verb {
             Verb::Restored => "restored",
             Verb::Verified => "verified",
             Verb::Read => "read",
+        }
+    }
+
+    /// The command, as it is typed.
+    fn command(self) -> &'static str {
+        match self {
+            Verb::Processed => "process",
+            Verb::Restored => "restore",
+            Verb::Verified => "verify",
+            Verb::Read => "cat",
+        }
+    }
+}
+
+/// The reports of one run.
+pub struct Reports<'a> {
+    talk: &'a TalkArgs,
+    verb: Verb,
+    started_at: SystemTime,
+    stats: Option<ReportFile>,
+    hdr_log: Option<ReportFile>,
+    metrics: Option<(ReportFile, Label)>,
+    /// Shown, and kept for what is written at the end.
+    report: Option<Report>,
+}
+
+impl<'a> Reports<'a> {
+    /// Refuses files that are among `taken`, or the same, and makes that of `--prometheus` ready, which a run that cannot start is
+    /// told in as well. `umask` is what new files do not get.
+    pub fn prepare(verb: Verb, talk: &'a TalkArgs, taken: &[Taken<'_>], umask: u32) -> anyhow::Result<Reports<'a>> {
+        refuse_shared(talk, taken)?;
+        let metrics = talk.prometheus.as_deref().map(|path| -> anyhow::Result<_> {
+            let label = Label::of(path);
+            Ok((ReportFile::replaced("--prometheus", path, umask)?, label))
+        });
+        let (metrics, started_at) = (metrics.transpose()?, SystemTime::now());
+        Ok(Reports { talk, verb, started_at, stats: None, hdr_log: None, metrics, report: None })
+    }
+
+    /// Opens the other files.
+    pub fn open(&mut self) -> anyhow::Result<()> {
+        let open = |flag, path: &Option<_>| path.as_deref().map(|path: &Path| ReportFile::open(flag, path)).transpose();
+        self.stats = open("--stats-file", &self.talk.stats_file)?;
+        self.hdr_log = open("--hdr-log", &self.talk.hdr_log)?;
+        Ok(())
+    }
+
+    /// Shows `report` in the form that was asked for, and writes the logs.
+    pub fn show(&mut self, report: Report) -> anyhow::Result<()> {
+        let is_unasked = self.talk.quiet || matches!(self.verb, Verb::Read);
+        let unasked = if is_unasked && self.stats.is_none() { StatsForm::None } else { StatsForm::Text };
+        let text = match self.talk.stats.unwrap_or(unasked) {
+            StatsForm::None => String::new(),
+            StatsForm::Text => text::text(&report, self.verb, self.talk.verbose),
+            StatsForm::Json => format!("{}\n", json::json(&report, self.verb)),
+        };
+        let report = self.report.insert(report);
+        let log = self.hdr_log.take().map(|file| file.write(&hdr_log::log(report, self.started_at)));
+        let shown = match self.stats.take() {
+            None => {
+                problem::tell(&text);
+                Ok(())
+            }
+            Some(file) => file.write(text.as_bytes()),
+        };
+        shown.and(log.unwrap_or(Ok(())))
+    }
+
+    /// The run has ended, this way or that: writes the metrics. Gives how it ended in the end.
+    pub fn finish(self, ended: anyhow::Result<Exit>) -> anyhow::Result<Exit> {
+        let Some((file, label)) = self.metrics else {
+            return ended;
+        };
+        let exit = ended.as_ref().map_or_else(problem::exit_of, |exit| *exit);
+        // What a run did that failed after all, when IN was to be deleted for instance, is not said to have been done.
+        let report = self.report.as_ref().filter(|_| ended.is_ok());
+        let ending = Ended { command: self.verb.command(), report, exit, at: SystemTime::now() };
+        let text = prometheus::metrics(&label, &ending, &file.old_text());
+        match file.write(text.as_bytes()) {
+            Ok(()) => ended,
+            Err(error) => {
+                problem::warn(&format!("{error:#}"));
+                ended.map(|_| Exit::Warned)
+            }
         }
     }
 }
