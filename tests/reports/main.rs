@@ -1,10 +1,11 @@
-//! Reports for machines: metrics and the histogram log. What each says is held against the report.
+//! Reports for machines: metrics, the histogram log, JSON. What each says is held against the others and against its documents.
 
 #![allow(clippy::unwrap_used)]
 
 mod exposition;
 mod logs;
 mod metrics;
+mod schemas;
 #[path = "../support/mod.rs"]
 mod support;
 

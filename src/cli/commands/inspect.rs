@@ -28,6 +28,17 @@ use crate::pipeline::sealed::{OpeningReader, SealedReader};
 /// What is read at once while walking headers. Small, since most of what follows a header is passed over.
 const WALK_READ_LEN: usize = 16 * 1024;
 
+/// The version of the JSON object's shape; it grows when a field changes its meaning or goes.
+const JSON_VERSION: u32 = 1;
+
+/// The JSON object.
+#[derive(Serialize)]
+struct Page<'a> {
+    version: u32,
+    #[serde(flatten)]
+    found: &'a Inspection,
+}
+
 /// What a file holds. The fields are the JSON object's.
 #[derive(Debug, Default, Serialize)]
 struct Inspection {
@@ -90,7 +101,10 @@ pub fn run(mut args: InspectArgs, settings: &Settings) -> anyhow::Result<Exit> {
     };
     let found = found.with_context(what)?;
     let text = match args.json {
-        true => serde_json::to_string_pretty(&found).context("cannot write JSON")? + "\n",
+        true => {
+            let page = Page { version: JSON_VERSION, found: &found };
+            serde_json::to_string_pretty(&page).context("cannot write JSON")? + "\n"
+        }
         false => text(&input.name, &found),
     };
     problem::print(&text)?;
