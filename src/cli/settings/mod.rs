@@ -1,7 +1,7 @@
 //! Settings that have more than one source. A flag counts before the environment, that before the profile, that before the rest of
 //! the configuration file, and that before the default. A value is checked where it comes from, and an error names that place.
 //!
-//! [`known`] lists the settings, [`file`] reads the configuration, [`profiles`] are those that need no file.
+//! [`known`] lists the settings, [`mod@file`] reads the configuration, [`profiles`] are those that need no file.
 
 pub mod known;
 
