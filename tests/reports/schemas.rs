@@ -10,7 +10,7 @@ use crate::bench_with_input;
 use crate::exposition::parse;
 use crate::support::Bench;
 
-const SCHEMAS: [&str; 4] = ["report", "progress", "inspect", "bench"];
+const SCHEMAS: [&str; 5] = ["report", "progress", "inspect", "bench", "tune"];
 
 fn docs(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
@@ -124,6 +124,13 @@ fn comparisons_are_as_the_schema_says() {
     // Whatever peers are installed are in it too.
     let ran = bench.ok("bench in --rounds 1 --workers 1 --channel-depth 2 --dir . --json -q");
     validate(&comparison, &serde_json::from_slice(&ran.stdout).unwrap(), "bench");
+}
+
+#[test]
+fn trials_are_as_the_schema_says() {
+    let (bench, _) = bench_with_input();
+    let ran = bench.ok("tune in --rounds 1 --sample 64K --json -q");
+    validate(&validator("tune"), &serde_json::from_slice(&ran.stdout).unwrap(), "tune");
 }
 
 #[test]

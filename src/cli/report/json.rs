@@ -22,6 +22,7 @@ pub fn json(report: &Report, verb: Verb) -> Value {
         "engine": report.engine.name(),
         "workers": report.workers,
         "channel_depth": report.channel_depth,
+        "cpu_count": report.cpu_count,
         "wall_ns": ns(report.wall),
         "read_bytes": report.read_bytes,
         "written_bytes": report.written_bytes,
@@ -38,6 +39,8 @@ pub fn json(report: &Report, verb: Verb) -> Value {
         "bottleneck": report.bottleneck().map(|bottleneck| json!({
             "stage": bottleneck.stage,
             "busy_share": bottleneck.busy_share,
+            "workers_enough": bottleneck.workers_enough,
+            "speedup_max": bottleneck.speedup_max,
             "advice": report.advice(),
         })),
     })

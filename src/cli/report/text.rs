@@ -16,72 +16,96 @@ pub fn text(report: &Report, verb: Verb, verbose: bool) -> String {
 }
 
 fn write_text(out: &mut String, report: &Report, verb: Verb, verbose: bool) -> std::fmt::Result {
-    let Report { read_bytes, written_bytes, wall, summary, figures, .. } = report;
-    let content_rate = summary.content_bytes as f64 / wall.as_secs_f64().max(1e-9) / 1e6;
-    let ratio = match verb {
-        Verb::Processed => summary.content_bytes as f64 / (*written_bytes).max(1) as f64,
-        _ => summary.content_bytes as f64 / (*read_bytes).max(1) as f64,
-    };
-    writeln!(
-        out,
-        "{}: read {}, {} {}, {} frames, ratio {ratio:.3}, in {}: {content_rate:.0} MB/s of content",
-        verb.word(),
-        bytes(*read_bytes),
-        if let Verb::Verified = verb { "decoded" } else { "wrote" },
-        bytes(*written_bytes),
-        summary.frame_count,
-        duration(*wall),
-    )?;
+    let Report { wall, figures, .. } = report;
+    write_summary(out, report, verb)?;
     if verbose {
         let (engine, workers, depth) = (report.engine.name(), report.workers, report.channel_depth);
-        writeln!(out, "engine {engine}, {workers} workers, channel depth {depth}")?;
+        writeln!(out, "engine {engine}, {}, channel depth {depth}", counted(workers as u64, "worker"))?;
     }
-    writeln!(out, "{:<18} {:>8} {:>6}   service p50      p90      p99      max", "stage", "threads", "busy")?;
+    writeln!(out, "{:<18}{:>9}{:>7}   work p50      p90      p99      max", "stage", "threads", "busy")?;
     for stage in &figures.stages {
         let threads = stage.items_by_thread.len();
         let busy = stage.busy_share(*wall) * 100.0;
-        writeln!(out, "{:<18} {threads:>8} {busy:>5.0}%  {}", stage.name, times(&stage.service_ns))?;
+        writeln!(out, "{:<18}{threads:>9}{busy:>5.0} %  {}", stage.name, times(&stage.service_ns))?;
     }
-    if !figures.channels.is_empty() {
-        let head = "depth p50 p90 p99 max";
-        writeln!(out, "{:<18} {head} of    wait p50      p90      p99      max   blocked     idle", "channel")?;
+    if !figures.channels.is_empty() || !figures.reorders.is_empty() {
+        let depth = "depth p50 p90 p99  max   of";
+        writeln!(out, "{:<12}{depth}   wait p50      p90      p99      max", "channel")?;
     }
     for channel in &figures.channels {
-        write_channel(out, channel)?;
+        let (depth, of) = (depths(&channel.depth), channel.capacity);
+        writeln!(out, "{:<17}{depth} {of:>4}  {}", channel.name, times(&channel.wait_ns))?;
     }
     for reorder in &figures.reorders {
-        let [p50, p90, p99, max] = quantiles(&reorder.depth);
-        let (name, times) = (format!("reorder at {}", reorder.name), times(&reorder.wait_ns));
-        writeln!(out, "{name:<18} {p50:>9} {p90:>3} {p99:>3} {max:>3}     {times}")?;
+        let (name, depth) = (format!("reorder at {}", reorder.name), depths(&reorder.depth));
+        writeln!(out, "{name:<17}{depth}       {}", times(&reorder.wait_ns))?;
     }
     for wait in &figures.waits {
-        writeln!(out, "{:<18} {:>16}  {}", wait.name, "wait", times(&wait.wait_ns))?;
+        writeln!(out, "{:<18}{:>16}   {}", wait.name, "wait", times(&wait.wait_ns))?;
     }
-    for window in &figures.windows {
-        let WindowFigures { name, weight_max, weight_in_flight_max, wait_ns, .. } = window;
+    for ChannelFigures { name, blocked_ns, idle_ns, .. } in &figures.channels {
+        let [blocked, idle] = [blocked_ns, idle_ns].map(|ns| duration(Duration::from_nanos(*ns)));
+        writeln!(out, "{name}: senders were blocked {blocked}, receivers idle {idle}")?;
+    }
+    for WindowFigures { name, weight_max, weight_in_flight_max, wait_ns, .. } in &figures.windows {
         let wait = duration(Duration::from_nanos(*wait_ns));
-        writeln!(
-            out,
-            "tokens of {name}: {weight_in_flight_max} of {weight_max} in use at most, waited {wait} for them"
-        )?;
+        writeln!(out, "tokens of {name}: at most {weight_in_flight_max} of {weight_max} in use, waited {wait}")?;
     }
     let (made, taken) = (figures.buffers.made_count, figures.buffers.taken_count);
     let peak = sys::peak_memory_bytes().map_or("unknown".to_owned(), bytes);
-    writeln!(out, "peak memory {peak}; {made} buffers made for {taken} uses")?;
-    writeln!(out, "bottleneck: {}", report.advice())
+    writeln!(out, "peak memory {peak}; {} made for {}", counted(made, "buffer"), counted(taken, "use"))?;
+    write_wrapped(out, &format!("bottleneck: {}", report.advice()))
 }
 
-fn write_channel(out: &mut String, channel: &ChannelFigures) -> std::fmt::Result {
-    let [p50, p90, p99, max] = quantiles(&channel.depth);
-    let ChannelFigures { name, capacity, wait_ns, blocked_ns, idle_ns, .. } = channel;
-    let (blocked, idle) = (duration(Duration::from_nanos(*blocked_ns)), duration(Duration::from_nanos(*idle_ns)));
-    let times = times(wait_ns);
-    writeln!(out, "{name:<18} {p50:>9} {p90:>3} {p99:>3} {max:>3} {capacity:>2}  {times} {blocked:>9} {idle:>8}")
+fn write_summary(out: &mut String, report: &Report, verb: Verb) -> std::fmt::Result {
+    let Report { read_bytes, written_bytes, wall, summary, .. } = report;
+    let content_bytes = summary.content_bytes;
+    let file_bytes = if let Verb::Processed = verb { *written_bytes } else { *read_bytes };
+    let ratio = content_bytes as f64 / file_bytes.max(1) as f64;
+    let moved = match verb {
+        Verb::Verified => format!("{}, {} decoded", bytes(*read_bytes), bytes(*written_bytes)),
+        _ => format!("{} to {}", bytes(*read_bytes), bytes(*written_bytes)),
+    };
+    let rate = bytes((content_bytes as f64 / wall.as_secs_f64().max(1e-9)) as u64);
+    let (frames, wall) = (counted(summary.frame_count, "frame"), duration(*wall));
+    writeln!(out, "{}: {moved}, ratio {ratio:.3}, {frames}, {wall}, {rate}/s", verb.word())
+}
+
+/// What a terminal of the usual width takes in a line.
+const LINE_LEN: usize = 80;
+
+/// A sentence in lines of at most [`LINE_LEN`], those behind the first one indented.
+fn write_wrapped(out: &mut String, sentence: &str) -> std::fmt::Result {
+    let mut line_len = 0;
+    for word in sentence.split(' ') {
+        match line_len {
+            0 => line_len = word.len(),
+            len if len + 1 + word.len() > LINE_LEN => {
+                write!(out, "\n  ")?;
+                line_len = 2 + word.len();
+            }
+            len => {
+                write!(out, " ")?;
+                line_len = len + 1 + word.len();
+            }
+        }
+        write!(out, "{word}")?;
+    }
+    writeln!(out)
+}
+
+/// `1 frame`, `2 frames`.
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn depths(histogram: &Histogram) -> String {
+    let [p50, p90, p99, max] = quantiles(histogram);
+    format!("{p50:>9} {p90:>3} {p99:>3} {max:>4}")
 }
 
 fn times(histogram: &Histogram) -> String {
-    let columns = quantiles(histogram).map(|ns| format!("{:>8}", duration(Duration::from_nanos(ns))));
-    format!("  {}", columns.join(" "))
+    quantiles(histogram).map(|ns| format!("{:>8}", duration(Duration::from_nanos(ns)))).join(" ")
 }
 
 /// A time with three digits.
@@ -122,6 +146,15 @@ pub fn bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_sentence_is_wrapped_between_words() {
+        let mut out = String::new();
+        write_wrapped(&mut out, &"seven77 ".repeat(30)).unwrap();
+        assert!(out.lines().all(|line| line.len() <= LINE_LEN) && out.lines().count() == 4, "{out}");
+        assert!(out.lines().skip(1).all(|line| line.starts_with("  s")), "{out}");
+        assert_eq!(out.split_whitespace().count(), 30);
+    }
 
     #[test]
     fn numbers_are_shown_with_three_digits() {
