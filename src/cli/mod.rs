@@ -51,8 +51,6 @@ pub mod sys;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use args::{Args, Command};
 use problem::Said;
 use settings::Settings;
@@ -65,7 +63,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             problem::tell(&format!("pipeline: internal error: {panic}\n"));
         }
     }));
-    let said = match Args::try_parse_from(args) {
+    let said = match Args::parse_words(args) {
         Ok(args) => run_command(args),
         Err(error) => problem::say_usage(&error),
     };
@@ -84,6 +82,8 @@ fn run_command(args: Args) -> Said {
         Command::Config(args) => commands::config::run(args, settings),
         Command::Bench(args) => commands::bench::run(args),
         Command::Tune(args) => commands::tune::run(args, settings),
+        Command::Completions(args) => commands::completions::run(args),
+        Command::Man(args) => commands::man::run(args),
     };
     let settings = Settings::load(&args.config).and_then(|settings| log::start(&settings).map(|()| settings));
     match settings.map_err(Into::into).and_then(|settings| run(&settings)) {

@@ -17,7 +17,9 @@ pub struct ConfigArgs {
     /// Leave the configuration file alone
     #[arg(long, global = true)]
     pub no_config: bool,
-    /// Use this profile: high-performance, standard, debug, or one of the configuration file
+    /// A profile: high-performance, standard, debug, or yours
+    ///
+    /// Yours are those of the configuration file.
     #[arg(long, value_name = "NAME", global = true)]
     pub profile: Option<String>,
 }
@@ -52,10 +54,14 @@ pub struct EncryptArgs {
     /// Encrypt to age1…, age1pq1…, ssh-ed25519 …, ssh-rsa … or a plugin's recipient; repeatable
     #[arg(short, long, value_name = "KEY")]
     pub recipient: Vec<String>,
-    /// Encrypt to the recipients in this file, one a line; repeatable
+    /// Encrypt to those in this file, one a line
+    ///
+    /// Empty lines and lines that begin with # are left out. Repeatable.
     #[arg(short = 'R', long, value_name = "FILE")]
     pub recipients_file: Vec<PathBuf>,
-    /// Encrypt with a passphrase, asked for on the terminal
+    /// Ask for a passphrase to encrypt with
+    ///
+    /// It is asked for on the terminal, twice, also when data comes through standard input.
     #[arg(short, long)]
     pub passphrase: bool,
     /// Write age's PEM text
@@ -91,6 +97,7 @@ pub struct IdentityArgs {
 
 /// Limits of decoding.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Work")]
 pub struct LimitArgs {
     /// Largest window accepted, a power of two [default: 128M]
     #[arg(short = 'M', long = "window-max", value_name = "SIZE", value_parser = parse_window_max)]
@@ -99,6 +106,7 @@ pub struct LimitArgs {
 
 /// How the work is spread.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Work")]
 pub struct WidthArgs {
     /// Workers in each parallel stage, 0 for all [default: CPUs this process may use]
     #[arg(short, long, visible_short_alias = 'T', visible_alias = "threads", value_name = "N", value_parser = parse_workers)]
@@ -114,6 +122,7 @@ pub struct WidthArgs {
 
 /// What is said.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Report")]
 pub struct TalkArgs {
     /// The report on exit, on stderr [default: text; cat: none]
     #[arg(long, value_enum, value_name = "FORM", help_heading = "Reports")]

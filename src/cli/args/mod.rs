@@ -1,17 +1,21 @@
 //! Arguments as typed. Nothing is opened or looked up here; [`resolve`](super::resolve) settles what was left out.
 
+mod examples;
 mod groups;
+pub mod help;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 
 use super::settings::known::{parse_channel_depth, parse_chunk_size, parse_level, parse_workers};
 use super::size::{parse_range, parse_size};
 use crate::format::zstd::codec::Level;
 use crate::pipeline::plan::ContentRange;
 
+pub use examples::Guide;
 pub use groups::{
     ConfigArgs, EncryptArgs, EngineArg, FileArgs, IdentityArgs, LimitArgs, PassphraseArgs, ProgressWhen, StatsForm,
     TalkArgs, WidthArgs,
@@ -23,8 +27,7 @@ pub use groups::{
 #[command(args_override_self = true)]
 #[command(arg_required_else_help = true)]
 #[command(
-    after_help = "`-` as IN or OUT is standard input or output. Exit codes: 0 done and durable, 1 failed, 2 wrong usage, \
-                        4 data damaged, 130 and 143 stopped, 141 reader of stdout gone."
+    after_help = "`-` as IN or OUT is standard input or output. `pipeline COMMAND -h` lists the flags, `--help` explains."
 )]
 pub struct Args {
     /// What to do.
@@ -33,6 +36,15 @@ pub struct Args {
     /// Where settings come from.
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+impl Args {
+    /// Takes `args`, the first of which is the program's name. What clap finds wrong, or the help that was asked for, is the error.
+    pub fn parse_words(args: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
+        let mut command = help::command();
+        let matches = command.try_get_matches_from_mut(args)?;
+        Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
 }
 
 /// What to do.
@@ -62,6 +74,10 @@ pub enum Command {
     Bench(BenchArgs),
     /// Try workers, depths, chunks and levels on a sample of a file, and print the command line to use
     Tune(TuneArgs),
+    /// Print what makes a shell complete the words of pipeline
+    Completions(CompletionsArgs),
+    /// Write the man pages, one for each command
+    Man(ManArgs),
 }
 
 /// `pipeline process`.
@@ -70,7 +86,7 @@ pub struct ProcessArgs {
     /// IN and OUT.
     #[command(flatten)]
     pub files: FileArgs,
-    /// zstd level, 1 to 22, or negative for speed [default: 3]
+    /// zstd level: 1 to 22, negative for speed [default: 3]
     #[arg(short = 'L', long, value_name = "N", allow_negative_numbers = true, value_parser = parse_level)]
     pub level: Option<Level>,
     /// Bytes of input in a frame: a multiple of 64K, 64K to 64M [default: 4M, from level 9 on 8M]
@@ -79,13 +95,17 @@ pub struct ProcessArgs {
     /// Encrypt only; a zstd file that goes in comes back decompressed
     #[arg(long)]
     pub no_compress: bool,
-    /// Read OUT back from the disk, decode it and compare, before it gets its name; whether an identity fits is not tried
+    /// Read OUT back from the disk, decode it and compare, before it gets its name
+    ///
+    /// Whether an identity fits is not tried: the key is still at hand.
     #[arg(long)]
     pub verify: bool,
     /// The input is what CMD writes, the one positional is OUT; if CMD fails, so does this
     #[arg(long)]
     pub stdin_from_command: bool,
-    /// The command and its arguments, behind --; without --stdin-from-command IN and OUT may stand there
+    /// The command and its arguments, behind --
+    ///
+    /// Without --stdin-from-command IN and OUT may stand there.
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
     /// Whom to encrypt to.
@@ -339,13 +359,29 @@ pub struct TuneArgs {
     pub quiet: bool,
 }
 
+/// `pipeline completions`.
+#[derive(Debug, clap::Args)]
+pub struct CompletionsArgs {
+    /// The shell to write for
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// `pipeline man`.
+#[derive(Debug, clap::Args)]
+pub struct ManArgs {
+    /// The directory to write to; it is made where there is none
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Overwrite pages that are there
+    #[arg(short, long)]
+    pub force: bool,
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
     #[test]
     fn the_definitions_are_sound() {
-        Args::command().debug_assert();
+        super::help::command().debug_assert();
     }
 }

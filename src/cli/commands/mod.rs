@@ -2,9 +2,11 @@
 
 pub mod bench;
 pub mod cat;
+pub mod completions;
 pub mod config;
 pub mod inspect;
 pub mod keygen;
+pub mod man;
 pub mod process;
 pub mod rekey;
 pub mod restore;

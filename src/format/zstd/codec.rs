@@ -29,6 +29,11 @@ impl Level {
     }
 }
 
+/// The version of libzstd that is linked in, as it tells it itself: `1.5.7`.
+pub fn library_version() -> &'static str {
+    zstd_safe::version_string()
+}
+
 /// The largest windowLog written: every decoder must accept 8 MiB (RFC 8878 section 3.1.1.1.2), more is up to it.
 pub const WINDOW_LOG_MAX_WRITTEN: u32 = 23;
 

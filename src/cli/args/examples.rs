@@ -1,0 +1,202 @@
+//! What `--help` and the man pages say of each command beyond its flags: how it works, and lines to type.
+//!
+//! Tests parse every line, and want a guide for every command.
+
+/// What is said of one command.
+pub struct Guide {
+    /// The words behind `pipeline` that call it; none for the program itself.
+    pub command: &'static str,
+    /// Paragraphs behind the sentence that stands in the list of commands, with an empty line between them.
+    pub about: &'static str,
+    /// Two to four.
+    pub examples: &'static [Example],
+}
+
+/// A line for a shell.
+pub struct Example {
+    /// The line, short enough for 80 columns.
+    pub line: &'static str,
+    /// What it does.
+    pub does: &'static str,
+}
+
+/// A guide for each command, in the order of the list of commands.
+pub static GUIDES: [Guide; 13] = [
+    Guide {
+        command: "",
+        about: "What is written are standard formats: zstd frames with a seek table, an age file around them where somebody is given to \
+                encrypt to. `zstd -d` and `age -d` read it, and whatever they write can be brought back.\n\n\
+                `-` as IN or OUT is standard input or output. Data goes to standard output and nothing else; every word goes to standard \
+                error. A file that exists is overwritten only with --force, and gets its name when it is complete and on the disk.\n\n\
+                A flag counts before the environment (PIPELINE_WORKERS and others), that before a profile, that before the configuration \
+                file; `pipeline config show` tells what is in force.",
+        examples: &[
+            Example { line: "pipeline process big.tar", does: "big.tar.zst beside it, on all cores" },
+            Example { line: "pipeline restore big.tar.zst", does: "big.tar back; any zstd file will do" },
+            Example { line: "pipeline process big.tar -R recipients.txt", does: "big.tar.zst.age: zstd inside age" },
+            Example {
+                line: "pipeline cat big.tar.zst --range 10G..+4K",
+                does: "4 KiB from the middle; one frame is decoded",
+            },
+        ],
+    },
+    Guide {
+        command: "process",
+        about: "A chunk of IN becomes a zstd frame, and behind the last frame stands a seek table, so that a range can be read from the \
+                middle. The same input and settings give the same bytes on any number of cores.\n\n\
+                With a recipient or a passphrase the result is encrypted as well, as an age file. Only flags ask for that, never the \
+                environment.",
+        examples: &[
+            Example { line: "pipeline process big.tar", does: "big.tar.zst beside it, on all cores" },
+            Example {
+                line: "pipeline process big.tar -r age1... -R team.txt --verify --rm",
+                does: "encrypted, read back and compared; then big.tar goes",
+            },
+            Example {
+                line: "pipeline process --stdin-from-command home.tar.zst -- tar -c /home",
+                does: "what tar writes; if tar fails, so does this, and nothing is left",
+            },
+            Example {
+                line: "tar -c /home | pipeline process - - -q | ssh host 'cat > home.tar.zst'",
+                does: "between pipes, with nothing said",
+            },
+        ],
+    },
+    Guide {
+        command: "restore",
+        about: "What the file is, is seen from its bytes: an age file, a zstd file, or one inside the other, whoever wrote it. Frames are \
+                decoded on all cores as far as the file has more than one.\n\n\
+                Damage is told with its place, exit 4, and OUT is as it was. A cut exactly between two frames shows in a missing seek \
+                table only, which is a warning, and an error with --require-table.",
+        examples: &[
+            Example { line: "pipeline restore big.tar.zst", does: "big.tar back" },
+            Example { line: "pipeline restore big.tar.zst.age -i key.txt", does: "the same through the encryption" },
+            Example {
+                line: "pipeline restore home.tar.zst - -q --require-table | tar -x",
+                does: "into a pipe; a file that may be cut short is an error",
+            },
+            Example {
+                line: "pipeline restore --salvage damaged.zst rescued",
+                does: "what is intact; what is lost is told, range by range",
+            },
+        ],
+    },
+    Guide {
+        command: "verify",
+        about: "Every frame is decoded and its checksum compared, every segment of an age file authenticated, and the seek table held \
+                against the frames. A zstd file without a valid table is refused, since a cut between frames would not show; --foreign \
+                accepts it.",
+        examples: &[
+            Example { line: "pipeline verify big.tar.zst", does: "is it whole?" },
+            Example {
+                line: "pipeline verify big.tar.zst.age -i key.txt --against big.tar",
+                does: "is it whole, and is it big.tar?",
+            },
+            Example { line: "pipeline verify --foreign old.zst", does: "a file that another tool wrote" },
+        ],
+    },
+    Guide {
+        command: "cat",
+        about: "With a seek table only the frames that hold the range are decoded; without one the file is decoded from its start. Of an \
+                age file the final segment is authenticated first, then what is needed.\n\n\
+                A range is half-open: A..B is from byte A to the one before B. K, M, G, T are powers of 1024. An end behind the end \
+                of the content is an error.",
+        examples: &[
+            Example { line: "pipeline cat log.zst", does: "all of it" },
+            Example { line: "pipeline cat big.tar.zst --range 10G..+4K", does: "4 KiB from the middle" },
+            Example {
+                line: "pipeline cat log.zst.age -i key.txt --range 1M.. | grep ERROR",
+                does: "from the second mebibyte on, through the encryption",
+            },
+        ],
+    },
+    Guide {
+        command: "inspect",
+        about: "Nothing is decoded. Of an encrypted file its recipients are told without a key, and what is inside with one.",
+        examples: &[
+            Example { line: "pipeline inspect big.tar.zst", does: "frames, sizes, ratio, seek table" },
+            Example { line: "pipeline inspect big.tar.zst.age -i key.txt", does: "both layers" },
+            Example { line: "pipeline inspect --json big.tar.zst", does: "the same for programs" },
+        ],
+    },
+    Guide {
+        command: "rekey",
+        about: "The file key is wrapped anew for the recipients that are given, and for nobody else; the payload is authenticated on \
+                the way and stays the same, byte for byte.\n\n\
+                Whoever could open the file before, and kept a copy or its key, still can.",
+        examples: &[
+            Example {
+                line: "pipeline rekey old.age new.age -i key.txt -R new-recipients.txt",
+                does: "a copy for other recipients",
+            },
+            Example {
+                line: "pipeline rekey --in-place backup.zst.age -i key.txt -r age1...",
+                does: "the file itself, replaced when its successor is whole",
+            },
+            Example { line: "pipeline rekey a.age b.age -i key.txt -p", does: "from a key to a passphrase" },
+        ],
+    },
+    Guide {
+        command: "keygen",
+        about: "The file it writes can be read by its owner alone. Whoever has it opens what was encrypted to its recipient; without \
+                it nobody does, so keep a copy.",
+        examples: &[
+            Example { line: "pipeline keygen -o key.txt", does: "an identity; its recipient is shown" },
+            Example { line: "pipeline keygen --pq -o key.txt", does: "a post-quantum one" },
+            Example {
+                line: "pipeline keygen | pipeline process - key.age -p -q --no-compress",
+                does: "one that is itself encrypted with a passphrase",
+            },
+        ],
+    },
+    Guide {
+        command: "config",
+        about: "Settings come from flags, the environment, a profile, and the configuration file, in this order.",
+        examples: &[
+            Example { line: "pipeline config show", does: "every setting that is in force, with its source" },
+            Example { line: "pipeline config show --profile debug", does: "as this profile has them" },
+        ],
+    },
+    Guide {
+        command: "config show",
+        about: "What it prints is itself a configuration file.",
+        examples: &[
+            Example { line: "pipeline config show", does: "every setting that is in force, with its source" },
+            Example { line: "pipeline config show --profile debug", does: "as this profile has them" },
+            Example { line: "pipeline config show --no-config", does: "without the configuration file" },
+        ],
+    },
+    Guide {
+        command: "bench",
+        about: "Every case runs once in each round, as processes of its own, so that what drifts meanwhile is spread over all. What is \
+                told are medians over the rounds, with time and memory as the kernel counts them.",
+        examples: &[
+            Example { line: "pipeline bench big.tar", does: "everything, as a table" },
+            Example { line: "pipeline bench big.tar --html page.html", does: "and as a page with plots" },
+            Example {
+                line: "pipeline bench big.tar -w 1,4 -L 1,3,9 --rounds 3 --no-peers",
+                does: "our own settings side by side",
+            },
+        ],
+    },
+    Guide {
+        command: "completions",
+        about: "The script goes to standard output; where it belongs is up to the shell. `make install` and the packages put it there.",
+        examples: &[
+            Example { line: "pipeline completions bash > pipeline.bash", does: "a file to source from .bashrc" },
+            Example {
+                line: "pipeline completions fish > ~/.config/fish/completions/pipeline.fish",
+                does: "where fish looks",
+            },
+            Example { line: "pipeline completions zsh > _pipeline", does: "to be put into a directory of $fpath" },
+        ],
+    },
+    Guide {
+        command: "man",
+        about: "The pages are pipeline.1 and pipeline-COMMAND.1. Nothing is written if one of them is there already, unless forced.",
+        examples: &[
+            Example { line: "pipeline man ~/.local/share/man/man1", does: "where man looks" },
+            Example { line: "pipeline man --force pages", does: "again, over those of an older version" },
+        ],
+    },
+];
