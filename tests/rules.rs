@@ -112,3 +112,20 @@ fn every_fixture_is_listed_in_the_readme_beside_it() {
         .collect();
     assert_eq!(there, listed);
 }
+
+#[test]
+fn every_package_of_the_lock_file_is_listed_with_its_licence() {
+    let read = |name: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let listed = read("THIRD-PARTY.md");
+    let lock = read("Cargo.lock");
+    let field = |package: &str, name: &str| {
+        let value = package.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "));
+        value.unwrap().trim_matches('"').to_owned()
+    };
+    for package in lock.split("[[package]]").skip(1) {
+        let (name, version) = (field(package, "name"), field(package, "version"));
+        let row = listed.lines().find_map(|line| line.strip_prefix(&format!("| {name} | {version} | ")));
+        let licence = row.and_then(|row| row.split('|').next()).unwrap_or_default().trim();
+        assert!(name == "pipeline" || !licence.is_empty(), "{name} {version} is not listed: make third-party");
+    }
+}
