@@ -4,7 +4,20 @@ CARGO ?= cargo
 PIPELINE = target/release/pipeline
 DEMO = demo
 
+# Where `make install` puts things; DESTDIR goes in front of it for whoever packs.
+PREFIX ?= /usr/local
+# Man pages and completions, as the program writes them.
+PAGES = target/pages
+STATIC = $(shell uname -m)-unknown-linux-musl
+
+# The same source gives the same bytes: no folder of this machine gets into the program, and no time but the last commit's into a
+# package. The time is set where a package is made only: the C compiler's build would start anew whenever it changes.
+REPRODUCIBLE = --config 'build.rustflags = ["--remap-path-prefix=$(CURDIR)=pipeline", \
+	"--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo"]'
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2> /dev/null || stat -c %Y CHANGELOG.md)
+
 .PHONY: demo build test check fmt clippy doc test-ci test-slow bench fixtures fuzz clean
+.PHONY: pages install uninstall deb static third-party
 
 # Builds the release binary, processes a real file, restores it, compares, and reads from the middle.
 demo: build
@@ -21,7 +34,53 @@ demo: build
 	@echo "== same bytes, all done; 'make clean' removes $(DEMO)/"
 
 build:
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked $(REPRODUCIBLE)
+
+# Binary, man pages and completions. Builds nothing where there is a binary already, so that root needs no compiler.
+install: pages
+	install -D -m 755 $(PIPELINE) $(DESTDIR)$(PREFIX)/bin/pipeline
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 $(PAGES)/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -D -m 644 $(PAGES)/pipeline.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pipeline
+	install -D -m 644 $(PAGES)/_pipeline $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_pipeline
+	install -D -m 644 $(PAGES)/pipeline.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/pipeline.fish
+
+uninstall:
+	cd $(DESTDIR)$(PREFIX) && rm -f bin/pipeline share/man/man1/pipeline.1 share/man/man1/pipeline-*.1 \
+		share/bash-completion/completions/pipeline share/zsh/site-functions/_pipeline share/fish/vendor_completions.d/pipeline.fish
+
+pages: $(PAGES)/pipeline.1
+
+$(PAGES)/pipeline.1: $(PIPELINE)
+	rm -rf $(PAGES)
+	$(PIPELINE) --no-config man $(PAGES)
+	$(PIPELINE) --no-config completions bash > $(PAGES)/pipeline.bash
+	$(PIPELINE) --no-config completions zsh > $(PAGES)/_pipeline
+	$(PIPELINE) --no-config completions fish > $(PAGES)/pipeline.fish
+
+$(PIPELINE):
+	$(MAKE) build
+
+# target/debian/pipeline_VERSION_ARCH.deb, of the binary that `make build` makes. Wants cargo-deb.
+deb: build
+	$(MAKE) pages
+	bash packages/third-party.sh --texts > target/licences
+	rm -rf target/debian
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(CARGO) deb --no-build --locked
+
+# A binary that needs no library of the system.
+static:
+	@test -d "$$(rustc --print sysroot)/lib/rustlib/$(STATIC)" || \
+		{ echo "make static: Rust's target is missing: rustup target add $(STATIC)" >&2; exit 1; }
+	@command -v musl-gcc > /dev/null || \
+		{ echo "make static: a C compiler for musl is missing, musl-gcc; Debian has it in musl-tools" >&2; exit 1; }
+	$(CARGO) build --release --locked --target $(STATIC) $(REPRODUCIBLE)
+	@echo "target/$(STATIC)/release/pipeline"
+
+# The licences of all that Cargo.lock names.
+third-party:
+	bash packages/third-party.sh > target/third-party.md
+	mv target/third-party.md THIRD-PARTY.md
 
 # The whole test suite.
 test:
