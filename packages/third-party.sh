@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Name, version, licence and repository of each package that is reached by the given edges, on any system unless told otherwise.
+# Name, version, licence and repository of each package that is reached by the given edges.
 packages() {
   cargo tree --locked --prefix none --format '{p}|{l}|{r}' "$@" |
     sed -E 's/ \(\*\)$//; s/ \(proc-macro\)\|/|/; s/^([^ ]+) v([^|]+)\|/\1|\2|/' | grep -v '^pipeline|' | LC_ALL=C sort -u
@@ -12,6 +12,16 @@ packages() {
 
 program() {
   packages --edges normal,no-proc-macro --target x86_64-unknown-linux-gnu
+}
+
+# Everything that Cargo.lock names. It has packages as well that no choice of features builds; only cargo's metadata knows those.
+everything() {
+  {
+    packages --edges normal,build,dev --target all
+    cargo metadata --locked --format-version 1 |
+      grep -oE '"name":"[^"]+","version":"[^"]+","id":"[^"]+","license":"[^"]*"' |
+      sed -E 's/"name":"([^"]+)","version":"([^"]+)",.*"license":"([^"]*)"/\1|\2|\3|/' | grep -v '^pipeline|'
+  } | awk -F '|' '!seen[$1 "|" $2]++' | LC_ALL=C sort
 }
 
 texts() {
@@ -63,4 +73,4 @@ cat << 'END'
 ## For building and testing, and for other systems
 
 END
-LC_ALL=C comm -13 <(program) <(packages --edges normal,build,dev --target all) | table
+LC_ALL=C comm -13 <(program) <(everything) | table
