@@ -11,7 +11,8 @@ PAGES = target/pages
 STATIC = $(shell uname -m)-unknown-linux-musl
 
 # The same source gives the same bytes: no folder of this machine gets into the program, and no time but the last commit's into a
-# package. The time is set where a package is made only: the C compiler's build would start anew whenever it changes.
+# package. In the program times of files would stand, those of a dependency's messages; it takes a constant in their place, since
+# whatever changes here builds libzstd anew.
 REPRODUCIBLE = --config 'build.rustflags = ["--remap-path-prefix=$(CURDIR)=pipeline", \
 	"--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo"]'
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2> /dev/null || stat -c %Y CHANGELOG.md)
@@ -34,7 +35,7 @@ demo: build
 	@echo "== same bytes, all done; 'make clean' removes $(DEMO)/"
 
 build:
-	$(CARGO) build --release --locked $(REPRODUCIBLE)
+	SOURCE_DATE_EPOCH=0 $(CARGO) build --release --locked $(REPRODUCIBLE)
 
 # Binary, man pages and completions. Builds nothing where there is a binary already, so that root needs no compiler.
 install: pages
@@ -74,7 +75,7 @@ static:
 		{ echo "make static: Rust's target is missing: rustup target add $(STATIC)" >&2; exit 1; }
 	@command -v musl-gcc > /dev/null || \
 		{ echo "make static: a C compiler for musl is missing, musl-gcc; Debian has it in musl-tools" >&2; exit 1; }
-	$(CARGO) build --release --locked --target $(STATIC) $(REPRODUCIBLE)
+	SOURCE_DATE_EPOCH=0 $(CARGO) build --release --locked --target $(STATIC) $(REPRODUCIBLE)
 	@echo "target/$(STATIC)/release/pipeline"
 
 # The licences of all that Cargo.lock names.
