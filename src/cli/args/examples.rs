@@ -21,7 +21,7 @@ pub struct Example {
 }
 
 /// A guide for each command, in the order of the list of commands.
-pub static GUIDES: [Guide; 13] = [
+pub static GUIDES: [Guide; 14] = [
     Guide {
         command: "",
         about: "What is written are standard formats: zstd frames with a seek table, an age file around them where somebody is given to \
@@ -144,6 +144,10 @@ pub static GUIDES: [Guide; 13] = [
             Example { line: "pipeline keygen -o key.txt", does: "an identity; its recipient is shown" },
             Example { line: "pipeline keygen --pq -o key.txt", does: "a post-quantum one" },
             Example {
+                line: "pipeline keygen -y key.txt > recipients.txt",
+                does: "whom to encrypt to, so that key.txt opens it",
+            },
+            Example {
                 line: "pipeline keygen | pipeline process - key.age -p -q --no-compress",
                 does: "one that is itself encrypted with a passphrase",
             },
@@ -176,6 +180,19 @@ pub static GUIDES: [Guide; 13] = [
             Example {
                 line: "pipeline bench big.tar -w 1,4 -L 1,3,9 --rounds 3 --no-peers",
                 does: "our own settings side by side",
+            },
+        ],
+    },
+    Guide {
+        command: "tune",
+        about: "A sample from all over IN is processed in memory, one setting varied at a time, and nothing is written. Of what is about as \
+                fast as the fastest, the least is taken: workers and depth that change nothing are better left to others. A larger \
+                chunk is taken only where it makes the output smaller by a percent.",
+        examples: &[
+            Example { line: "pipeline tune big.tar", does: "the command line to use, and the figures behind it" },
+            Example {
+                line: "pipeline tune big.tar --at-least 100M",
+                does: "with the highest level that keeps up with a line of 100 MiB/s",
             },
         ],
     },

@@ -10,7 +10,7 @@ use super::examples::{GUIDES, Guide};
 use crate::format::zstd::codec;
 
 /// Flags that `-h` leaves out, by their long names.
-const SELDOM: [&str; 15] = [
+const SELDOM: [&str; 17] = [
     "no-sync",
     "chunk-size",
     "no-compress",
@@ -23,6 +23,8 @@ const SELDOM: [&str; 15] = [
     "engine",
     "stats",
     "stats-file",
+    "prometheus",
+    "hdr-log",
     "size-hint",
     "config",
     "no-config",

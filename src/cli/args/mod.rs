@@ -21,7 +21,7 @@ pub use groups::{
     TalkArgs, WidthArgs,
 };
 
-/// Compresses files on all cores into standard zstd files that can be read from the middle, and brings them back.
+/// Compresses and encrypts files on all cores, into standard zstd and age files, and brings them back.
 #[derive(Debug, Parser)]
 #[command(name = "pipeline", version, max_term_width = 100, disable_help_subcommand = true, subcommand_required = true)]
 #[command(args_override_self = true)]
@@ -50,12 +50,12 @@ impl Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Compress IN on all cores into a seekable zstd file
+    /// Compress IN on all cores into a seekable zstd file, and encrypt it if asked
     #[command(visible_alias = "compress")]
     #[command(override_usage = "pipeline process [OPTIONS] IN [OUT]\n       \
                                 pipeline process [OPTIONS] --stdin-from-command OUT -- CMD...")]
     Process(ProcessArgs),
-    /// Bring back what a zstd file holds, whoever wrote it
+    /// Bring back what a zstd or age file holds, whoever wrote it
     #[command(visible_alias = "decompress", override_usage = "pipeline restore [OPTIONS] IN [OUT]")]
     Restore(RestoreArgs),
     /// Decode everything and write nothing
