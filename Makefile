@@ -17,7 +17,7 @@ REPRODUCIBLE = --config 'build.rustflags = ["--remap-path-prefix=$(CURDIR)=pipel
 	"--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo"]'
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2> /dev/null || stat -c %Y CHANGELOG.md)
 
-.PHONY: demo build test check fmt clippy doc test-ci test-slow bench fixtures fuzz clean
+.PHONY: demo build test check fmt clippy library doc test-ci test-slow bench fixtures fuzz clean
 .PHONY: pages install uninstall deb static third-party
 
 # Builds the release binary, processes a real file, restores it, compares, and reads from the middle.
@@ -88,13 +88,17 @@ test:
 	$(CARGO) test --locked
 
 # What has to hold before a commit.
-check: fmt clippy test doc
+check: fmt clippy library test doc
 
 fmt:
 	$(CARGO) fmt --check
 
 clippy:
 	$(CARGO) clippy --locked --all-targets -- --deny warnings
+
+# The library without the program, and so without what only that needs.
+library:
+	$(CARGO) check --locked --lib --no-default-features
 
 doc:
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps

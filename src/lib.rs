@@ -1,5 +1,29 @@
 //! Compress and encrypt files in one parallel pass and bring them back, in standard formats only.
 //!
+//! # As a library
+//!
+//! A [`Plan`] says what is to be done, [`run`] does it between a reader and a writer, on all cores, in memory that does not grow with the input:
+//!
+//! ```
+//! use pipeline::{Level, Plan, Recipient, run};
+//!
+//! let key = age::x25519::Identity::generate();
+//! let recipient = Recipient::parse(&key.to_public().to_string())?;
+//! let plan = Plan::compress_and_encrypt(Level::DEFAULT, [recipient]);
+//! let (report, file) = run(&plan, &b"any reader"[..], Vec::new())?;
+//! println!("{} bytes became {}", report.read_bytes, file.len());
+//!
+//! let back = Plan::restore([pipeline::Identity::X25519(key)]);
+//! let (_, content) = run(&back, std::io::Cursor::new(file), Vec::new())?;
+//! assert_eq!(content, b"any reader");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The feature `cli`, which is on by default, adds the program; without it none of its dependencies are built. What is listed below is
+//! the library; other modules are public for the program, tests and benches here, and change without notice.
+//!
+//! # How it is built
+//!
 //! The shape is fixed: a reader streams chunks into a bounded channel that N workers read; a single writer puts the results
 //! back in order and writes them, without a mutex. One chunk of input becomes one zstd frame (RFC 8878); behind the last
 //! frame stands a seek table (zstd seekable format 0.1.0), so that stock `zstd -d` reads the whole and `pipeline cat` any
@@ -8,18 +32,32 @@
 //!
 //! Three floors; what is above may use what is below, never the other way round, and a test holds the tree to it:
 //!
-//! - [`cli`]: words, paths, exit codes. Arguments as typed become a plan; files are opened and committed here.
-//! - [`pipeline`]: moves items. Stages over bounded channels, tokens that bound what is in flight, a supervisor that keeps the
+//! - `cli`: words, paths, exit codes. Arguments as typed become a plan; files are opened and committed here. Beside it stands
+//!   `library`, the same for other programs, with nothing of that.
+//! - `pipeline`: moves items. Stages over bounded channels, tokens that bound what is in flight, a supervisor that keeps the
 //!   first failure.
-//! - [`mod@format`]: bytes in, values out. zstd: scanner, seek table, codec. age: header, segments, armor, keys.
+//! - `format`: bytes in, values out. zstd: scanner, seek table, codec. age: header, segments, armor, keys.
 //!
-//! Start with [`pipeline::recipes`], which is the diagram above as code, then [`pipeline::stage`], the loops it runs in.
+//! Start with `pipeline/recipes.rs`, which is the diagram above as code, then `pipeline/stage.rs`, the loops it runs in.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
 
+mod library;
+
+#[doc(hidden)]
 pub mod pipeline;
 
+#[doc(hidden)]
 pub mod format;
+
+pub use format::age::keys::{Identity, KeyError, Recipient};
+pub use format::zstd::codec::Level;
+pub use library::{Plan, run};
+pub use pipeline::error::{Cause, Failure};
+pub use pipeline::report::Report;
+pub use pipeline::write::Summary;

@@ -10,7 +10,6 @@ mod support;
 use std::io::Cursor;
 
 use memory::{decompress, run};
-use pipeline::cli::peel::peel;
 use pipeline::cli::prompt::Prompter;
 use pipeline::cli::sys::WakeUp;
 use pipeline::cli::wrap::{ArmorWriter, seal_for};
@@ -18,6 +17,7 @@ use pipeline::format::age::keys::{Identity, Recipient, unwrap};
 use pipeline::format::age::stream::SEALED_LEN;
 use pipeline::format::detect::{Layer, detect};
 use pipeline::format::zstd::codec::Level;
+use pipeline::pipeline::peel::{age_failure, peel};
 use pipeline::pipeline::plan::{Compress, Content, ContentRange, Process, Restore, Work};
 use pipeline::pipeline::supervisor::Supervisor;
 use support::{noise, text};
@@ -54,7 +54,7 @@ impl Bench {
         // With a key given, what looks like no age file is a damaged one.
         let layer = if detect(bytes) == Layer::AgeArmor { Layer::AgeArmor } else { Layer::Age };
         let identity = [Identity::parse(self.identity.to_string().expose_secret()).unwrap()];
-        let key = |header: &_| Ok(unwrap(header, &identity, &self.prompter, 20)?);
+        let key = |header: &_| unwrap(header, &identity, &self.prompter, 20).map_err(age_failure);
         let Ok(peeled) = peel(Box::new(Cursor::new(bytes.to_vec())), layer, key) else {
             return (false, Vec::new());
         };

@@ -11,7 +11,6 @@ use anyhow::Context;
 use zeroize::Zeroizing;
 
 use super::args::{EncryptArgs, IdentityArgs, PassphraseArgs};
-use super::peel;
 use super::problem::{self, Problem, quoted};
 use super::prompt::Prompter;
 use super::resolve::WORK_FACTOR_MAX_DEFAULT;
@@ -19,6 +18,7 @@ use super::sys;
 use crate::format::age::header::Header;
 use crate::format::age::keys::{self, Identity, KeyError, Recipient, SCRYPT_TAG, key_lines};
 use crate::format::detect::{Layer, detect};
+use crate::pipeline::peel;
 
 /// What most identity files fit in.
 const KEY_FILE_LEN: usize = 64 * 1024;
@@ -116,7 +116,7 @@ impl Keyring {
             self.identities.extend(passphrase.map(Identity::Passphrase));
         }
         let unwrapped = keys::unwrap(header, &self.identities, &self.prompter, self.work_factor_max);
-        unwrapped.map_err(peel::age_failure)
+        Ok(unwrapped.map_err(peel::age_failure)?)
     }
 
     /// The passphrase, looked for in the environment and asked for only where one is wanted. A descriptor is read once.

@@ -6,13 +6,13 @@ use anyhow::Context;
 
 use super::args::IdentityArgs;
 use super::keys::{self, Keyring};
-use super::peel::{Peeled, peel};
 use super::problem::{Problem, quoted};
 use super::session::Session;
 use super::sys::{self, WakeUp};
 use crate::format::age::armor;
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{Layer, detect};
+use crate::pipeline::peel::{Peeled, peel};
 use crate::pipeline::plan::{Content, ContentRange, Decompress, Expect, Restore, Start};
 
 /// What an input turned out to be, and how to read it.

@@ -32,8 +32,6 @@ pub mod keys;
 
 pub mod layers;
 
-pub mod peel;
-
 pub mod wrap;
 
 pub mod problem;

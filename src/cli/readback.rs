@@ -10,12 +10,12 @@ use anyhow::Context;
 use twox_hash::XxHash64;
 
 use super::output::Output;
-use super::peel::{DearmorReader, read_failure};
 use super::problem::Problem;
 use super::session::Session;
 use super::sys::WakeUp;
 use crate::format::zstd::codec::WINDOW_LOG_MAX_DECODED;
 use crate::format::zstd::seek_table::TableStatus;
+use crate::pipeline::peel::{DearmorReader, read_failure};
 use crate::pipeline::plan::{
     Content, ContentRange, Decompress, Engine, Expect, Plan, Process, Restore, Seal, Start, Work,
 };

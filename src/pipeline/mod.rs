@@ -22,6 +22,8 @@ pub mod seal;
 
 pub mod sealed;
 
+pub mod peel;
+
 pub mod walk;
 
 pub mod range;

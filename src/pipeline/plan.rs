@@ -49,6 +49,9 @@ impl Plan {
 /// Chunks are whole age segments, so that both layers cut at the same places.
 pub const CHUNK_GRAIN: usize = 64 * 1024;
 
+/// The largest chunk; what other decoders limit is the window, which stays at 8 MiB.
+pub const CHUNK_MAX: usize = 64 * 1024 * 1024;
+
 /// Compressed bytes for which another worker of a restore is started. Few, since four mebibytes of zeros are a frame of
 /// 151 bytes.
 const RESTORE_BYTES_A_WORKER: u64 = 1024;

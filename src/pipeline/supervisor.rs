@@ -65,7 +65,7 @@ impl Supervisor {
     pub fn new(heeded: impl IntoIterator<Item = Signal>) -> io::Result<Supervisor> {
         use tokio::signal::unix::{SignalKind, signal};
 
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let Supervisor { runtime, .. } = Supervisor::deaf()?;
         let (said, signals) = async_channel::unbounded();
         let guard = runtime.enter();
         for heeded in heeded {
@@ -85,6 +85,13 @@ impl Supervisor {
         // A handler that nobody listens to; SIGXFSZ is 25 on every Linux but that of MIPS.
         drop(signal(SignalKind::from_raw(25))?);
         drop(guard);
+        Ok(Supervisor { runtime, signals, questions })
+    }
+
+    /// One that leaves signals as they are, for whoever is a guest in the process.
+    pub fn deaf() -> io::Result<Supervisor> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (signals, questions) = (async_channel::unbounded().1, async_channel::bounded(1).1);
         Ok(Supervisor { runtime, signals, questions })
     }
 

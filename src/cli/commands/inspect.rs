@@ -9,7 +9,6 @@ use serde::Serialize;
 use crate::cli::args::InspectArgs;
 use crate::cli::input::Input;
 use crate::cli::layers::{self, Layers};
-use crate::cli::peel::{age_failure, read_failure, read_header};
 use crate::cli::problem::{self, Exit};
 use crate::cli::report::bytes;
 use crate::cli::resolve;
@@ -22,6 +21,7 @@ use crate::format::age::stream::{SEALED_LEN, TAG_LEN};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::format::zstd::scan::{Edge, Frame, FrameScanner};
 use crate::pipeline::error::Failure;
+use crate::pipeline::peel::{age_failure, read_failure, read_header};
 use crate::pipeline::range::{RangeError, check_headers_before, read_table};
 use crate::pipeline::sealed::{OpeningReader, SealedReader};
 
@@ -232,7 +232,7 @@ impl Walk {
                 Ok(0) => return Ok(()),
                 Ok(len) => self.take(&piece[..len])?,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(read_failure(error)),
+                Err(error) => return Err(read_failure(error).into()),
             }
         }
     }

@@ -12,7 +12,6 @@ use crate::cli::input::Input;
 use crate::cli::keys::{self, Keyring};
 use crate::cli::layers::layer_of;
 use crate::cli::output::{Manner, Output};
-use crate::cli::peel::{Unwrapped, read_failure, unwrap, write_failure};
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve;
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
@@ -22,6 +21,7 @@ use crate::cli::wrap::{ArmorWriter, header_for};
 use crate::format::age::header::payload_key;
 use crate::format::age::stream::{PayloadKey, SEALED_LEN};
 use crate::format::detect::{DETECT_LEN, Layer};
+use crate::pipeline::peel::{Unwrapped, read_failure, unwrap, write_failure};
 use crate::pipeline::sealed::OpeningReader;
 
 /// Runs the command.
@@ -103,7 +103,7 @@ fn copy_authentic(payload: impl Read, key: &PayloadKey, output: &mut impl Write)
         output.write_all(copied).map_err(write_failure)?;
         copied.clear();
         if len == 0 {
-            return output.flush().map_err(write_failure);
+            return Ok(output.flush().map_err(write_failure)?);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::cli::args::{ProgressWhen, StatsForm};
 use crate::cli::log::parse_targets;
 use crate::cli::size::parse_size;
 use crate::format::zstd::codec::{Level, WINDOW_LOG_MAX_DECODED};
-use crate::pipeline::plan::CHUNK_GRAIN;
+use crate::pipeline::plan::{CHUNK_GRAIN, CHUNK_MAX};
 
 /// A value that a flag, a variable, or the configuration can give.
 pub struct Setting<T> {
@@ -110,9 +110,6 @@ const WORKERS_MAX: u32 = 1024;
 /// Deeper channels than this hold gigabytes and smooth nothing any more.
 const CHANNEL_DEPTH_MAX: u32 = 4096;
 
-/// The largest chunk; what other decoders limit is the window, which stays at 8 MiB.
-const CHUNK_MAX: u64 = 64 * 1024 * 1024;
-
 /// scrypt's work factor is a logarithm of rounds; age reads two digits.
 const WORK_FACTOR_MAX: u8 = 64;
 
@@ -142,7 +139,7 @@ pub fn parse_level(text: &str) -> Result<Level, String> {
 /// Reads the size of a chunk.
 pub fn parse_chunk_size(text: &str) -> Result<u64, String> {
     let (bytes, grain) = (parse_size(text)?, CHUNK_GRAIN as u64);
-    match (grain..=CHUNK_MAX).contains(&bytes) && bytes.is_multiple_of(grain) {
+    match (grain..=CHUNK_MAX as u64).contains(&bytes) && bytes.is_multiple_of(grain) {
         true => Ok(bytes),
         false => Err(format!("a chunk of {bytes} bytes is not a multiple of 64K between 64K and 64M")),
     }

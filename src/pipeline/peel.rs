@@ -5,13 +5,13 @@ use std::io::{self, Cursor, Read};
 use age_core::format::FileKey;
 use zeroize::Zeroizing;
 
+use super::error::{Cause, Failure};
+use super::sealed::OpeningReader;
 use crate::format::age::AgeError;
 use crate::format::age::armor::Dearmorer;
 use crate::format::age::header::{Header, NONCE_LEN, Parsed, payload_key};
 use crate::format::age::stream::{PayloadKey, Place, SEALED_LEN, SegmentCipher, TAG_LEN};
 use crate::format::detect::{Layer, detect};
-use crate::pipeline::error::{Cause, Failure};
-use crate::pipeline::sealed::OpeningReader;
 
 /// What is read at once while looking for the end of a header.
 const READ_LEN: usize = 4096;
@@ -31,26 +31,26 @@ pub struct Peeled {
 }
 
 /// A header that could not be taken off, as the failure that it is, so that it has its exit code.
-pub fn age_failure(error: AgeError) -> anyhow::Error {
+pub fn age_failure(error: AgeError) -> Failure {
     failure(Cause::Age(error))
 }
 
 /// A read that failed while a header was taken off.
-pub fn read_failure(error: io::Error) -> anyhow::Error {
+pub fn read_failure(error: io::Error) -> Failure {
     failure(Cause::of_read(error))
 }
 
 /// A write that failed while a header was put in the place of another.
-pub fn write_failure(error: io::Error) -> anyhow::Error {
+pub fn write_failure(error: io::Error) -> Failure {
     failure(Cause::Write(error))
 }
 
-fn failure(cause: Cause) -> anyhow::Error {
-    Failure { stage: "open", seq: None, cause }.into()
+fn failure(cause: Cause) -> Failure {
+    Failure { stage: "open", seq: None, cause }
 }
 
 /// Reads the header of `input`, an age file, in armor if `layer` says so.
-pub fn read_header(input: Box<dyn Read + Send>, layer: Layer) -> anyhow::Result<(Header, Box<dyn Read + Send>)> {
+pub fn read_header(input: Box<dyn Read + Send>, layer: Layer) -> Result<(Header, Box<dyn Read + Send>), Failure> {
     let mut input: Box<dyn Read + Send> = match layer {
         Layer::AgeArmor => Box::new(DearmorReader::new(input)),
         _ => input,
@@ -82,11 +82,11 @@ pub struct Unwrapped {
 }
 
 /// Reads the header of `input`, an age file, whose file key `unwrap_key` gives.
-pub fn unwrap(
+pub fn unwrap<E: From<Failure>>(
     input: Box<dyn Read + Send>,
     layer: Layer,
-    unwrap_key: impl FnOnce(&Header) -> anyhow::Result<FileKey>,
-) -> anyhow::Result<Unwrapped> {
+    unwrap_key: impl FnOnce(&Header) -> Result<FileKey, E>,
+) -> Result<Unwrapped, E> {
     let (header, mut payload) = read_header(input, layer)?;
     let file_key = unwrap_key(&header)?;
     let mut nonce = [0; NONCE_LEN];
@@ -98,11 +98,11 @@ pub fn unwrap(
 }
 
 /// Opens `input`, an age file whose file key `unwrap_key` gives, and looks at what is inside.
-pub fn peel(
+pub fn peel<E: From<Failure>>(
     input: Box<dyn Read + Send>,
     layer: Layer,
-    unwrap_key: impl FnOnce(&Header) -> anyhow::Result<FileKey>,
-) -> anyhow::Result<Peeled> {
+    unwrap_key: impl FnOnce(&Header) -> Result<FileKey, E>,
+) -> Result<Peeled, E> {
     let Unwrapped { header, file_key, nonce, payload: mut rest } = unwrap(input, layer, unwrap_key)?;
     let key = payload_key(&file_key, &nonce);
     let mut first = Vec::with_capacity(SEALED_LEN);
@@ -123,11 +123,11 @@ pub fn peel(
 }
 
 /// Opens an age file that is in memory, such as an encrypted identity file.
-pub fn open_all(
+pub fn open_all<E: From<Failure>>(
     bytes: &[u8],
     layer: Layer,
-    unwrap_key: impl FnOnce(&Header) -> anyhow::Result<FileKey>,
-) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    unwrap_key: impl FnOnce(&Header) -> Result<FileKey, E>,
+) -> Result<Zeroizing<Vec<u8>>, E> {
     let unwrapped = unwrap(Box::new(Cursor::new(bytes.to_vec())), layer, unwrap_key)?;
     let mut text = Zeroizing::new(Vec::new());
     let key = payload_key(&unwrapped.file_key, &unwrapped.nonce);

@@ -1,0 +1,217 @@
+//! The pipeline for other programs: a [`Plan`], two ends, [`run`].
+//!
+//! Nothing here reads arguments, files, the environment or a terminal, and no signal handler is set. Each run makes its own keys, so that
+//! a plan can be run any number of times.
+
+use std::io::{Cursor, Read, Write};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+use age::NoCallbacks;
+use age_core::format::FileKey;
+use rand_core::{OsRng, RngCore};
+
+use crate::format::age::header::{self, NONCE_LEN, payload_key};
+use crate::format::age::keys::{self, Identity, Recipient};
+use crate::format::detect::{DETECT_LEN, Layer, detect};
+use crate::format::zstd::codec::Level;
+use crate::pipeline::crew::Width;
+use crate::pipeline::ends::Ends;
+use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::metrics::Progress;
+use crate::pipeline::peel::{Peeled, age_failure, peel};
+use crate::pipeline::plan::{
+    CHUNK_GRAIN, CHUNK_MAX, Compress, Content, ContentRange, Decompress, Engine, Expect, Process, Restore, Seal, Start,
+    Work,
+};
+use crate::pipeline::report::Report;
+use crate::pipeline::shutdown::Cancel;
+use crate::pipeline::supervisor::{Supervisor, Watch};
+use crate::pipeline::{self, plan};
+
+/// The default length of a chunk.
+const CHUNK_LEN: usize = 4 * 1024 * 1024;
+
+/// The default depth: it covers the jitter between stages.
+const CHANNEL_DEPTH: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not 0");
+
+/// The largest window accepted, 128 MiB, as `zstd` has it.
+const WINDOW_LOG_MAX: u32 = 27;
+
+/// The largest scrypt work factor accepted: a gibibyte of memory.
+const WORK_FACTOR_MAX: u8 = 20;
+
+/// Nobody watches a library's run, so it is seldom woken for that.
+const TICK: Duration = Duration::from_secs(60);
+
+/// What is to be done with an input, on how many cores.
+pub struct Plan {
+    width: Width,
+    todo: Todo,
+}
+
+enum Todo {
+    Process { compress: Option<Compress>, recipients: Vec<Recipient> },
+    Restore { identities: Vec<Identity> },
+}
+
+impl Plan {
+    /// Compresses into zstd frames with a seek table.
+    pub fn compress(level: Level) -> Plan {
+        Plan::new(Todo::Process { compress: Some(Compress { chunk_len: CHUNK_LEN, level }), recipients: Vec::new() })
+    }
+
+    /// Encrypts into an age file that any of `recipients` opens; a run without any fails.
+    pub fn encrypt(recipients: impl IntoIterator<Item = Recipient>) -> Plan {
+        Plan::new(Todo::Process { compress: None, recipients: recipients.into_iter().collect() })
+    }
+
+    /// Compresses, and encrypts that.
+    pub fn compress_and_encrypt(level: Level, recipients: impl IntoIterator<Item = Recipient>) -> Plan {
+        let compress = Some(Compress { chunk_len: CHUNK_LEN, level });
+        Plan::new(Todo::Process { compress, recipients: recipients.into_iter().collect() })
+    }
+
+    /// Brings back what a zstd file holds, an age file that one of `identities` opens, or a zstd file inside an age file; which of these an
+    /// input is, is seen from its first bytes.
+    ///
+    /// A bare zstd file that was cut between two frames is a valid one. [`Summary::table`](crate::Summary) of the report tells whether a
+    /// seek table showed that no frame is missing.
+    pub fn restore(identities: impl IntoIterator<Item = Identity>) -> Plan {
+        Plan::new(Todo::Restore { identities: identities.into_iter().collect() })
+    }
+
+    fn new(todo: Todo) -> Plan {
+        let workers = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Plan { width: Width { workers, channel_depth: CHANNEL_DEPTH }, todo }
+    }
+
+    /// Workers in each parallel stage instead of as many as there are CPUs. Neither they nor the depth change what is written.
+    pub fn with_workers(mut self, workers: NonZeroUsize) -> Plan {
+        self.width.workers = workers;
+        self
+    }
+
+    /// Items that each bounded channel holds, instead of 4.
+    pub fn with_channel_depth(mut self, channel_depth: NonZeroUsize) -> Plan {
+        self.width.channel_depth = channel_depth;
+        self
+    }
+
+    /// Bytes of input in a frame instead of 4 MiB, as the nearest multiple of 64 KiB that is not less, from 64 KiB to 64 MiB.
+    pub fn with_chunk_len(mut self, len: usize) -> Plan {
+        if let Todo::Process { compress: Some(compress), .. } = &mut self.todo {
+            compress.chunk_len = len.clamp(CHUNK_GRAIN, CHUNK_MAX).next_multiple_of(CHUNK_GRAIN);
+        }
+        self
+    }
+}
+
+/// Does what `plan` says with all of `input`, and gives back `output`, flushed, with the figures of the run. Blocks until that is done,
+/// on threads of its own; within an async runtime call it where blocking is allowed (tokio's `spawn_blocking`).
+///
+/// # Errors
+///
+/// The first failure, in the order of the input: an end that fails, damage, no identity that matches. What was written to `output` by
+/// then is no whole file. An input that ends early because of an error has to return that error: an end is taken for the end.
+pub fn run<R, W>(plan: &Plan, input: R, output: W) -> Result<(Report, W), Failure>
+where
+    R: Read + Send + 'static,
+    W: Write + Send + 'static,
+{
+    let (work, input) = match &plan.todo {
+        Todo::Process { compress, recipients } => (process(*compress, recipients)?, Box::new(input) as Box<_>),
+        Todo::Restore { identities } => restore(Box::new(input), identities)?,
+    };
+    let plan = plan::Plan { width: plan.width, engine: Engine::Channels, work };
+    let (give_back, given_back) = sync_channel(1);
+    let ends = Ends {
+        input,
+        input_bytes: None,
+        output: Box::new(Lent { output: Some(output), give_back }),
+        cancel: Cancel::default(),
+        progress: Arc::new(Progress::default()),
+    };
+    let mut supervisor = Supervisor::deaf().map_err(|error| failure("supervisor", Cause::Spawn(error)))?;
+    let report = pipeline::run(&plan, ends, &mut supervisor, &mut Watch { tick_every: TICK, on_tick: &mut |_, _| () })?;
+    let output = given_back.try_recv().expect("internal error: a run ended well and kept its output");
+    Ok((report, output))
+}
+
+/// A file key and a nonce of their own for every run.
+fn process(compress: Option<Compress>, recipients: &[Recipient]) -> Result<Work, Failure> {
+    if compress.is_some() && recipients.is_empty() {
+        return Ok(Work::Process(Process { compress, seal: None }));
+    }
+    let random = |bytes: &mut [u8]| {
+        OsRng.try_fill_bytes(bytes).map_err(|error| failure("wrap", Cause::Task(error.to_string().into())))
+    };
+    let file_key = FileKey::try_init_with_mut(|key| random(key))?;
+    let mut nonce = [0; NONCE_LEN];
+    random(&mut nonce)?;
+    let stanzas =
+        keys::wrap(&file_key, recipients, &NoCallbacks).map_err(|error| failure("wrap", Cause::Task(error.into())))?;
+    let mut prefix = header::encode(&stanzas, &file_key);
+    prefix.extend_from_slice(&nonce);
+    Ok(Work::Process(Process { compress, seal: Some(Seal { key: payload_key(&file_key, &nonce), prefix }) }))
+}
+
+/// What the first bytes of `input` ask for, and `input` from the first frame or segment on.
+fn restore(mut input: Box<dyn Read + Send>, identities: &[Identity]) -> Result<(Work, Box<dyn Read + Send>), Failure> {
+    let mut head = Vec::with_capacity(DETECT_LEN);
+    let read = input.by_ref().take(DETECT_LEN as u64).read_to_end(&mut head);
+    read.map_err(|error| failure("read", Cause::of_read(error)))?;
+    let layer = detect(&head);
+    let input: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(input));
+    let frames = Content::Frames(Decompress {
+        window_log_max: WINDOW_LOG_MAX,
+        start: Start::default(),
+        range: ContentRange::All,
+        expect: Expect::Tables,
+    });
+    if !matches!(layer, Layer::Age | Layer::AgeArmor) {
+        return Ok((Work::Restore(Restore { open: None, content: frames }), input));
+    }
+    let Peeled { payload, key, inner, .. } = peel(input, layer, |header| {
+        keys::unwrap(header, identities, &NoCallbacks, WORK_FACTOR_MAX).map_err(age_failure)
+    })?;
+    let content = if inner == Layer::Zstd { frames } else { Content::Plain(ContentRange::All) };
+    Ok((Work::Restore(Restore { open: Some(key), content }), payload))
+}
+
+fn failure(stage: &'static str, cause: Cause) -> Failure {
+    Failure { stage, seq: None, cause }
+}
+
+/// An output that comes back when the stage that writes is done with it.
+struct Lent<W> {
+    output: Option<W>,
+    give_back: SyncSender<W>,
+}
+
+impl<W: Write> Lent<W> {
+    fn output(&mut self) -> &mut W {
+        self.output.as_mut().expect("it is taken when dropped")
+    }
+}
+
+impl<W: Write> Write for Lent<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.output().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.output().flush()
+    }
+}
+
+impl<W> Drop for Lent<W> {
+    fn drop(&mut self) {
+        if let Some(output) = self.output.take() {
+            // It has room for one, and is given one; a caller whose run failed wants none.
+            let _ = self.give_back.try_send(output);
+        }
+    }
+}
