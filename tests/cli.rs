@@ -530,3 +530,21 @@ fn tune_prints_a_command_line_that_works_and_the_figures_behind_it() {
     bench.write("empty", b"");
     assert!(bench.fails("tune empty", 2).contains("'empty' is empty"));
 }
+
+#[test]
+fn an_input_that_is_processed_already_is_pointed_out() {
+    let (bench, recipient) = Bench::with_key();
+    bench.write("in", &text(300_000, 1));
+    assert!(!bench.ok("process in in.zst").stderr.contains("hint: "));
+    bench.ok(&format!("process in in.age -r {recipient} -q"));
+    bench.ok(&format!("process in in.txt -a -r {recipient} -q"));
+    for (line, said) in [
+        ("process in.zst a", "hint: 'in.zst' is a zstd file already, and gets no smaller; restore brings back"),
+        (&format!("process in.zst b --no-compress -r {recipient}"), "hint: 'in.zst' is a zstd file, so restore will"),
+        ("process in.age c", "hint: 'in.age' is an age file already"),
+        (&format!("process in.txt d.age -r {recipient}"), "hint: 'in.txt' is an age file already"),
+    ] {
+        assert!(bench.ok(line).stderr.contains(said), "{line}");
+    }
+    assert_eq!(bench.ok("process in.zst e -q").stderr, "");
+}

@@ -94,8 +94,8 @@ fn process(
     };
     let work = Work::Process(Process { compress, seal });
     let plan = Plan { width, engine: resolve::engine(args.engine), work }.narrowed_to(input.bytes());
-    if args.no_compress && !args.talk.quiet {
-        hint_at_zstd(&input);
+    if !args.talk.quiet {
+        hint_at_layers(&input, compress.is_some());
     }
     let report = session
         .run(&plan, reader, input.bytes(), writer, &wake)
@@ -212,16 +212,17 @@ fn refuse_contradictions(args: &ProcessArgs, is_sealed: bool, names: &resolve::N
     Ok(())
 }
 
-/// A zstd file that is only encrypted comes back decompressed, which may not be what was meant.
-fn hint_at_zstd(input: &Input) {
+/// An input that is what this command makes may not be what was meant.
+fn hint_at_layers(input: &Input, is_compressed: bool) {
     use std::os::unix::fs::FileExt;
 
     let mut head = [0; DETECT_LEN];
     let read = if input.is_seekable() { input.file.read_at(&mut head, 0) } else { Ok(0) };
-    if read.is_ok_and(|len| detect(&head[..len]) == Layer::Zstd) {
-        problem::tell(&format!(
-            "hint: {} is a zstd file, so restore will decompress it; --no-decompress does not\n",
-            input.name
-        ));
-    }
+    let hint = match read.map_or(Layer::Other, |len| detect(&head[..len])) {
+        Layer::Zstd if is_compressed => "a zstd file already, and gets no smaller; restore brings back what is in it",
+        Layer::Zstd => "a zstd file, so restore will decompress it; --no-decompress does not",
+        Layer::Age | Layer::AgeArmor => "an age file already, and gets no smaller; restore brings back what is in it",
+        Layer::Other | Layer::Empty => return,
+    };
+    problem::tell(&format!("hint: {} is {hint}\n", input.name));
 }

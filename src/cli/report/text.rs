@@ -22,7 +22,7 @@ fn write_text(out: &mut String, report: &Report, verb: Verb, verbose: bool) -> s
         let (engine, workers, depth) = (report.engine.name(), report.workers, report.channel_depth);
         writeln!(out, "engine {engine}, {}, channel depth {depth}", counted(workers as u64, "worker"))?;
     }
-    writeln!(out, "{:<18}{:>9}{:>7}   work p50      p90      p99      max", "stage", "threads", "busy")?;
+    writeln!(out, "{:<18}{:>9}{:>7}  work p50      p90      p99      max", "stage", "threads", "busy")?;
     for stage in &figures.stages {
         let threads = stage.items_by_thread.len();
         let busy = stage.busy_share(*wall) * 100.0;
@@ -30,7 +30,7 @@ fn write_text(out: &mut String, report: &Report, verb: Verb, verbose: bool) -> s
     }
     if !figures.channels.is_empty() || !figures.reorders.is_empty() {
         let depth = "depth p50 p90 p99  max   of";
-        writeln!(out, "{:<12}{depth}   wait p50      p90      p99      max", "channel")?;
+        writeln!(out, "{:<17}{depth}  wait p50      p90      p99      max", "channel")?;
     }
     for channel in &figures.channels {
         let (depth, of) = (depths(&channel.depth), channel.capacity);
