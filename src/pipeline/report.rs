@@ -42,14 +42,17 @@ pub struct Bottleneck {
     /// Share of the run that its threads were at work, from 0 to 1.
     pub busy_share: f64,
     /// How many workers would do: of a parallel stage, those with which the busiest serial stage becomes the limit; of a serial one, those
-    /// that keep up with it. `None` where nothing can be said.
+    /// that keep up with it. `None` where the serial stages hardly work, so that no number of workers is enough, and where there is no pool.
     pub workers_enough: Option<usize>,
     /// How many times as fast the run would be with so many; 1 where the stage is serial.
-    pub speedup_max: f64,
+    pub speedup_max: Option<f64>,
 }
 
 /// Shares below this are too small to reckon with.
 const SHARE_MIN: f64 = 0.01;
+
+/// A gain that is not worth a word.
+const GAIN_MIN: f64 = 1.05;
 
 /// A share of waiting from which on a deeper channel is worth a word.
 const WAITED_SHARE: f64 = 0.05;
@@ -91,8 +94,9 @@ impl Report {
         };
         let enough = serial.and_then(workers_share);
         let speedup_max = match (stage.is_parallel, serial) {
-            (true, Some(serial)) => share(stage) / share(serial).max(SHARE_MIN),
-            _ => 1.0,
+            (true, Some(serial)) => (share(serial) > SHARE_MIN).then(|| share(stage) / share(serial)),
+            (true, None) => None,
+            (false, _) => Some(1.0),
         };
         Some(Bottleneck {
             stage: stage.name,
@@ -133,17 +137,20 @@ impl Report {
         held_up + &self.advice_on_depth(stage)
     }
 
-    fn advice_on_workers(
-        &self,
-        Bottleneck { stage, busy_share, workers_enough, speedup_max, .. }: Bottleneck,
-    ) -> String {
+    fn advice_on_workers(&self, bottleneck: Bottleneck) -> String {
+        let Bottleneck { stage, busy_share, workers_enough, speedup_max, .. } = bottleneck;
         let (workers, percent) = (self.workers, busy_share * 100.0);
         let plural = if workers == 1 { "" } else { "s" };
         let held_up = format!("{stage} held it up, its {workers} worker{plural} busy {percent:.0} % of the time: ");
-        let Some(enough) = workers_enough.filter(|enough| *enough > workers) else {
-            return held_up + "more workers would not help, since a serial stage is as busy";
+        let gain = match (workers_enough, speedup_max) {
+            (_, Some(speedup)) if speedup < GAIN_MIN => {
+                return held_up + "more of them would not help, since a serial stage is as busy";
+            }
+            (Some(enough), Some(speedup)) => {
+                format!("up to {enough} would help, and make it {speedup:.1} times as fast")
+            }
+            _ => "every further one would help".to_owned(),
         };
-        let gain = format!("up to {enough} would help, and make it {speedup_max:.1} times as fast");
         match self.cpu_count.get() {
             cpus if workers < cpus => format!("{held_up}{gain}; there are CPUs for {cpus}"),
             1 => format!("{held_up}the one CPU is at work; with more of them {gain}"),
@@ -152,24 +159,30 @@ impl Report {
     }
 
     fn advice_on_serial(&self, Bottleneck { stage, busy_share, workers_enough, .. }: Bottleneck) -> String {
-        let what = match stage {
-            "read" => "a faster input would help",
-            "find" => {
-                "it walks headers, and decodes frames too large for the workers, on one core; more workers would not help"
-            }
-            "cut" => "it reads and lays out segments on one core; more workers would not help",
-            _ => "a faster output would help",
+        let mut joins = self.figures.channels.iter().filter_map(|channel| channel.name.split_once('>'));
+        let (is_source, is_sink) = (!joins.clone().any(|(_, to)| to == stage), !joins.any(|(from, _)| from == stage));
+        let also = match stage {
+            "find" => "; it walks headers as well, and decodes frames too large for the workers",
+            "cut" => "; it lays out segments as well",
+            _ => "",
         };
-        let spare = match workers_enough {
-            Some(enough) if enough < self.workers => {
-                format!(", and {enough} of the {} workers would do", self.workers)
+        let what = match (is_source, is_sink) {
+            (true, _) => format!("a faster input would help{also}"),
+            (_, true) => "a faster output would help".to_owned(),
+            _ => format!("it is one thread, so more workers would not help{also}"),
+        };
+        let pool =
+            self.figures.stages.iter().filter(|stage| stage.is_parallel).map(|stage| stage.items_by_thread.len());
+        let spare = match (workers_enough, pool.max()) {
+            (Some(enough), Some(workers)) if enough < workers => {
+                format!(", and {enough} of the {workers} workers would do")
             }
             _ => String::new(),
         };
         format!("{stage} held it up, busy {:.0} % of the time: {what}{spare}", busy_share * 100.0)
     }
 
-    /// A word on the channel in front of `stage`, where its ends waited for each other by turns; or on all, where they stood empty.
+    /// A word on the channel in front of `stage`, where its ends waited for each other by turns; or on all, where less depth would do.
     fn advice_on_depth(&self, stage: &str) -> String {
         let wall_ns = self.wall.as_nanos().max(1) as f64;
         let threads =
@@ -191,28 +204,54 @@ impl Report {
                 channel.capacity,
                 idle * 100.0
             ),
-            _ => {
-                let deepest = self.figures.channels.iter().map(|channel| channel.depth.max()).max().unwrap_or(0);
-                let is_spare = self.channel_depth > SHALLOW && deepest * 4 < self.channel_depth as u64;
-                let would_do = deepest.max(1);
-                match is_spare {
-                    true => format!("; no channel ever held more than {deepest}: --channel-depth {would_do} would do"),
-                    false => String::new(),
+            _ => match self.depth_enough() {
+                Some(depth) if self.channel_depth > SHALLOW && depth * 2 < self.channel_depth => {
+                    format!("; --channel-depth {depth} would do")
                 }
-            }
+                _ => String::new(),
+            },
         }
+    }
+
+    /// The depth with which no channel would have been fuller than it may be, and no item have waited for a token that did not.
+    fn depth_enough(&self) -> Option<usize> {
+        // What an arriving item found, and the item itself.
+        let held = self.figures.channels.iter().map(|channel| channel.depth.max() + 1).max()?;
+        let of_items = self.figures.windows.iter().filter(|window| window.weight_max == window.item_count_max as u64);
+        // There are as many tokens as workers and twice the depth.
+        let in_flight = of_items.map(|window| window.weight_in_flight_max).max().unwrap_or(0);
+        let needed = in_flight.saturating_sub(self.workers as u64).div_ceil(2);
+        usize::try_from(held.max(needed)).ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::metrics::ChannelFigures;
+    use crate::pipeline::metrics::{ChannelFigures, WindowFigures};
 
     const WALL: Duration = Duration::from_millis(1000);
 
     /// A run of 100 items whose stages worked so many milliseconds, on so many threads.
     fn report(stages: &[(&'static str, bool, u64, usize)], workers: usize, cpus: usize) -> Report {
+        // Channels between neighbours, as the recipes have them.
+        let names = stages.windows(2).map(|pair| match (pair[0].0, pair[1].0) {
+            ("read", "compress") => "read>compress",
+            ("compress", "write") => "compress>write",
+            ("find", "decompress") => "find>decompress",
+            ("decompress", "write") => "decompress>write",
+            ("read", "open") => "read>open",
+            ("open", "find") => "open>find",
+            ("cut", "seal") => "cut>seal",
+            ("seal", "write") => "seal>write",
+            pair => unreachable!("{pair:?}"),
+        });
+        let channels = names.map(|name| {
+            let mut channel = ChannelFigures::new(name, 4);
+            channel.depth.record(3).unwrap();
+            channel
+        });
+        let channels: Vec<ChannelFigures> = channels.collect();
         let stages = stages.iter().map(|(name, is_parallel, busy_ms, threads)| {
             let mut stage = StageFigures::new(name, *is_parallel);
             stage.busy_ns = busy_ms * 1_000_000;
@@ -228,21 +267,19 @@ mod tests {
             written_bytes: 0,
             wall: WALL,
             summary: Summary { frame_count: 0, content_bytes: 0, table: None },
-            figures: Figures { stages: stages.collect(), ..Figures::default() },
+            figures: Figures { stages: stages.collect(), channels, ..Figures::default() },
         }
     }
 
-    fn channel(
-        report: &mut Report,
-        name: &'static str,
-        capacity: usize,
-        (blocked_ms, idle_ms): (u64, u64),
-        depth: u64,
-    ) {
-        let mut channel = ChannelFigures::new(name, capacity);
+    /// Sets the figures of the channel in front of the pool.
+    fn channel(report: &mut Report, (blocked_ms, idle_ms): (u64, u64), depth: u64) {
+        for channel in &mut report.figures.channels {
+            channel.depth.clear();
+            channel.depth.record(depth).unwrap();
+            channel.capacity = report.channel_depth;
+        }
+        let channel = &mut report.figures.channels[0];
         (channel.blocked_ns, channel.idle_ns) = (blocked_ms * 1_000_000, idle_ms * 1_000_000);
-        channel.depth.record(depth).unwrap();
-        report.figures.channels.push(channel);
     }
 
     #[test]
@@ -250,7 +287,7 @@ mod tests {
         let stages = [("read", false, 200, 1), ("compress", true, 1900, 2), ("write", false, 100, 1)];
         let found = report(&stages, 2, 8).bottleneck().unwrap();
         assert_eq!((found.stage, found.is_parallel, found.workers_enough), ("compress", true, Some(10)));
-        assert!((found.speedup_max - 4.75).abs() < 1e-9);
+        assert!((found.speedup_max.unwrap() - 4.75).abs() < 1e-9);
         assert_eq!(
             report(&stages, 2, 8).advice(),
             "compress held it up, its 2 workers busy 95 % of the time: up to 10 would help, and make it 4.7 \
@@ -274,21 +311,50 @@ mod tests {
     }
 
     #[test]
+    fn where_serial_stages_hardly_work_every_worker_helps_and_where_they_are_as_busy_none_does() {
+        let stages = [("read", false, 3, 1), ("compress", true, 990, 1), ("write", false, 2, 1)];
+        let slow = report(&stages, 1, 8);
+        assert_eq!((slow.bottleneck().unwrap().workers_enough, slow.bottleneck().unwrap().speedup_max), (None, None));
+        assert!(slow.advice().ends_with("every further one would help; there are CPUs for 8"), "{}", slow.advice());
+        let stages = [("read", false, 940, 1), ("compress", true, 1900, 2), ("write", false, 2, 1)];
+        assert!(report(&stages, 2, 8).advice().contains("more of them would not help"));
+    }
+
+    #[test]
+    fn a_stage_that_reads_waits_for_the_input_whatever_it_is_called() {
+        let pool = ("decompress", true, 300, 1);
+        let bare = report(&[("find", false, 980, 1), pool, ("write", false, 90, 1)], 1, 2).advice();
+        assert!(bare.contains("a faster input would help; it walks headers as well"), "{bare}");
+        let stages = [("read", false, 90, 1), ("open", true, 90, 1), ("find", false, 980, 1), pool];
+        let sealed = report(&stages, 1, 2).advice();
+        assert!(sealed.contains("it is one thread, so more workers would not help; it walks headers"), "{sealed}");
+        let encrypt = report(&[("cut", false, 980, 1), ("seal", true, 90, 1), ("write", false, 90, 1)], 1, 2).advice();
+        assert!(encrypt.contains("a faster input would help; it lays out segments"), "{encrypt}");
+    }
+
+    #[test]
     fn depth_is_spoken_of_where_it_matters() {
         let stages = [("read", false, 200, 1), ("compress", true, 1600, 2), ("write", false, 100, 1)];
         let mut jittery = report(&stages, 2, 2);
-        channel(&mut jittery, "read>compress", 4, (100, 300), 4);
-        assert!(
-            jittery.advice().ends_with("so more than --channel-depth 4 would help, by 15 % at most"),
-            "{}",
-            jittery.advice()
-        );
+        channel(&mut jittery, (100, 300), 4);
+        let said = jittery.advice();
+        assert!(said.ends_with("so more than --channel-depth 4 would help, by 15 % at most"), "{said}");
         let mut steady = report(&stages, 2, 2);
-        channel(&mut steady, "read>compress", 4, (900, 10), 4);
+        channel(&mut steady, (900, 10), 4);
         assert!(!steady.advice().contains("--channel-depth"));
         let mut deep = Report { channel_depth: 64, ..report(&stages, 2, 2) };
-        channel(&mut deep, "read>compress", 64, (0, 10), 3);
-        assert!(deep.advice().ends_with("no channel ever held more than 3: --channel-depth 3 would do"));
+        channel(&mut deep, (0, 10), 3);
+        assert!(deep.advice().ends_with("; --channel-depth 4 would do"), "{}", deep.advice());
+        // Items that waited in the ring for a slow one in front of them would have had to wait for tokens.
+        let window = WindowFigures {
+            name: "compress",
+            weight_max: 130,
+            item_count_max: 130,
+            weight_in_flight_max: 42,
+            wait_ns: 0,
+        };
+        deep.figures.windows.push(window);
+        assert!(deep.advice().ends_with("; --channel-depth 20 would do"), "{}", deep.advice());
     }
 
     #[test]
