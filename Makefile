@@ -53,11 +53,12 @@ uninstall:
 pages: $(PAGES)/pipeline.1
 
 $(PAGES)/pipeline.1: $(PIPELINE)
-	rm -rf $(PAGES)
-	$(PIPELINE) --no-config man $(PAGES)
-	$(PIPELINE) --no-config completions bash > $(PAGES)/pipeline.bash
-	$(PIPELINE) --no-config completions zsh > $(PAGES)/_pipeline
-	$(PIPELINE) --no-config completions fish > $(PAGES)/pipeline.fish
+	rm -rf $(PAGES) $(PAGES).new
+	$(PIPELINE) man $(PAGES).new
+	$(PIPELINE) completions bash > $(PAGES).new/pipeline.bash
+	$(PIPELINE) completions zsh > $(PAGES).new/_pipeline
+	$(PIPELINE) completions fish > $(PAGES).new/pipeline.fish
+	mv $(PAGES).new $(PAGES)
 
 $(PIPELINE):
 	$(MAKE) build

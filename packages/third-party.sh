@@ -25,11 +25,14 @@ everything() {
 }
 
 texts() {
-  local name version licence repository folder file sum
+  local name version licence repository folder file sum metadata program
+  # Not behind <(…), which hides a failure.
+  metadata=$(cargo metadata --locked --format-version 1)
+  program=$(program)
   declare -A folders=() users=() places=()
   while read -r folder; do
     folders[$(basename "$folder")]=$folder
-  done < <(cargo metadata --locked --format-version 1 | grep -o '"manifest_path":"[^"]*"' | sed -E 's/.*:"(.*)\/Cargo.toml"/\1/')
+  done < <(grep -o '"manifest_path":"[^"]*"' <<< "$metadata" | sed -E 's/.*:"(.*)\/Cargo.toml"/\1/')
   while IFS='|' read -r name version licence repository; do
     folder=${folders[$name-$version]:-${folders[$name]:-}}
     test -n "$folder" || { echo "third-party.sh: no source of $name $version" >&2; exit 1; }
@@ -38,7 +41,8 @@ texts() {
       places[$sum]=${places[$sum]:-$file}
       users[$sum]+="  $name $version, $licence"$'\n'
     done < <(find "$folder" -type f \( -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'notice*' \) ! -name '*.rs' | LC_ALL=C sort)
-  done < <(program)
+  done <<< "$program"
+  test ${#users[@]} -gt 0 || { echo "third-party.sh: no licence was found" >&2; exit 1; }
   for sum in $(printf '%s\n' "${!users[@]}" | cut -d ' ' -f 1 | LC_ALL=C sort); do
     printf '==== Of\n%s\n\n' "$(printf '%s' "${users[$sum  -]}" | LC_ALL=C sort -u)"
     cat "${places[$sum  -]}"

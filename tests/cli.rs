@@ -528,7 +528,16 @@ fn tune_prints_a_command_line_that_works_and_the_figures_behind_it() {
     assert!(said.lines().last().unwrap().ends_with("--level=19"), "the highest keeps up with a byte a second: {said}");
     assert!(bench.fails("tune -", 2).contains("has to be a regular file"));
     bench.write("empty", b"");
-    assert!(bench.fails("tune empty", 2).contains("'empty' is empty"));
+    assert!(bench.fails("tune empty", 2).contains("'empty' or the sample is empty"));
+    let ran = bench.run("tune empty-but-one --rounds 1");
+    assert_eq!(ran.status.code(), Some(1));
+    let ran = finish(
+        bench
+            .command(["tune", "in put", "-q", "--rounds", "1", "--sample", "1M", "--at-least", "1T"])
+            .output()
+            .unwrap(),
+    );
+    assert!(ran.status.code() == Some(3) && ran.stderr.contains("no level that was tried"), "{ran}");
 }
 
 #[test]

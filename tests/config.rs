@@ -47,18 +47,22 @@ fn the_configuration_file_is_found_where_the_platform_has_it() {
 #[test]
 fn mistakes_in_the_configuration_are_errors_of_every_command_and_name_their_line() {
     let bench = bench_with("level = 3\n\n[profile.never-used]\nlevel = 77\n");
-    for line in ["process in out", "restore in out", "verify in", "cat in", "inspect in", "config show"] {
+    for line in ["process in out", "restore in out", "verify in", "cat in", "inspect in", "tune in", "config show"] {
         let said = bench.fails(line, 2);
         assert!(said.contains("config/pipeline/config.toml', line 4: level: there is no level 77"), "{line}: {said}");
         assert!(said.contains("\nhint: --no-config"), "{line}: {said}");
     }
     bench.ok("process in out --no-config");
+    bench.ok("completions bash");
+    bench.ok("keygen");
     bench.write("typo.toml", b"chanel-depth = 3");
     let said = bench.fails("process in out -f --config typo.toml", 2);
     assert!(said.contains("there is no setting 'chanel-depth'\nhint: a similar one exists: channel-depth"), "{said}");
     assert!(bench.fails("process in out -f --config missing.toml", 2).contains("cannot read 'missing.toml'"));
     let said = bench.fails("process in out -f --no-config --profile mine", 2);
-    assert!(said.contains("no profile 'mine'\nhint: there are high-performance, standard, debug"), "{said}");
+    assert!(said.contains("no profile 'mine'\nhint: there are debug, high-performance, standard"), "{said}");
+    let said = bench.fails("process in out -f --no-config --profile standart", 2);
+    assert!(said.contains("hint: a similar one exists: standard"), "{said}");
 }
 
 #[test]
@@ -86,6 +90,19 @@ fn a_profile_says_whom_to_encrypt_to_and_who_opens() {
     bench.write("top.toml", b"recipients = ['age1nobody']\n");
     let said = bench.fails("process in bad --config top.toml", 2);
     assert!(said.contains("line 1: recipients stands in a profile"), "{said}");
+    for (text, key) in [("recipients = []", "recipients"), ("recipients-files = ['']", "recipients-files")] {
+        bench.write("empty.toml", format!("[profile.never-used]\n{text}").as_bytes());
+        let said = bench.fails("process in bad --config empty.toml", 2);
+        assert!(said.contains(&format!("line 2: {key}: it is empty")), "{said}");
+    }
+    // A passphrase in the environment takes nothing away from the profile, and opens an identity that is encrypted.
+    bench.ok("process key locked --no-compress --passphrase-file in -q");
+    bench.write("locked.toml", b"[profile.backup]\nidentities = ['locked']");
+    for config in ["c.toml", "locked.toml"] {
+        let line = format!("verify ours --config {config} --profile backup -q");
+        let ran = finish(bench.command(line.split(' ')).env("AGE_PASSPHRASE", "content").output().unwrap());
+        assert!(ran.status.success(), "{line}: {ran}");
+    }
 }
 
 #[test]
@@ -104,8 +121,9 @@ fn what_is_in_force_is_shown_with_its_source_and_gives_the_same_again() {
     let line = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{key}: {shown}"));
     assert!(line("level = 9").ends_with("config/pipeline/config.toml', line 1"), "{shown}");
     assert!(line("channel-depth = 11").ends_with("line 3"), "{shown}");
+    assert!(line("# memory").ends_with("# not set"), "{shown}");
     assert!(line("workers = 2").ends_with("# the environment variable PIPELINE_WORKERS"), "{shown}");
-    assert!(line("chunk-size = \"8M\"").ends_with("# default"), "{shown}");
+    assert!(line("# chunk-size = \"8M\"").ends_with("# default"), "{shown}");
     bench.write("again.toml", shown.as_bytes());
     assert_eq!(shape(&bench, "process in out --config again.toml"), (1, 11, 1));
     assert!(
@@ -139,4 +157,16 @@ fn what_is_logged_is_asked_for_and_holds_no_secret() {
     let ran = finish(command.env("PIPELINE_LOG", "loud").output().unwrap());
     assert!(ran.stderr.contains("PIPELINE_LOG: log: 'loud' is neither a level"), "{ran}");
     assert_eq!(ran.status.code(), Some(2));
+}
+
+#[test]
+fn a_flag_to_be_quiet_or_to_write_a_file_counts_before_a_setting_for_reports() {
+    let bench = bench_with("stats = 'text'\nprogress = 'json'");
+    assert_eq!(bench.ok("process in out -q").stderr, "");
+    assert_eq!(bench.ok("cat out").stderr, "");
+    bench.write("none.toml", b"stats = 'none'");
+    bench.ok("process in out -f --config none.toml --stats-file said");
+    assert!(bench.read("said").starts_with(b"processed: "));
+    let said = bench.fails("process in out2 --config none.toml --stats-file none.toml", 2);
+    assert!(said.contains("that is --config"), "{said}");
 }

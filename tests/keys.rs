@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use age_core::primitives::bech32_encode;
-use support::{Bench, Ran, noise, text};
+use support::{Bench, Ran, finish, noise, text};
 
 #[test]
 fn every_kind_of_key_opens_what_was_encrypted_to_it() {
@@ -402,4 +402,56 @@ fn keygen_tells_the_recipients_of_identities() {
     bench.add_ssh_keys();
     assert!(bench.fails("keygen -y ssh-ed25519", 1).contains("hint: ssh has it in the .pub file"));
     assert!(bench.fails("keygen -y recipients", 2).contains("hint: recipients encrypt"));
+}
+
+#[test]
+fn a_key_is_never_taken_from_what_is_the_input_or_from_a_descriptor_that_is_not_open() {
+    let (bench, recipient) = Bench::with_key();
+    bench.write("in", b"content");
+    bench.write("recipients", format!("{recipient}\n").as_bytes());
+    // Descriptor 9 is free: what is opened later would get it, IN for one, which --rm then deletes.
+    for line in
+        ["process in out --rm --passphrase-fd 9", "restore in out --passphrase-fd 9", "verify in --passphrase-fd 9"]
+    {
+        assert!(bench.fails(line, 2).contains("--passphrase-fd: descriptor 9 is not open"), "{line}");
+    }
+    assert!(bench.fails("process in out --passphrase-fd 1", 2).contains("descriptors 1 and 2 are for output"));
+    let mut command = bench.command(["process", "in", "out", "-p"]);
+    let ran = finish(command.env("AGE_PASSPHRASE_FD", "9").output().unwrap());
+    assert!(
+        ran.status.code() == Some(2) && ran.stderr.contains("AGE_PASSPHRASE_FD: descriptor 9 is not open"),
+        "{ran}"
+    );
+    for line in [
+        "process - out --passphrase-fd 0",
+        "process - out --passphrase-file /dev/stdin",
+        "process /dev/stdin out -R /dev/fd/0",
+        "restore - out -i /dev/stdin",
+        "rekey - out -i key -R /dev/stdin",
+    ] {
+        let ran = bench.run_with(line, b"content");
+        assert!(ran.stderr.contains("standard input cannot be both IN and the "), "{line}: {ran}");
+        assert_eq!(ran.status.code(), Some(2), "{line}");
+    }
+    assert!(!bench.path("out").exists() && bench.path("in").exists());
+    let ran = bench.run_with("process in out -q --passphrase-fd 0", b"secret\n");
+    assert!(ran.status.success(), "{ran}");
+    let ran = bench.run_with("restore out back -q --passphrase-file /dev/stdin", b"secret");
+    assert!(ran.status.success() && bench.read("back") == b"content", "{ran}");
+}
+
+#[test]
+fn rekey_takes_a_new_passphrase_from_a_file() {
+    let (bench, recipient) = Bench::with_key();
+    bench.write("in", b"content");
+    bench.write("old", b"one");
+    bench.write("new", b"two");
+    bench.ok(&format!("process in sealed -q -r {recipient}"));
+    bench.ok("rekey sealed locked -q -i key --new-passphrase-file new");
+    bench.ok("verify locked -q --passphrase-file new");
+    bench.ok("rekey locked again -q --passphrase-file new --new-passphrase-file old");
+    bench.ok("verify again -q --passphrase-file old");
+    bench.fails("verify again --passphrase-file new", 5);
+    assert!(bench.fails("restore locked back -i key", 5).contains("hint: it is encrypted with a passphrase"));
+    assert!(bench.fails("process in out -r new", 2).contains("hint: -R FILE"));
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use age::secrecy::SecretString;
 use age_core::format::FileKey;
@@ -26,6 +26,35 @@ const KEY_FILE_LEN: usize = 64 * 1024;
 /// More than any identity or recipients file holds.
 const KEY_FILE_LEN_MAX: u64 = 16 * 1024 * 1024;
 
+/// Names of standard input.
+const STDIN_NAMES: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+
+/// Refuses sources of keys that are not there, or that are standard input while IN is, and so would be read twice: as a key, and as
+/// the data behind it. `files` are those of other flags. Call it before anything is opened, which would take the descriptor's number.
+pub fn check_sources(input: &Path, passphrases: &PassphraseArgs, files: &[(&str, &[PathBuf])]) -> Result<(), Problem> {
+    let is_stdin = |path: &Path| STDIN_NAMES.iter().any(|name| path == Path::new(name));
+    let twice = |what: &str| Problem::usage(format!("standard input cannot be both IN and {what}"));
+    let of_environment = || std::env::var_os("AGE_PASSPHRASE_FD")?.to_str()?.parse().ok();
+    for (name, fd) in [("--passphrase-fd", passphrases.passphrase_fd), ("AGE_PASSPHRASE_FD", of_environment())] {
+        match fd {
+            None => {}
+            Some(1 | 2) => return Err(Problem::usage(format!("{name}: descriptors 1 and 2 are for output"))),
+            Some(fd) if !sys::is_descriptor_open(fd) => {
+                return Err(Problem::usage(format!("{name}: descriptor {fd} is not open")));
+            }
+            Some(0) if is_stdin(input) => return Err(twice("the passphrase")),
+            Some(_) => {}
+        }
+    }
+    let passphrase_files = passphrases.passphrase_file.as_slice();
+    for (flag, paths) in files.iter().copied().chain([("--passphrase-file", passphrase_files)]) {
+        if is_stdin(input) && paths.iter().any(|path| path != Path::new("-") && is_stdin(path)) {
+            return Err(twice(&format!("the file of {flag}")));
+        }
+    }
+    Ok(())
+}
+
 /// Whether flags ask for encryption. What the environment holds never does.
 pub fn is_encryption_asked_for(args: &EncryptArgs, passphrases: Option<&PassphraseArgs>) -> bool {
     !args.recipient.is_empty() || !args.recipients_file.is_empty() || is_passphrase_asked_for(args, passphrases)
@@ -44,7 +73,10 @@ pub fn recipients(
 ) -> anyhow::Result<Vec<Recipient>> {
     let mut recipients = Vec::new();
     for text in &args.recipient {
-        recipients.push(Recipient::parse(text).map_err(|error| recipient_problem("--recipient", &error))?);
+        recipients.push(Recipient::parse(text).map_err(|error| {
+            let problem = recipient_problem("--recipient", &error);
+            if Path::new(text).exists() { problem.or_hint("-R FILE reads recipients from a file") } else { problem }
+        })?);
     }
     for path in &args.recipients_file {
         let what = format!("recipients file {}", quoted(path));
@@ -133,15 +165,12 @@ impl Keyring {
     fn read_identities(&mut self, path: &Path) -> anyhow::Result<Vec<Identity>> {
         let what = format!("identity file {}", quoted(path));
         let (bytes, is_private) = read_key_file(path, &self.prompter).with_context(|| what.clone())?;
+        let is_encrypted = matches!(detect(&bytes), Layer::Age | Layer::AgeArmor);
         let bytes = match detect(&bytes) {
             layer @ (Layer::Age | Layer::AgeArmor) => {
                 self.decrypt_identities(&bytes, layer, path).with_context(|| what.clone())?
             }
-            _ if is_private => bytes,
-            _ => {
-                problem::warn(&format!("{} can be read by others: chmod 600 keeps it private", quoted(path)));
-                bytes
-            }
+            _ => bytes,
         };
         let text = std::str::from_utf8(&bytes).map_err(|_| Problem::usage(format!("{what} is no text")))?;
         let found = Identity::parse_file(text).map_err(|error| {
@@ -153,10 +182,13 @@ impl Keyring {
                 _ => problem,
             }
         })?;
-        match found.is_empty() {
-            true => Err(Problem::usage(format!("{what} holds no identity")).into()),
-            false => Ok(found),
+        if found.is_empty() {
+            return Err(Problem::usage(format!("{what} holds no identity")).into());
         }
+        if !is_private && !is_encrypted {
+            problem::warn(&format!("{} can be read by others: chmod 600 keeps it private", quoted(path)));
+        }
+        Ok(found)
     }
 
     /// An identity file that is itself encrypted, which is done with a passphrase.

@@ -50,7 +50,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use args::{Args, Command};
-use problem::Said;
+use problem::{Exit, Said};
 use settings::Settings;
 
 /// Runs the program with `args`, the first of which is its own name, and gives its exit code.
@@ -69,23 +69,36 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_command(args: Args) -> Said {
-    let run = |settings: &Settings| match args.command {
+    // Read for what has settings alone: completions, say, are sourced where nobody wants to hear of a profile.
+    let settings = || {
+        let settings = Settings::load(&args.config)?;
+        log::start(&settings).map(|()| settings)
+    };
+    let result = match args.command {
+        Command::Keygen(args) => commands::keygen::run(args),
+        Command::Bench(args) => commands::bench::run(args),
+        Command::Completions(args) => commands::completions::run(args),
+        Command::Man(args) => commands::man::run(args),
+        command => settings().map_err(Into::into).and_then(|settings| run_with(command, &settings)),
+    };
+    match result {
+        Ok(exit) => Said::nothing(exit),
+        Err(error) => problem::say(&error),
+    }
+}
+
+fn run_with(command: Command, settings: &Settings) -> anyhow::Result<Exit> {
+    match command {
         Command::Process(args) => commands::process::run(args, settings),
         Command::Restore(args) => commands::restore::run(args, settings),
         Command::Verify(args) => commands::verify::run(args, settings),
         Command::Cat(args) => commands::cat::run(args, settings),
         Command::Inspect(args) => commands::inspect::run(args, settings),
         Command::Rekey(args) => commands::rekey::run(args, settings),
-        Command::Keygen(args) => commands::keygen::run(args),
         Command::Config(args) => commands::config::run(args, settings),
-        Command::Bench(args) => commands::bench::run(args),
         Command::Tune(args) => commands::tune::run(args, settings),
-        Command::Completions(args) => commands::completions::run(args),
-        Command::Man(args) => commands::man::run(args),
-    };
-    let settings = Settings::load(&args.config).and_then(|settings| log::start(&settings).map(|()| settings));
-    match settings.map_err(Into::into).and_then(|settings| run(&settings)) {
-        Ok(exit) => Said::nothing(exit),
-        Err(error) => problem::say(&error),
+        Command::Keygen(_) | Command::Bench(_) | Command::Completions(_) | Command::Man(_) => {
+            unreachable!("internal error: a command without settings")
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::format::age::AgeError;
+use crate::format::age::keys::SCRYPT_TAG;
 use crate::format::zstd::ZstdError;
 use crate::format::zstd::codec::WINDOW_LOG_MAX_DECODED;
 use crate::pipeline::error::{Cause, Failure, Signal};
@@ -96,6 +97,11 @@ impl Problem {
         Problem { hint: Some(hint.into()), ..self }
     }
 
+    /// Gives the advice `better` where `hint` was given.
+    pub fn instead_of_hint(self, hint: &str, better: &str) -> Problem {
+        if self.hint.as_deref() == Some(hint) { self.hint(better) } else { self }
+    }
+
     /// Adds advice where there is none.
     pub fn or_hint(self, hint: &str) -> Problem {
         Problem { hint: self.hint.or_else(|| Some(hint.to_owned())), ..self }
@@ -153,8 +159,11 @@ fn judge(error: &anyhow::Error) -> (Exit, Option<String>) {
             let mebibytes = window_bytes.next_power_of_two() >> 20;
             (Exit::Failed, Some(format!("--window-max {mebibytes}M accepts it, and takes as much memory")))
         }
-        Cause::Age(AgeError::NoMatch { identities, .. }) => {
+        Cause::Age(AgeError::NoMatch { stanzas, identities }) => {
             let hint = match identities.is_empty() {
+                _ if stanzas == SCRYPT_TAG => {
+                    "it is encrypted with a passphrase: leave -i away, or give --passphrase-file"
+                }
                 true => "-i FILE gives identities; a passphrase is asked for, or comes from --passphrase-file",
                 false => "inspect tells whom a file is for; -i can be given several times",
             };

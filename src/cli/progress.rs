@@ -10,11 +10,15 @@ use serde_json::{Value, json};
 use super::args::{ProgressWhen, TalkArgs};
 use super::problem::tell;
 use super::report::bytes;
+use super::sys;
 use crate::pipeline::gauges::{Gauges, Reading};
 use crate::pipeline::metrics::Progress;
 
 /// How often a line is printed where there is no terminal to draw a bar on, and how far back live shares look.
 const LINE_EVERY: Duration = Duration::from_secs(1);
+
+/// Columns that a line with everything and a bar takes; a terminal with fewer gets a shorter line, since one that wraps is drawn again below.
+const COLUMNS_WIDE: u16 = 80;
 
 /// The version of the JSON lines' shape; it grows when a field changes its meaning or goes.
 const JSON_VERSION: u32 = 1;
@@ -72,13 +76,18 @@ impl Display {
         self.started_at = Instant::now();
         self.reading = None;
         if let Form::Bar(bar) = &self.form {
+            let is_wide = sys::stderr_columns().is_none_or(|columns| columns >= COLUMNS_WIDE);
             let line = match self.input_bytes {
-                Some(bytes) => {
-                    bar.set_length(bytes);
+                Some(_) if is_wide => {
                     "{percent:>3} % {wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left, {prefix}"
                 }
-                None => "{spinner} {binary_bytes}, {binary_bytes_per_sec}, {elapsed}, {prefix}",
+                Some(_) => "{percent:>3} %, {binary_bytes_per_sec}, {eta} left",
+                None if is_wide => "{spinner} {binary_bytes}, {binary_bytes_per_sec}, {elapsed}, {prefix}",
+                None => "{spinner} {binary_bytes}, {binary_bytes_per_sec}",
             };
+            if let Some(bytes) = self.input_bytes {
+                bar.set_length(bytes);
+            }
             let template = if self.is_verbose { format!("{line}\n{{wide_msg}}") } else { line.to_owned() };
             bar.set_style(ProgressStyle::with_template(&template).expect("the template is a constant"));
             bar.reset();

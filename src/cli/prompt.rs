@@ -9,6 +9,9 @@ use zeroize::Zeroizing;
 use super::problem::{self, Problem};
 use super::sys::{Echo, PatientReader, Terminal, WakeUp};
 
+/// What a new passphrase is asked for as.
+const NEW: &str = "new passphrase";
+
 /// Asks. Clones are the same.
 #[derive(Clone)]
 pub struct Prompter {
@@ -30,7 +33,10 @@ impl Prompter {
     pub fn passphrase(&self, prompt: &str) -> anyhow::Result<SecretString> {
         let typed = self.line(prompt, Echo::Off).map_err(|error| {
             let message = format!("cannot ask for the {prompt}: {error}");
-            let hint = "--passphrase-file, --passphrase-fd and AGE_PASSPHRASE answer without a terminal";
+            let hint = match prompt {
+                NEW => "--passphrase-file, of rekey --new-passphrase-file, answers without a terminal",
+                _ => "--passphrase-file, --passphrase-fd and AGE_PASSPHRASE answer without a terminal",
+            };
             Problem::failed(message).hint(hint)
         })?;
         match typed.is_empty() {
@@ -41,7 +47,7 @@ impl Prompter {
 
     /// Asks for a new passphrase, twice.
     pub fn new_passphrase(&self) -> anyhow::Result<SecretString> {
-        let (first, second) = (self.passphrase("new passphrase")?, self.passphrase("the same again")?);
+        let (first, second) = (self.passphrase(NEW)?, self.passphrase("the same again")?);
         match first.expose_secret() == second.expose_secret() {
             true => Ok(first),
             false => Err(Problem::failed("the two passphrases differ").into()),

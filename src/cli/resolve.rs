@@ -4,7 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use super::args::{EncryptArgs, EngineArg, FileArgs, IdentityArgs, PassphraseArgs, ProgressWhen, TalkArgs, WidthArgs};
+use super::args::{
+    EncryptArgs, EngineArg, FileArgs, IdentityArgs, PassphraseArgs, ProgressWhen, StatsForm, TalkArgs, WidthArgs,
+};
 use super::keys;
 use super::problem::{Problem, quoted};
 use super::settings::Settings;
@@ -67,7 +69,16 @@ pub fn window_log_max(flag: Option<u32>, settings: &Settings) -> Result<u32, Pro
 
 /// Settles what is said.
 pub fn talk(args: &mut TalkArgs, settings: &Settings) -> Result<(), Problem> {
-    args.stats = settings.get(&known::STATS, args.stats)?;
+    if args.quiet {
+        // A flag, which counts before what is set elsewhere.
+        return Ok(());
+    }
+    // So does a file that a report is asked for in.
+    let is_wanted = |form: &StatsForm| args.stats_file.is_none() || *form != StatsForm::None;
+    args.stats = match args.stats {
+        Some(form) => Some(form),
+        None => settings.get(&known::STATS, None)?.filter(is_wanted),
+    };
     // A bar would be torn to pieces by lines in between.
     let is_logged = settings.get(&known::LOG, None)?.is_some();
     let unasked = is_logged.then_some(ProgressWhen::Never);
@@ -98,7 +109,7 @@ pub fn recipients(
 /// Who opens an encrypted file: where flags name nobody, the profile's identities.
 pub fn identities(args: &mut IdentityArgs, settings: &Settings) -> Result<(), Problem> {
     args.max_work_factor = settings.get(&known::MAX_WORK_FACTOR, args.max_work_factor)?;
-    if args.identity.is_empty() && !keys::is_passphrase_given(&args.passphrases) {
+    if args.identity.is_empty() {
         args.identity = settings.paths(known::IDENTITIES);
     }
     Ok(())
@@ -119,9 +130,12 @@ pub fn fitted(
     match (fit(width, usize::try_from(bytes).unwrap_or(usize::MAX), needed), asked_bytes) {
         (Ok(width), _) => Ok(width),
         (Err(_), None) => Ok(Width { workers: NonZeroUsize::MIN, channel_depth: NonZeroUsize::MIN }),
-        (Err(needed_bytes), Some(_)) => {
+        (Err(needed_bytes), asked_bytes) => {
             let mebibytes = needed_bytes.div_ceil(1 << 20);
-            Err(Problem::usage(format!("--memory: one worker alone takes {mebibytes} MiB")))
+            let limit = asked_bytes.map_or_else(String::new, super::report::bytes);
+            Err(Problem::usage(format!(
+                "one worker alone takes {mebibytes} MiB of memory, more than the {limit} allowed"
+            )))
         }
     }
 }

@@ -1,13 +1,16 @@
 //! What `pipeline tune` tries and how it decides. One setting is varied at a time, the others kept, and of what is about as fast as
 //! the fastest the least is taken: fewer workers and shallower channels leave more to others.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::bench::results::median;
 use super::report;
 use crate::format::zstd::codec::Level;
 use crate::pipeline::crew::Width;
@@ -16,6 +19,9 @@ use crate::pipeline::plan::Compress;
 
 /// The version of the JSON object's shape; it grows when a field changes its meaning or goes.
 const JSON_VERSION: u32 = 1;
+
+/// Rates are told in mebibytes.
+const MEBIBYTE: f64 = 1_048_576.0;
 
 /// What is slower by less than this is as fast: runs differ by as much.
 const AS_FAST: f64 = 1.03;
@@ -120,12 +126,11 @@ pub struct Trial {
 impl Trial {
     /// The median.
     pub fn wall(&self) -> Duration {
-        let mut walls = self.walls.clone();
-        walls.sort();
-        walls.get(walls.len() / 2).copied().unwrap_or_default()
+        Duration::from_secs_f64(median(self.walls.iter().map(Duration::as_secs_f64)))
     }
 
-    fn rate(&self, sample_bytes: u64) -> f64 {
+    /// Bytes of content a second.
+    pub fn rate(&self, sample_bytes: u64) -> f64 {
         sample_bytes as f64 / self.wall().as_secs_f64().max(1e-9)
     }
 
@@ -195,7 +200,9 @@ pub struct Tuned {
 impl Tuned {
     /// The command line to use, word by word.
     pub fn command(&self) -> Vec<OsString> {
-        let mut words: Vec<OsString> = vec!["pipeline".into(), "process".into(), self.input.clone()];
+        let is_like_a_flag = self.input.as_bytes().starts_with(b"-");
+        let input = if is_like_a_flag { Path::new(".").join(&self.input).into() } else { self.input.clone() };
+        let mut words: Vec<OsString> = vec!["pipeline".into(), "process".into(), input];
         for vary in [Vary::Workers, Vary::ChannelDepth, Vary::ChunkSize, Vary::Level] {
             words.push(format!("--{}={}", vary.word(), vary.value(&self.choice)).into());
         }
@@ -211,23 +218,23 @@ impl Tuned {
 
     fn write_text(&self, out: &mut String) -> std::fmt::Result {
         let (sample, all) = (report::bytes(self.sample_bytes), report::bytes(self.input_bytes));
-        let read_rate = self.sample_bytes as f64 / self.read_wall.as_secs_f64().max(1e-9) / 1e6;
+        let read_rate = self.sample_bytes as f64 / self.read_wall.as_secs_f64().max(1e-9) / MEBIBYTE;
         let (cpus, rounds) = (self.cpu_count, self.round_count);
         writeln!(
             out,
-            "{sample} of {all}, {cpus} CPUs; medians of {rounds} runs from memory to nowhere; reading it took {read_rate:.0} MB/s"
+            "{sample} of {all}, {cpus} CPUs; medians of {rounds} runs from memory to nowhere; it was read at {read_rate:.0} MiB/s"
         )?;
         for Step { vary, trials, chosen } in &self.steps {
-            writeln!(out, "\n{:<14} {:>8} {:>8} {:>10}", vary.word(), "MB/s", "ratio", "memory")?;
+            writeln!(out, "\n{:<14} {:>8} {:>8} {:>10}", vary.word(), "MiB/s", "ratio", "memory")?;
             for (i, trial) in trials.iter().enumerate() {
                 let value = vary.value(&trial.choice);
-                let (rate, ratio) = (trial.rate(self.sample_bytes) / 1e6, trial.ratio(self.sample_bytes));
+                let (rate, ratio) = (trial.rate(self.sample_bytes) / MEBIBYTE, trial.ratio(self.sample_bytes));
                 let memory = report::bytes(trial.memory_bytes() as u64);
                 let mark = if i == *chosen { "  taken" } else { "" };
                 writeln!(out, "{value:>14} {rate:>8.0} {ratio:>8.3} {memory:>10}{mark}")?;
             }
         }
-        let words: Vec<String> = self.command().iter().map(|word| shell_word(word)).collect();
+        let words: Vec<String> = self.command().iter().map(shell_word).collect();
         writeln!(out, "\n{}", words.join(" "))
     }
 
@@ -272,19 +279,28 @@ fn chunk_word(len: usize) -> String {
     if len.is_multiple_of(1 << 20) { format!("{}M", len >> 20) } else { format!("{}K", len >> 10) }
 }
 
-/// A word as a shell takes it: in quotes where it needs them.
-fn shell_word(word: &OsStr) -> String {
-    let word = word.to_string_lossy();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:+@%".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.into_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
+/// A word as a shell takes it: in quotes where it needs them, and so that a terminal shows it as it is.
+fn shell_word(word: &OsString) -> String {
+    let bytes = word.as_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=./,:+@%".contains(byte);
+    match word.to_str() {
+        Some(text) if !text.is_empty() && bytes.iter().all(is_plain) => text.to_owned(),
+        Some(text) if !text.chars().any(char::is_control) => format!("'{}'", text.replace('\'', "'\\''")),
+        _ => {
+            let escaped = bytes.iter().map(|byte| match byte {
+                b'\'' | b'\\' => format!("\\{}", char::from(*byte)),
+                b' '..=b'~' => char::from(*byte).to_string(),
+                byte => format!("\\x{byte:02x}"),
+            });
+            format!("$'{}'", escaped.collect::<String>())
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStringExt;
 
     fn number(number: usize) -> NonZeroUsize {
         NonZeroUsize::new(number).unwrap()
@@ -332,7 +348,8 @@ mod tests {
 
     #[test]
     fn words_are_quoted_where_a_shell_needs_it() {
-        let shown = |word: &str| shell_word(OsStr::new(word));
+        let shown = |word: &str| shell_word(&word.into());
+        assert_eq!(shell_word(&OsString::from_vec(b"a\x1b'\xff".to_vec())), r"$'a\x1b\'\xff'");
         assert_eq!(
             [shown("a/b.tar"), shown("a b"), shown("it's"), shown("")],
             ["a/b.tar", "'a b'", "'it'\\''s'", "''"]

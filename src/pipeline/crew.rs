@@ -149,11 +149,15 @@ impl Crew {
     /// Starts a run that is a single thread.
     pub fn alone(&mut self, name: &'static str, body: impl FnOnce(&Cancel) -> Result<Figures, Stop> + Send + 'static) {
         let cancel = self.cancel.clone();
-        self.spawn(name, true, move |_| match body(&cancel) {
-            Ok(figures) => (Outcome::Done, figures),
-            Err(Stop::Cancelled | Stop::Closed) => (Outcome::Cancelled, Figures::default()),
-            Err(Stop::Failed(cause)) => {
-                (Outcome::Failed(Failure { stage: name, seq: None, cause }), Figures::default())
+        self.spawn(name, true, move |gauge| {
+            // It works from its start to its end.
+            gauge.begin(Instant::now());
+            match body(&cancel) {
+                Ok(figures) => (Outcome::Done, figures),
+                Err(Stop::Cancelled | Stop::Closed) => (Outcome::Cancelled, Figures::default()),
+                Err(Stop::Failed(cause)) => {
+                    (Outcome::Failed(Failure { stage: name, seq: None, cause }), Figures::default())
+                }
             }
         });
     }

@@ -1,6 +1,6 @@
 //! What can be seen of a run while it goes on: how busy each stage is, how full each channel.
 //!
-//! A thread writes its own gauge, with relaxed stores, twice an item; nobody else does, and no thread waits for one that reads. What is
+//! A thread writes its own gauge, with plain stores, twice an item; nobody else does, and no thread waits for one that reads. What is
 //! read may be an item behind. The figures on exit do not come from here: see [`metrics`](super::metrics).
 
 use std::sync::Arc;
@@ -43,15 +43,17 @@ impl BusyGauge {
     pub(super) fn end(&self, service_ns: u64) {
         let done_ns = self.cell.done_ns.load(Ordering::Relaxed);
         self.cell.since_ns.store(0, Ordering::Relaxed);
-        self.cell.done_ns.store(done_ns + service_ns, Ordering::Relaxed);
+        // Whoever sees this sees the line above as well, so that no work counts twice.
+        self.cell.done_ns.store(done_ns + service_ns, Ordering::Release);
     }
 
     fn busy_ns(&self, now_ns: u64) -> u64 {
+        let done_ns = self.cell.done_ns.load(Ordering::Acquire);
         let since_ns = match self.cell.since_ns.load(Ordering::Relaxed) {
             0 => now_ns,
             since_ns => since_ns - 1,
         };
-        self.cell.done_ns.load(Ordering::Relaxed) + now_ns.saturating_sub(since_ns)
+        done_ns + now_ns.saturating_sub(since_ns)
     }
 }
 

@@ -91,7 +91,8 @@ impl<T> QueueReceiver<T> {
         QueueReceiver { channel: self.channel.clone(), figures: self.figures.blank() }
     }
 
-    /// Shows how full the channel is, from outside; it is nobody's end and keeps none open.
+    /// Shows how full the channel is, from outside; it is nobody's end and keeps none open. What is left in a channel that both its ends
+    /// have left goes with the gauge.
     pub fn gauge(&self) -> DepthGauge
     where
         T: Send + 'static,

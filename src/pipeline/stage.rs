@@ -330,7 +330,8 @@ impl Meter {
         result
     }
 
-    /// The same for a body that may wait at `outlet`, which is not work.
+    /// The same for a body that may wait at `outlet`, which is not work. The gauge shows it when it is done: before, nobody can tell the two
+    /// apart.
     fn time_with<T, R>(&mut self, outlet: &mut Outlet<T>, body: impl FnOnce(&mut Outlet<T>) -> R) -> R {
         let (start, waited_before_ns) = (Instant::now(), outlet.waited_ns());
         let result = body(outlet);

@@ -12,6 +12,22 @@ cd "$work"
 tar -chf tree.tar -C "$(rustc --print sysroot)" lib
 { head -c 600M tree.tar; head -c 300M /dev/urandom; head -c 300M /dev/zero; } > in
 rm tree.tar
+
+# What is promised of two workers with default settings; of the program as it is released, whose pages count as well.
+"$pipeline" keygen -o key 2> said
+recipient=$(sed 's/Public key: //' said)
+within=$((64 << 20))
+for flags in "" "-r $recipient" "-r $recipient --no-compress"; do
+  # shellcheck disable=SC2086
+  "$pipeline" process in small --force $flags --workers 2 --no-sync --stats json --stats-file process.json
+  "$pipeline" restore small /dev/null --force -i key --workers 2 --stats json --stats-file restore.json
+  for report in process restore; do
+    peak=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["peak_memory_bytes"])' $report.json)
+    echo "$report ${flags:+encrypted}: a peak of $peak bytes, $within are promised"
+    test "$peak" -le "$within"
+  done
+done
+rm small
 bytes=$(stat -c %s in)
 test "$bytes" -gt 1000000000
 

@@ -232,6 +232,9 @@ pub struct RekeyArgs {
     /// The file to write, or - for stdout
     #[arg(value_name = "OUT", conflicts_with = "in_place")]
     pub output: Option<PathBuf>,
+    /// Encrypt with the passphrase in this file, less one trailing newline; --passphrase-file opens IN
+    #[arg(long, value_name = "FILE")]
+    pub new_passphrase_file: Option<PathBuf>,
     /// Replace IN, once its successor is whole and on the disk
     #[arg(long)]
     pub in_place: bool,

@@ -23,12 +23,12 @@ pub struct Measured {
 impl Measured {
     /// The median.
     pub fn wall(&self) -> Duration {
-        median(self.runs.iter().map(|run| run.wall))
+        Duration::from_secs_f64(median(self.runs.iter().map(|run| run.wall.as_secs_f64())))
     }
 
     /// The median of the CPU time.
     pub fn cpu(&self) -> Duration {
-        median(self.runs.iter().map(|run| run.cpu))
+        Duration::from_secs_f64(median(self.runs.iter().map(|run| run.cpu.as_secs_f64())))
     }
 
     /// How far apart the fastest and the slowest run are, as a share of the median.
@@ -109,7 +109,7 @@ impl Results {
     /// The wall time of `measured` as a share of that of `reference`: the median of what the rounds give.
     pub fn ratio(measured: &Measured, reference: &Measured) -> f64 {
         let pairs = measured.runs.iter().zip(&reference.runs);
-        median(pairs.map(|(ours, theirs)| Ordered(ours.wall.as_secs_f64() / theirs.wall.as_secs_f64().max(1e-9)))).0
+        median(pairs.map(|(ours, theirs)| ours.wall.as_secs_f64() / theirs.wall.as_secs_f64().max(1e-9)))
     }
 
     /// Our main case of `task`, at the first level.
@@ -166,29 +166,13 @@ fn ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The middle one; of an even number, the lower of the two in the middle. The default where there is none.
-fn median<T: Ord + Default>(values: impl Iterator<Item = T>) -> T {
-    let mut values: Vec<T> = values.collect();
-    values.sort();
-    let middle = values.len().saturating_sub(1) / 2;
-    values.into_iter().nth(middle).unwrap_or_default()
-}
-
-/// A ratio, which is never NaN.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Ordered(f64);
-
-impl Eq for Ordered {}
-
-impl PartialOrd for Ordered {
-    fn partial_cmp(&self, other: &Ordered) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ordered {
-    fn cmp(&self, other: &Ordered) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0)
+/// The value in the middle, or what is halfway between the two that are; 0 of none.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => 0.0,
+        len => f64::midpoint(values[(len - 1) / 2], values[len / 2]),
     }
 }
 
@@ -198,8 +182,8 @@ mod tests {
 
     #[test]
     fn the_median_is_in_the_middle() {
-        assert_eq!(median([3, 1, 2].into_iter()), 2);
-        assert_eq!(median([4, 1, 3, 2].into_iter()), 2);
-        assert_eq!(median(std::iter::empty::<u32>()), 0);
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        assert_eq!(median([4.0, 1.0, 3.0, 2.0].into_iter()), 2.5);
+        assert_eq!(median(std::iter::empty()), 0.0);
     }
 }

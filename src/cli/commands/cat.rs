@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use crate::cli::args::{CatArgs, ProgressWhen};
 use crate::cli::input::Input;
+use crate::cli::keys;
 use crate::cli::layers::{self, Layers};
 use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{self, Exit};
@@ -29,10 +30,10 @@ use crate::pipeline::shutdown::Cancel;
 
 /// Runs the command.
 pub fn run(mut args: CatArgs, settings: &Settings) -> anyhow::Result<Exit> {
-    resolve::talk(&mut args.talk, settings)?;
-    // What is read goes to a terminal or to a program that writes to one.
+    // What is read goes to a terminal or to a program that writes to one: what is said beside it has to be asked for here and now.
     args.talk.progress.get_or_insert(ProgressWhen::Never);
     resolve::identities(&mut args.identities, settings)?;
+    keys::check_sources(&args.input, &args.identities.passphrases, &[("--identity", &args.identities.identity)])?;
     let width = resolve::width(&args.width, settings)?;
     let width = resolve::fitted(width, &args.width, settings, restore_bytes)?;
     let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
@@ -40,6 +41,7 @@ pub fn run(mut args: CatArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut session = Session::start(&args.talk)?;
     let mut taken = vec![Taken::In("IN", &args.input), Taken::Out(Path::new("-"))];
     taken.extend(super::taken_keys(&args.identities));
+    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
     super::with_reports((Verb::Read, &args.talk), &taken, &mut session, |session, reports| {
         cat(&args, width, window_log_max, session, reports)
     })

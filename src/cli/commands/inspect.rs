@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cli::args::InspectArgs;
 use crate::cli::input::Input;
+use crate::cli::keys;
 use crate::cli::layers::{self, Layers};
 use crate::cli::problem::{self, Exit};
 use crate::cli::report::bytes;
@@ -83,6 +84,7 @@ struct AgeLayer {
 /// Runs the command.
 pub fn run(mut args: InspectArgs, settings: &Settings) -> anyhow::Result<Exit> {
     resolve::identities(&mut args.identities, settings)?;
+    keys::check_sources(&args.input, &args.identities.passphrases, &[("--identity", &args.identities.identity)])?;
     let mut session = Session::start_quiet()?;
     let input = Input::open(&args.input)?;
     let what = || format!("inspect {}", input.name);

@@ -50,6 +50,10 @@ fn write_out(text: &str, output: Option<&Path>) -> anyhow::Result<Exit> {
                 _ => anyhow::Error::new(error).context(format!("cannot write to {}", quoted(path))),
             })?;
             let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+            if written.is_err() {
+                // Half a key is none, and would be in the way of the next try.
+                let _ = std::fs::remove_file(path);
+            }
             written.with_context(|| format!("cannot write to {}", quoted(path)))?;
         }
     }

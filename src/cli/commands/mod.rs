@@ -89,6 +89,11 @@ fn delete_if_asked(files: &FileArgs, input: &Input, names: &Names, exit: Exit) -
     if sys::identity(&now) != sys::identity(&input.metadata) {
         return Err(Problem::failed("it is another file by now")).with_context(cannot_delete);
     }
-    std::fs::remove_file(&names.input).with_context(cannot_delete)?;
-    Ok(exit)
+    match std::fs::remove_file(&names.input) {
+        Ok(()) => Ok(exit),
+        Err(error) => {
+            problem::warn(&format!("{}: {error}", cannot_delete()));
+            Ok(Exit::Warned)
+        }
+    }
 }

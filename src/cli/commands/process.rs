@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -54,6 +54,7 @@ pub fn run(mut args: ProcessArgs, settings: &Settings) -> anyhow::Result<Exit> {
     }
     taken.extend(super::taken_files("--recipients-file", &args.encrypt.recipients_file));
     taken.extend(super::taken_files("--passphrase-file", args.passphrases.passphrase_file.as_slice()));
+    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
     super::with_reports((Verb::Processed, &args.talk), &taken, &mut session, |session, reports| {
         process(&args, &settled, session, reports)
     })
@@ -69,7 +70,17 @@ fn process(
     let (width, compress, is_sealed, verify) = (*width, *compress, *is_sealed, *verify);
     let file = (!args.stdin_from_command).then(|| Input::open(&names.input)).transpose()?;
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
-    let output = Output::prepare(&names.output, &Vec::from_iter(&file), manner)?;
+    let output = Output::prepare(&names.output, &Vec::from_iter(&file), manner).map_err(|error| {
+        // Two names look like two inputs to whoever comes from zstd.
+        let is_ours = ["zst", "age"].map(OsStr::new).contains(&names.output.extension().unwrap_or_default());
+        match error.downcast::<Problem>() {
+            Ok(problem) if !is_ours && !args.files.force => problem
+                .instead_of_hint("--force overwrites it", "IN and OUT are one file each; --force overwrites OUT")
+                .into(),
+            Ok(problem) => problem.into(),
+            Err(error) => error,
+        }
+    })?;
     let is_text = is_sealed && args.encrypt.armor;
     refuse_terminal(&output, args.files.force || is_text)?;
     if verify == Verify::Yes && !output.is_regular_file() {
@@ -117,6 +128,10 @@ fn process(
 fn settle(args: &mut ProcessArgs, settings: &Settings) -> Result<Settled, Problem> {
     resolve::talk(&mut args.talk, settings)?;
     resolve::recipients(&mut args.encrypt, Some(&args.passphrases), settings)?;
+    // The input of a command that is started is not ours.
+    let input = args.files.input.as_deref().filter(|_| !args.stdin_from_command).unwrap_or(Path::new(""));
+    let files = [("--recipients-file", args.encrypt.recipients_file.as_slice())];
+    keys::check_sources(input, &args.passphrases, &files)?;
     let level = resolve::level(args.level, settings)?;
     let chunk_len = resolve::chunk_len(args.chunk_size, level, settings)?;
     let width = resolve::width(&args.width, settings)?;

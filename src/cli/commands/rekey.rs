@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::cli::args::RekeyArgs;
+use crate::cli::args::{PassphraseArgs, RekeyArgs};
 use crate::cli::input::Input;
 use crate::cli::keys::{self, Keyring};
 use crate::cli::layers::layer_of;
@@ -26,10 +26,18 @@ use crate::pipeline::sealed::OpeningReader;
 
 /// Runs the command.
 pub fn run(mut args: RekeyArgs, settings: &Settings) -> anyhow::Result<Exit> {
-    resolve::recipients(&mut args.encrypt, None, settings)?;
+    // The environment answers for what opens IN.
+    let new_passphrase = args
+        .new_passphrase_file
+        .clone()
+        .map(|file| PassphraseArgs { passphrase_file: Some(file), passphrase_fd: None });
+    resolve::recipients(&mut args.encrypt, new_passphrase.as_ref(), settings)?;
     resolve::identities(&mut args.identities, settings)?;
-    if !keys::is_encryption_asked_for(&args.encrypt, None) {
-        return Err(Problem::usage("rekey needs the new recipients: -r, -R or -p").into());
+    let files =
+        [("--identity", args.identities.identity.as_slice()), ("--recipients-file", &args.encrypt.recipients_file)];
+    keys::check_sources(&args.input, &args.identities.passphrases, &files)?;
+    if !keys::is_encryption_asked_for(&args.encrypt, new_passphrase.as_ref()) {
+        return Err(Problem::usage("rekey needs the new recipients: -r, -R, -p or --new-passphrase-file").into());
     }
     let (out, inputs_may_be_output) = match (&args.output, args.in_place) {
         (Some(out), false) => (out.as_path(), false),
@@ -67,7 +75,7 @@ pub fn run(mut args: RekeyArgs, settings: &Settings) -> anyhow::Result<Exit> {
     sys::forbid_core_dumps().context("cannot turn core dumps off")?;
     let (encrypt, opens) = (args.encrypt.clone(), args.identities.clone());
     let rewritten = session.task_that_asks("rekey", &wake, move |prompter| {
-        let recipients = keys::recipients(&encrypt, None, prompter)?;
+        let recipients = keys::recipients(&encrypt, new_passphrase.as_ref(), prompter)?;
         let mut keyring = Keyring::new(&opens, prompter)?;
         let Unwrapped { file_key, nonce, payload, .. } = unwrap(reader, layer, |header| keyring.unwrap(header))?;
         writer.write_all(&header_for(&recipients, &file_key, prompter)?).map_err(write_failure)?;

@@ -1,11 +1,13 @@
 //! `pipeline restore`: the way back, from any zstd or age file.
 
 use std::ffi::OsStr;
+use std::path::Path;
 
 use anyhow::Context;
 
 use crate::cli::args::RestoreArgs;
 use crate::cli::input::Input;
+use crate::cli::keys;
 use crate::cli::layers;
 use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{self, Exit, Problem};
@@ -24,6 +26,11 @@ use crate::pipeline::plan::{ContentRange, Plan, Work};
 pub fn run(mut args: RestoreArgs, settings: &Settings) -> anyhow::Result<Exit> {
     resolve::talk(&mut args.talk, settings)?;
     resolve::identities(&mut args.identities, settings)?;
+    keys::check_sources(
+        args.files.input.as_deref().unwrap_or(Path::new("")),
+        &args.identities.passphrases,
+        &[("--identity", &args.identities.identity)],
+    )?;
     let decompress = !args.no_decompress;
     let names = resolve::names(&args.files, |name: &OsStr| resolve::restored_name(name, decompress))?;
     if args.salvage {
@@ -37,6 +44,7 @@ pub fn run(mut args: RestoreArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut session = Session::start(&args.talk)?;
     let mut taken = vec![Taken::In("IN", &names.input), Taken::Out(&names.output)];
     taken.extend(super::taken_keys(&args.identities));
+    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
     super::with_reports((Verb::Restored, &args.talk), &taken, &mut session, |session, reports| {
         restore(&args, &names, limits, session, reports)
     })

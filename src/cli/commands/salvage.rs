@@ -218,7 +218,8 @@ fn judge(
     if is_contradicted {
         found.push("the seek table lists other frames than are there, some may be missing".to_owned());
     }
-    Err(Problem::damaged(format!("restore {input}: damaged: {}", found.join(", "))).into())
+    let hint = "a frame is saved whole or not at all; 'restore IN -' gives what is in front of the first damage";
+    Err(Problem::damaged(format!("restore {input}: damaged: {}", found.join(", "))).hint(hint).into())
 }
 
 #[cfg(test)]

@@ -17,8 +17,9 @@ use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
-use crate::cli::sys::WakeUp;
+use crate::cli::sys::{self, WakeUp};
 use crate::cli::tune::{Choice, Step, Trial, Tuned, Vary, decide};
+use crate::pipeline::memory;
 use crate::pipeline::plan::{Compress, Engine, Plan, Process, Work};
 use crate::pipeline::report::Report;
 
@@ -41,58 +42,86 @@ pub fn run(args: TuneArgs, settings: &Settings) -> anyhow::Result<Exit> {
         return Err(Problem::usage(format!("{} is sampled, so it has to be a regular file", input.name)).into());
     }
     let input_bytes = input.metadata.len();
+    if input_bytes == 0 || args.sample == 0 {
+        return Err(Problem::usage(format!("there is nothing to try: {} or the sample is empty", input.name)).into());
+    }
     let wake = WakeUp::new().context("cannot start")?;
     let file = input.file.try_clone().context("cannot read")?;
-    let sample_bytes = args.sample;
+    let lens = SampleLens { input_bytes, sample_bytes: args.sample };
     let started_at = Instant::now();
-    let sample = session.task("sample", wake.cancel(), move |_| Ok(sample(&file, input_bytes, sample_bytes)?))?;
+    let sample = session.task("sample", wake.cancel(), move |_| Ok(sample(&file, lens)))?;
+    let sample = sample.with_context(|| format!("tune {}", input.name))?;
     let read_wall = started_at.elapsed();
-    if sample.is_empty() {
-        return Err(Problem::usage(format!("{} is empty", input.name)).into());
-    }
 
-    let mut trials = Trials { session, wake, sample, round_count: args.rounds, bar: bar(args.quiet) };
+    let memory_bytes = sys::memory_limit_bytes().map(|bytes| bytes / 8 * 7);
+    let memory_left = memory_bytes.map(|bytes| bytes.saturating_sub(sample.0.len() as u64));
+    let mut trials = Trials { session, wake, sample, memory_left, round_count: args.rounds, bar: bar(args.quiet) };
     let mut choice = Choice { width, compress: Compress { chunk_len, level } };
     let mut steps = Vec::new();
     for vary in [Vary::Workers, Vary::ChannelDepth, Vary::ChunkSize, Vary::Level] {
         let step = trials.step(vary, choice, cpu_count, args.at_least)?;
         choice = step.trials[step.chosen].choice;
-        if vary == Vary::Level && args.at_least.is_some() {
-            choice.compress.chunk_len =
-                resolve::chunk_len(None, choice.compress.level, settings)?.max(choice.compress.chunk_len);
-        }
         steps.push(step);
     }
     trials.bar.finish_and_clear();
-    let sample_bytes = trials.sample.len() as u64;
+    let sample_bytes = trials.sample.0.len() as u64;
     let round_count = args.rounds;
+    let fastest = steps.last().map(|step| step.trials[step.chosen].rate(sample_bytes));
+    let is_missed = args.at_least.zip(fastest).is_some_and(|(wanted, rate)| rate < wanted as f64);
     let input = args.input.into_os_string();
     let tuned = Tuned { input, input_bytes, sample_bytes, read_wall, cpu_count, round_count, steps, choice };
     let text = if args.json { format!("{:#}\n", tuned.to_json()) } else { tuned.to_text() };
     problem::print(&text)?;
+    if is_missed {
+        problem::warn("no level that was tried gets through as many bytes a second as --at-least asks for");
+        return Ok(Exit::Warned);
+    }
     Ok(Exit::Done)
 }
 
-/// About `sample_bytes` of `file`, which has `input_bytes`, from places all over it.
-fn sample(file: &File, input_bytes: u64, sample_bytes: u64) -> io::Result<Arc<[u8]>> {
-    let places = if input_bytes <= sample_bytes { 1 } else { PLACES };
-    let place_bytes = sample_bytes.min(input_bytes) / places;
+/// How long the input is, and how much of it is wanted.
+#[derive(Clone, Copy)]
+struct SampleLens {
+    input_bytes: u64,
+    sample_bytes: u64,
+}
+
+/// Part of a file, shared by the readers of all trials.
+#[derive(Clone)]
+struct Sample(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Sample {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// About `sample_bytes` of `file`, from places all over it.
+fn sample(file: &File, SampleLens { input_bytes, sample_bytes }: SampleLens) -> anyhow::Result<Sample> {
+    let places = if input_bytes <= sample_bytes || sample_bytes < PLACES { 1 } else { PLACES };
+    let place_len = usize::try_from(sample_bytes.min(input_bytes) / places).context("the sample is too large")?;
     let mut sample = Vec::new();
+    let sample_len = usize::try_from(places).ok().and_then(|places| place_len.checked_mul(places));
+    sample
+        .try_reserve_exact(sample_len.unwrap_or(usize::MAX))
+        .map_err(|_| Problem::failed("there is no memory for the sample"))?;
     for place in 0..places {
         // The first begins at the start, the last ends at the end.
-        let offset = (input_bytes - place_bytes) / (places - 1).max(1) * place;
+        let offset = (input_bytes - place_len as u64) / (places - 1).max(1) * place;
         let start = sample.len();
-        sample.resize(start + usize::try_from(place_bytes).map_err(io::Error::other)?, 0);
-        file.read_exact_at(&mut sample[start..], offset)?;
+        sample.resize(start + place_len, 0);
+        file.read_exact_at(&mut sample[start..], offset).context("cannot read")?;
     }
-    Ok(sample.into())
+    Ok(Sample(Arc::new(sample)))
 }
 
 /// Runs trials, and shows how far it has come.
 struct Trials {
     session: Session,
     wake: WakeUp,
-    sample: Arc<[u8]>,
+    sample: Sample,
+    /// What a trial may hold in a container that limits it.
+    memory_left: Option<u64>,
     round_count: u32,
     bar: ProgressBar,
 }
@@ -106,7 +135,9 @@ impl Trials {
         cpu_count: NonZeroUsize,
         rate_min: Option<u64>,
     ) -> anyhow::Result<Step> {
-        let choices = vary.choices(base, cpu_count, self.sample.len());
+        let mut choices = vary.choices(base, cpu_count, self.sample.0.len());
+        let needed = |choice: &Choice| memory::process_bytes(choice.width, Some(choice.compress), false) as u64;
+        choices.retain(|choice| *choice == base || self.memory_left.is_none_or(|left| needed(choice) <= left));
         let trial = |choice| Trial { choice, walls: Vec::new(), written_bytes: 0 };
         let mut trials: Vec<Trial> = choices.into_iter().map(trial).collect();
         let base_index = trials.iter().position(|trial| trial.choice == base).unwrap_or(0);
@@ -124,15 +155,16 @@ impl Trials {
                 }
             }
         }
-        let chosen = decide(vary, &trials, base, self.sample.len() as u64, rate_min);
+        let chosen = decide(vary, &trials, base, self.sample.0.len() as u64, rate_min);
         Ok(Step { vary, trials, chosen })
     }
 
     fn once(&mut self, Choice { width, compress }: Choice) -> anyhow::Result<Report> {
         let work = Work::Process(Process { compress: Some(compress), seal: None });
         let plan = Plan { width, engine: Engine::Channels, work };
-        let reader = Box::new(Cursor::new(Arc::clone(&self.sample)));
-        let report = self.session.run(&plan, reader, Some(self.sample.len() as u64), Box::new(io::sink()), &self.wake);
+        let reader = Box::new(Cursor::new(self.sample.clone()));
+        let report =
+            self.session.run(&plan, reader, Some(self.sample.0.len() as u64), Box::new(io::sink()), &self.wake);
         report.context("tune")
     }
 }

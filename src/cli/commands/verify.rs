@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use crate::cli::args::VerifyArgs;
 use crate::cli::input::Input;
+use crate::cli::keys;
 use crate::cli::layers;
 use crate::cli::problem::{Exit, Problem};
 use crate::cli::report::{Reports, Taken, Verb};
@@ -25,6 +26,7 @@ use crate::pipeline::plan::{ContentRange, Engine, Plan, Work};
 pub fn run(mut args: VerifyArgs, settings: &Settings) -> anyhow::Result<Exit> {
     resolve::talk(&mut args.talk, settings)?;
     resolve::identities(&mut args.identities, settings)?;
+    keys::check_sources(&args.input, &args.identities.passphrases, &[("--identity", &args.identities.identity)])?;
     let width = resolve::width(&args.width, settings)?;
     let width = resolve::fitted(width, &args.width, settings, restore_bytes)?;
     let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
@@ -37,6 +39,7 @@ pub fn run(mut args: VerifyArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut taken = vec![Taken::In("IN", &args.input)];
     taken.extend(args.against.as_deref().map(|path| Taken::In("ORIGINAL", path)));
     taken.extend(super::taken_keys(&args.identities));
+    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
     super::with_reports((Verb::Verified, &args.talk), &taken, &mut session, |session, reports| {
         verify(&args, width, window_log_max, session, reports)
     })

@@ -138,7 +138,7 @@ impl Output {
 }
 
 /// A writer to `file` that can be woken where a write may wait.
-fn patient_writer(file: &File, wake: &WakeUp) -> io::Result<Box<dyn Write + Send>> {
+pub fn patient_writer(file: &File, wake: &WakeUp) -> io::Result<Box<dyn Write + Send>> {
     let file = file.try_clone()?;
     let metadata = file.metadata()?;
     Ok(match sys::may_wait(&metadata) && !sys::is_memory_device(&metadata) {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::cli::args::TalkArgs;
-use crate::cli::output::{Manner, Output, Place};
-use crate::cli::problem::{Problem, quoted};
+use crate::cli::output::{Manner, Output, Place, patient_writer};
+use crate::cli::problem::{self, Problem, quoted};
 use crate::cli::sys::{self, WakeUp};
 
 /// A file that the command reads or writes.
@@ -42,6 +42,11 @@ impl Taken<'_> {
     }
 }
 
+/// Where stderr leads. Opened again by name, a file there would be cut off and written over.
+fn stderr_place() -> Option<Place> {
+    Place::of_open(&sys::stderr().ok()?.metadata().ok()?)
+}
+
 /// Refuses report files that are among `taken`, or one another, by whatever names.
 pub fn refuse_shared(talk: &TalkArgs, taken: &[Taken<'_>]) -> Result<(), Problem> {
     let mut known: Vec<(&str, Place)> = taken.iter().filter_map(|taken| Some((taken.name(), taken.place()?))).collect();
@@ -53,6 +58,12 @@ pub fn refuse_shared(talk: &TalkArgs, taken: &[Taken<'_>]) -> Result<(), Problem
             return Err(problem.hint("/dev/stderr, or a file"));
         }
         let Some(place) = Place::of(path) else { continue };
+        if Some(&place) == stderr_place().as_ref() && flag != "--stats-file" {
+            return Err(Problem::usage(format!(
+                "{flag} cannot be {}: that is where standard error leads",
+                quoted(path)
+            )));
+        }
         if let Some((other, _)) = known.iter().find(|(_, known)| *known == place) {
             return Err(Problem::usage(format!("{flag} cannot be {}: that is {other}", quoted(path))));
         }
@@ -76,11 +87,16 @@ enum Target {
     Opened { file: File, is_new: bool },
     /// Absent, old, or complete for whoever reads it.
     Replaced(Output),
+    /// Where every word goes.
+    Stderr,
 }
 
 impl ReportFile {
     /// Opens what `flag` names, whatever it is, or makes it.
     pub fn open(flag: &'static str, path: &Path) -> anyhow::Result<ReportFile> {
+        if Place::of(path).is_some_and(|place| Some(place) == stderr_place()) {
+            return Ok(ReportFile { flag, path: path.to_owned(), target: Target::Stderr });
+        }
         let is_new = std::fs::symlink_metadata(path).is_err();
         let file = sys::open_to_write(path).with_context(|| format!("cannot write {flag} to {}", quoted(path)))?;
         Ok(ReportFile { flag, path: path.to_owned(), target: Target::Opened { file, is_new } })
@@ -114,9 +130,12 @@ impl ReportFile {
         match &mut self.target {
             Target::Opened { file, is_new } => {
                 // What cannot be cut off, a pipe or a device, holds nothing old.
-                file.set_len(0).or(Ok(())).and_then(|()| file.write_all(bytes)).context(what)?;
+                let cut = file.set_len(0).or(Ok(()));
+                let wake = WakeUp::new().with_context(|| what.clone())?;
+                cut.and_then(|()| patient_writer(file, &wake)?.write_all(bytes)).context(what)?;
                 *is_new = false;
             }
+            Target::Stderr => problem::tell(&String::from_utf8_lossy(bytes)),
             Target::Replaced(output) => {
                 let wake = WakeUp::new().with_context(|| what.clone())?;
                 output.writer(&wake)?.write_all(bytes).with_context(|| what.clone())?;

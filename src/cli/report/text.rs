@@ -30,15 +30,15 @@ fn write_text(out: &mut String, report: &Report, verb: Verb, verbose: bool) -> s
     }
     if !figures.channels.is_empty() || !figures.reorders.is_empty() {
         let depth = "depth p50 p90 p99  max   of";
-        writeln!(out, "{:<17}{depth}  wait p50      p90      p99      max", "channel")?;
+        writeln!(out, "{:<15}{depth}  wait p50      p90      p99      max", "channel")?;
     }
     for channel in &figures.channels {
         let (depth, of) = (depths(&channel.depth), channel.capacity);
-        writeln!(out, "{:<17}{depth} {of:>4}  {}", channel.name, times(&channel.wait_ns))?;
+        writeln!(out, "{:<16}{depth} {of:>4}  {}", channel.name, times(&channel.wait_ns))?;
     }
     for reorder in &figures.reorders {
         let (name, depth) = (format!("reorder at {}", reorder.name), depths(&reorder.depth));
-        writeln!(out, "{name:<17}{depth}       {}", times(&reorder.wait_ns))?;
+        writeln!(out, "{name:<16}{depth}       {}", times(&reorder.wait_ns))?;
     }
     for wait in &figures.waits {
         writeln!(out, "{:<18}{:>16}   {}", wait.name, "wait", times(&wait.wait_ns))?;
@@ -101,7 +101,7 @@ fn counted(count: u64, what: &str) -> String {
 
 fn depths(histogram: &Histogram) -> String {
     let [p50, p90, p99, max] = quantiles(histogram);
-    format!("{p50:>9} {p90:>3} {p99:>3} {max:>4}")
+    format!("{p50:>8} {p90:>3} {p99:>3} {max:>4}")
 }
 
 fn times(histogram: &Histogram) -> String {

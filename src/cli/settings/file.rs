@@ -63,11 +63,21 @@ impl Value {
         }
     }
 
+    /// As a name of a table is written.
+    pub fn as_key(&self) -> String {
+        let text = self.words().concat();
+        let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if !text.is_empty() && text.chars().all(is_bare) { text } else { self.as_toml() }
+    }
+
     /// As it is written in the file.
     pub fn as_toml(&self) -> String {
         match self {
-            Value::Text(text) if text == "true" || text == "false" || text.parse::<i64>().is_ok() => text.clone(),
-            Value::Text(text) => toml::Value::from(text.as_str()).to_string(),
+            Value::Text(text) => match (text.parse::<bool>(), text.parse::<i64>()) {
+                (Ok(value), _) => value.to_string(),
+                (_, Ok(number)) => number.to_string(),
+                _ => toml::Value::from(text.as_str()).to_string(),
+            },
             Value::List(words) => toml::Value::from(words.clone()).to_string(),
         }
     }
@@ -115,14 +125,13 @@ impl Reader<'_> {
                     }
                 }
                 ("profile", _) => return Err(self.problem(key.span().start, "a profile is a table: [profile.NAME]")),
-                _ => {
-                    let entry = self.entry(key, value)?;
-                    if known(&entry.key).is_some_and(|known| known.is_list) {
-                        let message = format!("{} stands in a profile, which takes a flag to name", entry.key);
+                (name, _) => {
+                    if known(name).is_some_and(|known| known.is_list) {
+                        let message = format!("{name} stands in a profile, which takes a flag to name");
                         let problem = self.problem(key.span().start, &message);
                         return Err(problem.hint("[profile.NAME] above it, and --profile NAME"));
                     }
-                    file.entries.push(entry);
+                    file.entries.push(self.entry(key, value)?);
                 }
             }
         }
@@ -133,7 +142,7 @@ impl Reader<'_> {
         let (name, start) = (key.get_ref().as_ref(), key.span().start);
         let Some(known) = known(name) else {
             let problem = self.problem(start, &format!("there is no setting {}", quoted(name)));
-            return Err(match nearest(name) {
+            return Err(match nearest(name, known::ALL.iter().map(|known| known.key)) {
                 Some(key) => problem.hint(format!("a similar one exists: {key}")),
                 None => problem.hint("'pipeline config show' lists them"),
             });
@@ -171,11 +180,10 @@ fn value_of(value: &DeValue<'_>) -> Option<Value> {
     }
 }
 
-/// The setting that somebody who typed `typed` may have meant.
-fn nearest(typed: &str) -> Option<&'static str> {
-    let near = |key| strsim::jaro(key, typed);
-    let nearest = known::ALL.iter().map(|known| known.key).max_by(|a, b| near(a).total_cmp(&near(b)))?;
-    (near(nearest) > NEAR).then_some(nearest)
+/// The one of `known` that somebody who typed `typed` may have meant.
+pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = |word: &str| strsim::jaro(word, typed);
+    known.max_by(|a, b| near(a).total_cmp(&near(b))).filter(|nearest| near(nearest) > NEAR)
 }
 
 #[cfg(test)]
@@ -191,13 +199,13 @@ mod tests {
 
     #[test]
     fn settings_and_profiles_are_read_with_their_lines() {
-        let file = read("level = 5\n\n[profile.backup]\nchunk-size = \"8M\"\nrecipients = ['a', 'b']\n").unwrap();
+        let file = read("level = 5\n\n[profile.backup]\nchunk-size = \"8M\"\nidentities = ['a', 'b']\n").unwrap();
         let entry = |key: &str, value, line| Entry { key: key.to_owned(), value, line: Some(line) };
         assert_eq!(file.entries, [entry("level", Value::Text("5".to_owned()), 1)]);
         let (name, entries) = &file.profiles[0];
         assert_eq!(name, "backup");
         assert!(entries.contains(&entry("chunk-size", Value::Text("8M".to_owned()), 4)));
-        assert!(entries.contains(&entry("recipients", Value::List(vec!["a".to_owned(), "b".to_owned()]), 5)));
+        assert!(entries.contains(&entry("identities", Value::List(vec!["a".to_owned(), "b".to_owned()]), 5)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::file::Value;
 use crate::cli::args::{ProgressWhen, StatsForm};
 use crate::cli::log::parse_targets;
 use crate::cli::size::parse_size;
+use crate::format::age::keys::Recipient;
 use crate::format::zstd::codec::{Level, WINDOW_LOG_MAX_DECODED};
 use crate::pipeline::plan::{CHUNK_GRAIN, CHUNK_MAX};
 
@@ -83,9 +84,9 @@ macro_rules! known {
                 Value::List(_) => Err("one value is expected, not a list".to_owned()),
             },
         },)*
-        Known { key: RECIPIENTS, theirs: None, is_list: true, check: |_| Ok(()) },
-        Known { key: RECIPIENTS_FILES, theirs: None, is_list: true, check: |_| Ok(()) },
-        Known { key: IDENTITIES, theirs: None, is_list: true, check: |_| Ok(()) }]
+        Known { key: RECIPIENTS, theirs: None, is_list: true, check: are_recipients },
+        Known { key: RECIPIENTS_FILES, theirs: None, is_list: true, check: not_empty },
+        Known { key: IDENTITIES, theirs: None, is_list: true, check: not_empty }]
     };
 }
 
@@ -160,6 +161,20 @@ pub fn parse_max_work_factor(text: &str) -> Result<u8, String> {
         factor @ 1..=WORK_FACTOR_MAX => Ok(factor),
         factor => Err(format!("a work factor of {factor} is not between 1 and {WORK_FACTOR_MAX}")),
     }
+}
+
+/// A list of nothing would encrypt to nobody, and say so to nobody.
+fn not_empty(value: &Value) -> Result<(), String> {
+    let words = value.words();
+    match words.is_empty() || words.iter().any(String::is_empty) {
+        true => Err("it is empty".to_owned()),
+        false => Ok(()),
+    }
+}
+
+fn are_recipients(value: &Value) -> Result<(), String> {
+    not_empty(value)?;
+    value.words().iter().try_for_each(|word| Recipient::parse(word).map(drop).map_err(|error| error.to_string()))
 }
 
 fn parse_number<T: std::str::FromStr>(text: &str) -> Result<T, String> {

@@ -10,6 +10,7 @@ pub mod file;
 pub mod profiles;
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::args::ConfigArgs;
@@ -67,7 +68,7 @@ impl Settings {
             (Some(path), _) => Some(ConfigFile::read(path)?),
             (None, true) => None,
             (None, false) => match place(variable) {
-                Some(path) if path.exists() => {
+                Some(path) if is_there(&path) => {
                     let hint = "--no-config leaves the file alone";
                     Some(ConfigFile::read(&path).map_err(|problem| problem.or_hint(hint))?)
                 }
@@ -115,34 +116,40 @@ impl Settings {
         words.unwrap_or_default().into_iter().map(expand).collect()
     }
 
-    /// What is in force, a line a setting, as a configuration file that gives the same; `defaults` tells what a setting is
-    /// otherwise.
+    /// What is in force, a line a setting, as a configuration file that gives the same with the same profile; `defaults` tells what a
+    /// setting is otherwise.
     pub fn show(&self, defaults: impl Fn(&Known) -> Option<String>) -> Result<String, Problem> {
-        let mut lines = Vec::new();
-        match &self.file {
-            Some(file) => lines.push(format!("# configuration file: {}", quoted(&file.path))),
-            None => lines.push("# no configuration file".to_owned()),
-        }
-        if let Some((name, _)) = &self.profile {
-            lines.push(format!("# profile: {name}"));
-        }
-        for known in &known::ALL {
-            let found = match known.is_list {
-                true => self.list(known.key).map(|(words, source)| (Value::List(words), source)),
-                false => self.find(known.key, known.theirs)?.map(|(text, source)| (Value::Text(text), source)),
-            };
-            if let Some((Value::Text(text), source)) = &found {
-                let problem = |error| Problem::usage(format!("{source}: {}: {error}", known.key));
-                (known.check)(&Value::Text(text.clone())).map_err(problem)?;
-            }
-            let (shown, source) = match (found, defaults(known)) {
-                (Some((value, source)), _) => (format!("{} = {}", known.key, value.as_toml()), source.to_string()),
+        let (mut settings, mut lists) = (Vec::new(), Vec::new());
+        for known in known::ALL.iter().filter(|known| !known.is_list) {
+            let (shown, source) = match (self.find(known.key, known.theirs)?, defaults(known)) {
+                (Some((text, source)), _) => {
+                    let value = Value::Text(text);
+                    let problem = |error| Problem::usage(format!("{source}: {}: {error}", known.key));
+                    (known.check)(&value).map_err(problem)?;
+                    (format!("{} = {}", known.key, value.as_toml()), source.to_string())
+                }
                 (None, Some(default)) => {
-                    (format!("{} = {}", known.key, Value::Text(default).as_toml()), "default".to_owned())
+                    (format!("# {} = {}", known.key, Value::Text(default).as_toml()), "default".to_owned())
                 }
                 (None, None) => (format!("# {}", known.key), "not set".to_owned()),
             };
-            lines.push(format!("{shown:<27} # {source}"));
+            settings.push(format!("{shown:<29} # {source}"));
+        }
+        for known in known::ALL.iter().filter(|known| known.is_list) {
+            let Some((words, source)) = self.list(known.key) else { continue };
+            let paths = || self.paths(known.key).iter().map(|path| path.display().to_string()).collect();
+            let words = if known.key == known::RECIPIENTS { words } else { paths() };
+            lists.push(format!("{} = {} # {source}", known.key, Value::List(words).as_toml()));
+        }
+        let file = self
+            .file()
+            .map_or("no configuration file".to_owned(), |file| format!("configuration file: {}", quoted(file)));
+        let mut lines = vec![format!("# {file}")];
+        lines.extend(self.profile().map(|name| format!("# profile: {name}")));
+        lines.append(&mut settings);
+        if let (Some(name), false) = (self.profile(), lists.is_empty()) {
+            lines.push(format!("[profile.{}]", Value::Text(name.to_owned()).as_key()));
+            lines.append(&mut lists);
         }
         Ok(lines.join("\n") + "\n")
     }
@@ -192,16 +199,27 @@ fn place(variable: fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     Some(folder.join("pipeline/config.toml"))
 }
 
+/// Whether there is anything of this name, if only a link that leads nowhere or a file in a folder that is closed: that is no absence.
+fn is_there(path: &Path) -> bool {
+    let absent = [ErrorKind::NotFound, ErrorKind::NotADirectory];
+    !path.symlink_metadata().is_err_and(|error| absent.contains(&error.kind()))
+}
+
 /// The profile `name`: the file's own, or one that is built in.
 fn profile(name: &str, file: Option<&ConfigFile>) -> Result<(String, Vec<Entry>), Problem> {
     let own = file.iter().flat_map(|file| &file.profiles);
-    let known: Vec<&str> = own.clone().map(|(name, _)| name.as_str()).chain(profiles::NAMES).collect();
+    let mut known: Vec<&str> = profiles::NAMES.into_iter().chain(own.clone().map(|(name, _)| name.as_str())).collect();
+    known.sort_unstable();
+    known.dedup();
     let entries = own.clone().find(|(own, _)| own == name).map(|(_, entries)| entries.clone());
     match entries.or_else(|| profiles::built_in(name)) {
         Some(entries) => Ok((name.to_owned(), entries)),
         None => {
             let problem = Problem::usage(format!("--profile: there is no profile {}", quoted(name)));
-            Err(problem.hint(format!("there are {}", known.join(", "))))
+            Err(problem.hint(match file::nearest(name, known.iter().copied()) {
+                Some(near) => format!("a similar one exists: {near}"),
+                None => format!("there are {}", known.join(", ")),
+            }))
         }
     }
 }
@@ -253,16 +271,16 @@ mod tests {
 
     #[test]
     fn what_is_shown_gives_the_same_again() {
-        let text = "level = 7\n[profile.mine]\nrecipients = ['age1x', 'age1y']\nchunk-size = '1M'";
+        let text = "level = 7\n[profile.mine]\nidentities = ['/x', '/y']\nchunk-size = '1M'";
         let settings = with(text, Some("mine"), UNSET);
         let shown = settings.show(|known| (known.key == "workers").then(|| "0".to_owned())).unwrap();
-        for line in
-            ["level = 7", "chunk-size = \"1M\"", "recipients = [\"age1x\", \"age1y\"]", "workers = 0", "# memory"]
-        {
+        for line in ["level = 7", "chunk-size = \"1M\"", "identities = [\"/x\", \"/y\"]", "# workers = 0", "# memory"] {
             assert!(shown.lines().any(|shown| shown.starts_with(line)), "{line}: {shown}");
         }
-        let again = format!("[profile.again]\n{shown}");
-        assert_eq!(with(&again, Some("again"), UNSET).get(&known::CHUNK_SIZE, None).unwrap(), Some(1 << 20));
+        let again = with(&shown, Some("mine"), UNSET);
+        assert_eq!(again.get(&known::CHUNK_SIZE, None).unwrap(), Some(1 << 20));
+        assert_eq!(again.list("identities").unwrap().0, ["/x", "/y"]);
+        assert_eq!(again.get(&known::WORKERS, None).unwrap(), None, "defaults are comments");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, T
 use rustix::io::{Errno, retry_on_intr};
 
 pub use child::{Usage, ask_to_end, wait_for};
-pub use terminal::{Echo, Terminal};
+pub use terminal::{Echo, Terminal, stderr_columns};
 pub use wait::{FifoWriter, PatientReader, PatientWriter, WakeUp};
 
 /// Opens a file for reading without waiting, whatever it is: a FIFO without a writer, for instance.
@@ -73,6 +73,11 @@ pub fn stdout() -> io::Result<File> {
     unless_closed(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
+/// Standard error as a file of its own. Fails if it is closed.
+pub fn stderr() -> io::Result<File> {
+    unless_closed(File::from(io::stderr().as_fd().try_clone_to_owned()?))
+}
+
 /// Rust's runtime opens /dev/null in the place of a standard descriptor that is closed, for reading and writing, which a
 /// shell's `>/dev/null` does not.
 fn unless_closed(file: File) -> io::Result<File> {
@@ -88,6 +93,11 @@ fn unless_closed(file: File) -> io::Result<File> {
 /// A descriptor that this process was started with, by its number, as a file of its own.
 pub fn open_descriptor(number: i32) -> io::Result<File> {
     File::open(format!("/proc/self/fd/{number}"))
+}
+
+/// Whether descriptor `number` is open. Asked before files are opened, which take the free numbers.
+pub fn is_descriptor_open(number: i32) -> bool {
+    std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok()
 }
 
 /// The signals that this process was started to ignore, as `nohup` does with SIGHUP: bit N - 1 for signal N.

@@ -21,6 +21,11 @@ pub enum Echo {
     Off,
 }
 
+/// Columns of the terminal that stderr leads to; `None` where it is no terminal or does not know.
+pub fn stderr_columns() -> Option<u16> {
+    rustix::termios::tcgetwinsize(std::io::stderr()).ok().map(|size| size.ws_col).filter(|columns| *columns > 0)
+}
+
 /// The terminal, wherever stdin and stdout lead.
 pub struct Terminal {
     file: File,
