@@ -27,6 +27,8 @@ fn errors_are_one_line_with_the_path_and_the_cause() {
     fs::create_dir(bench.path("dir")).unwrap();
     bench.write("empty", b"");
     bench.write("plain", b"plain text");
+    bench.write("out.log", b"another input, it seems");
+    bench.write("recipients", b"# the team\n\nnobody\n");
     bench.write("age", b"age-encryption.org/v1\n-> X25519 abc\n");
     bench.ok("process in in.zst -q");
     for (line, code, said) in [
@@ -66,6 +68,11 @@ fn errors_are_one_line_with_the_path_and_the_cause() {
             2,
             "unexpected argument '--levle' found\nhint: a similar argument exists: '--level'",
         ),
+        ("process in out -R recipients", 2, "recipients file 'recipients', line 3: not a recipient"),
+        ("restore in out -i recipients", 2, "identity file 'recipients', line 3: not an identity"),
+        ("process in out -9", 2, "unexpected argument '-9' found\nhint: a level is given as --level N"),
+        ("process in out -19", 2, "hint: a level is given as --level N"),
+        ("process in out.log", 1, "hint: IN and OUT are one file each"),
         ("process", 2, "IN is missing"),
         ("process in - --rm", 2, "--rm needs IN and OUT to be files"),
         ("cat in.zst --range 5..2", 2, "the range ends at 2, before it starts at 5"),

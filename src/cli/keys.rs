@@ -82,8 +82,9 @@ pub fn recipients(
         let what = format!("recipients file {}", quoted(path));
         let text = read_text(path, prompter).with_context(|| what.clone())?;
         let count_before = recipients.len();
-        for line in key_lines(&text) {
-            recipients.push(Recipient::parse(line).map_err(|error| recipient_problem(&what, &error))?);
+        for (line, key) in key_lines(&text) {
+            let place = || format!("{what}, line {line}");
+            recipients.push(Recipient::parse(key).map_err(|error| recipient_problem(&place(), &error))?);
         }
         if recipients.len() == count_before {
             return Err(Problem::usage(format!("{what} holds no recipient")).into());
@@ -173,8 +174,8 @@ impl Keyring {
             _ => bytes,
         };
         let text = std::str::from_utf8(&bytes).map_err(|_| Problem::usage(format!("{what} is no text")))?;
-        let found = Identity::parse_file(text).map_err(|error| {
-            let problem = Problem::usage(format!("{what}: {error}"));
+        let found = Identity::parse_file(text).map_err(|(line, error)| {
+            let problem = Problem::usage(format!("{what}, line {line}: {error}"));
             match error {
                 KeyError::RecipientAsIdentity => {
                     problem.hint("recipients encrypt; to decrypt give the file with AGE-SECRET-KEY-1…")

@@ -182,7 +182,7 @@ fn judge(error: &anyhow::Error) -> (Exit, Option<String>) {
 
 /// Says what clap found wrong with the arguments, or prints the help that was asked for.
 pub fn say_usage(error: &clap::Error) -> Said {
-    use clap::error::ErrorKind as Kind;
+    use clap::error::{ContextKind, ContextValue, ErrorKind as Kind};
 
     if matches!(error.kind(), Kind::DisplayHelp | Kind::DisplayVersion) {
         return match print(&error.render().to_string()) {
@@ -194,6 +194,12 @@ pub fn say_usage(error: &clap::Error) -> Said {
     let message: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
     // Of clap's advice, what names another flag helps; that a value may stand behind `--` hardly ever does.
     let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).filter(|tip| !tip.contains("-- "));
+    // `-9`, as zstd and gzip have it.
+    let is_level = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(arg)) => arg.strip_prefix('-').is_some_and(|rest| rest.parse::<u32>().is_ok()),
+        _ => false,
+    };
+    let tip = if is_level { Some("a level is given as --level N, or -L N") } else { tip };
     match error.kind() {
         Kind::DisplayHelpOnMissingArgumentOrSubcommand => tell(&text),
         _ => {

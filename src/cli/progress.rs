@@ -172,6 +172,9 @@ impl Display {
         let before = self.reading.as_ref();
         if before.is_none_or(|before| now.elapsed - before.elapsed >= LINE_EVERY) || self.shares.is_empty() {
             self.shares = now.busy_shares_since(before).collect();
+            // As items pass them, which the names of the channels tell.
+            let order: Vec<&str> = now.channels.iter().flat_map(|channel| channel.name.split('>')).collect();
+            self.shares.sort_by_key(|(name, _)| order.iter().position(|known| known == name).unwrap_or(usize::MAX));
             self.reading = Some(now.clone());
         }
         now

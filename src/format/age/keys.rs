@@ -166,12 +166,12 @@ impl Identity {
         native.or_else(|_| line.parse().map(Identity::Plugin)).map_err(|_| KeyError::UnknownIdentity)
     }
 
-    /// Reads all of an identity file: an ssh private key, or a key a line with comments between.
-    pub fn parse_file(text: &str) -> Result<Vec<Identity>, KeyError> {
+    /// Reads all of an identity file: an ssh private key, or a key a line with comments between. An error comes with the number of its line.
+    pub fn parse_file(text: &str) -> Result<Vec<Identity>, (usize, KeyError)> {
         if text.trim_start().starts_with("-----BEGIN") {
-            return Ok(vec![Identity::parse_ssh(text.trim_start())?]);
+            return Identity::parse_ssh(text.trim_start()).map(|identity| vec![identity]).map_err(|error| (1, error));
         }
-        key_lines(text).map(Identity::parse).collect()
+        key_lines(text).map(|(line, key)| Identity::parse(key).map_err(|error| (line, error))).collect()
     }
 
     fn parse_ssh(text: &str) -> Result<Identity, KeyError> {
@@ -304,9 +304,10 @@ fn check_scrypt(stanzas: &[Stanza], work_factor_max: u8) -> Result<(), AgeError>
     Ok(())
 }
 
-/// The lines of a recipients or identity file that hold keys: neither empty nor comments.
-pub fn key_lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+/// The lines of a recipients or identity file that hold keys, neither empty nor comments, each with its number, from 1.
+pub fn key_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim()));
+    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// The first argument of stanzas for an ssh key: four bytes of its SHA-256 (C2SP age, "ssh").

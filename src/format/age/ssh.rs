@@ -86,7 +86,7 @@ mod tests {
             for identity in [private(&public(&[3]), zeros), private(&public(zeros), &[1])] {
                 assert!(has_zeros_for_a_private_number(&identity));
                 for text in [identity.clone(), identity.replace('\n', "\r\n")] {
-                    assert!(matches!(Identity::parse_file(&text), Err(KeyError::UnknownIdentity)));
+                    assert!(matches!(Identity::parse_file(&text), Err((1, KeyError::UnknownIdentity))));
                 }
             }
         }
