@@ -199,9 +199,10 @@ fn place(variable: fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     Some(folder.join("pipeline/config.toml"))
 }
 
-/// Whether there is anything of this name, if only a link that leads nowhere or a file in a folder that is closed: that is no absence.
+/// Whether there is anything of this name, if only a link that leads nowhere. A folder that is closed to us, as another user's home is
+/// that the environment still names, holds nothing for us.
 fn is_there(path: &Path) -> bool {
-    let absent = [ErrorKind::NotFound, ErrorKind::NotADirectory];
+    let absent = [ErrorKind::NotFound, ErrorKind::NotADirectory, ErrorKind::PermissionDenied];
     !path.symlink_metadata().is_err_and(|error| absent.contains(&error.kind()))
 }
 
