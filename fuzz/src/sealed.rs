@@ -1,11 +1,12 @@
 //! age files whose keys are known: a header with a stanza of no known type, a nonce, and a payload.
 
 use age_core::format::{FileKey, Stanza};
-use pipeline::cli::peel::{Peeled, age_failure, peel};
 use pipeline::format::age::armor::Armorer;
 use pipeline::format::age::header::{Header, NONCE_LEN, encode, payload_key};
 use pipeline::format::age::stream::{PayloadKey, Place, SEGMENT_LEN, SegmentCipher, TAG_LEN};
 use pipeline::format::detect::Layer;
+use pipeline::pipeline::error::Failure;
+use pipeline::pipeline::peel::{Peeled, age_failure, peel};
 
 /// What stands in front of the payload.
 const NONCE: [u8; NONCE_LEN] = [7; NONCE_LEN];
@@ -59,7 +60,7 @@ pub fn armored(bytes: &[u8]) -> Vec<u8> {
 pub fn open(file: Vec<u8>, layer: Layer) -> Option<Peeled> {
     let unwrap_key = |header: &Header| {
         header.verify(&file_key()).map_err(age_failure)?;
-        Ok(file_key())
+        Ok::<_, Failure>(file_key())
     };
     peel(Box::new(std::io::Cursor::new(file)), layer, unwrap_key).ok()
 }

@@ -98,8 +98,7 @@ pub fn recipients(
     Ok(recipients)
 }
 
-/// A recipient that is none, at `place`.
-pub fn recipient_problem(place: &str, error: &KeyError) -> Problem {
+fn recipient_problem(place: &str, error: &KeyError) -> Problem {
     let problem = Problem::usage(format!("{place}: {error}"));
     match error {
         KeyError::IdentityAsRecipient => {

@@ -12,7 +12,6 @@ use super::problem::{Problem, quoted};
 use super::settings::Settings;
 use super::settings::known;
 use super::sys;
-use crate::format::age::keys::Recipient;
 use crate::format::zstd::codec::Level;
 use crate::pipeline::crew::Width;
 use crate::pipeline::memory::fit;
@@ -87,23 +86,12 @@ pub fn talk(args: &mut TalkArgs, settings: &Settings) -> Result<(), Problem> {
 }
 
 /// Whom to encrypt to: where flags name nobody, the profile's recipients.
-pub fn recipients(
-    args: &mut EncryptArgs,
-    passphrases: Option<&PassphraseArgs>,
-    settings: &Settings,
-) -> Result<(), Problem> {
+pub fn recipients(args: &mut EncryptArgs, passphrases: Option<&PassphraseArgs>, settings: &Settings) {
     if keys::is_encryption_asked_for(args, passphrases) {
-        return Ok(());
+        return;
     }
-    if let Some((recipients, source)) = settings.list(known::RECIPIENTS) {
-        for recipient in &recipients {
-            let place = format!("{source}: {}", known::RECIPIENTS);
-            Recipient::parse(recipient).map_err(|error| keys::recipient_problem(&place, &error))?;
-        }
-        args.recipient = recipients;
-    }
+    args.recipient = settings.list(known::RECIPIENTS).map(|(recipients, _)| recipients).unwrap_or_default();
     args.recipients_file = settings.paths(known::RECIPIENTS_FILES);
-    Ok(())
 }
 
 /// Who opens an encrypted file: where flags name nobody, the profile's identities.

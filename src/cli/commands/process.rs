@@ -127,7 +127,7 @@ fn process(
 /// Resolves and checks what can be without looking at a file.
 fn settle(args: &mut ProcessArgs, settings: &Settings) -> Result<Settled, Problem> {
     resolve::talk(&mut args.talk, settings)?;
-    resolve::recipients(&mut args.encrypt, Some(&args.passphrases), settings)?;
+    resolve::recipients(&mut args.encrypt, Some(&args.passphrases), settings);
     // The input of a command that is started is not ours.
     let input = args.files.input.as_deref().filter(|_| !args.stdin_from_command).unwrap_or(Path::new(""));
     let files = [("--recipients-file", args.encrypt.recipients_file.as_slice())];

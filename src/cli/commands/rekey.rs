@@ -31,7 +31,7 @@ pub fn run(mut args: RekeyArgs, settings: &Settings) -> anyhow::Result<Exit> {
         .new_passphrase_file
         .clone()
         .map(|file| PassphraseArgs { passphrase_file: Some(file), passphrase_fd: None });
-    resolve::recipients(&mut args.encrypt, new_passphrase.as_ref(), settings)?;
+    resolve::recipients(&mut args.encrypt, new_passphrase.as_ref(), settings);
     resolve::identities(&mut args.identities, settings)?;
     let files =
         [("--identity", args.identities.identity.as_slice()), ("--recipients-file", &args.encrypt.recipients_file)];
