@@ -17,6 +17,7 @@ use crate::format::age::header::{self, NONCE_LEN, payload_key};
 use crate::format::age::keys::{self, Identity, Recipient};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::format::zstd::codec::Level;
+use crate::pipeline::cores::Cores;
 use crate::pipeline::crew::Width;
 use crate::pipeline::ends::Ends;
 use crate::pipeline::error::{Cause, Failure};
@@ -135,7 +136,13 @@ where
         progress: Arc::new(Progress::default()),
     };
     let mut supervisor = Supervisor::deaf().map_err(|error| failure("supervisor", Cause::Spawn(error)))?;
-    let report = pipeline::run(&plan, ends, &mut supervisor, &mut Watch { tick_every: TICK, on_tick: &mut |_, _| () })?;
+    let report = pipeline::run(
+        &plan,
+        &Cores::default(),
+        ends,
+        &mut supervisor,
+        &mut Watch { tick_every: TICK, on_tick: &mut |_, _| () },
+    )?;
     let output = given_back.try_recv().expect("internal error: a run ended well and kept its output");
     Ok((report, output))
 }

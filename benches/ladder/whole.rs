@@ -81,5 +81,5 @@ fn run(supervisor: &mut Supervisor, engine: Engine, workers: usize, work: &Work,
         progress: Arc::default(),
     };
     let watch = &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () };
-    pipeline::pipeline::run(&plan, ends, supervisor, watch).unwrap();
+    pipeline::pipeline::run(&plan, &Default::default(), ends, supervisor, watch).unwrap();
 }

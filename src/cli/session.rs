@@ -13,6 +13,7 @@ use super::problem::{self, Problem, ToStdout};
 use super::progress::Display;
 use super::prompt::Prompter;
 use super::sys::{self, WakeUp};
+use crate::pipeline::cores::Cores;
 use crate::pipeline::ends::Ends;
 use crate::pipeline::error::{Cause, Failure, Signal};
 use crate::pipeline::gauges::Gauges;
@@ -77,6 +78,7 @@ impl Session {
         };
         let report = crate::pipeline::run(
             plan,
+            &Cores::default(),
             ends,
             &mut self.supervisor,
             &mut Watch { tick_every: TICK, on_tick: &mut on_tick },

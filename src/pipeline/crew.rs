@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::error::{Cause, Failure, Stop};
+use super::gather::run_gathering_sink;
 use super::gauges::{BusyGauge, Gauges};
 use super::metrics::Figures;
 use super::queue::queue;
@@ -144,6 +145,24 @@ impl Crew {
     ) {
         let cancel = self.cancel.clone();
         self.spawn(name, true, move |gauge| run_sink(gauge, &cancel, inlet, body));
+    }
+
+    /// Starts a stage that uses up items as they come: `body` gets what there is, at most `count_max` items, until it wants no
+    /// more or there are none. Then it is done, and so is the run.
+    pub fn gathering_sink<T: Send + 'static>(
+        &mut self,
+        name: &'static str,
+        inlet: Inlet<T>,
+        count_max: usize,
+        body: impl FnMut(Vec<T>) -> Result<Flow, Stop> + Send + 'static,
+    ) {
+        let (cancel, queue) = (self.cancel.clone(), inlet.into_queue());
+        self.spawn(name, true, move |gauge| run_gathering_sink(gauge, &cancel, queue, count_max, body));
+    }
+
+    /// Another window that a stage waits at, to be closed when the run fails.
+    pub fn gate(&mut self, window: &Window) {
+        self.gates.push(window.gate());
     }
 
     /// Starts a run that is a single thread.

@@ -6,6 +6,7 @@ use crate::format::age::cut::RUN_LEN;
 use crate::format::zstd::codec::Compressor;
 
 use super::buffer::BufferPool;
+use super::cores::Cores;
 use super::crew::Width;
 use super::find::Limits;
 use super::plan::{Compress, Plan, Process, Work};
@@ -22,7 +23,7 @@ const DECOMPRESSOR_BYTES: usize = 256 * 1024;
 /// What is there whatever is done: the program, stacks, histograms, the runtime.
 const BASE_BYTES: usize = 7 * 1024 * 1024;
 
-/// The buffers of a run.
+/// What the stages of a run draw on.
 pub(super) struct Pools {
     /// Chunks of input and what they become, or content on the way back.
     pub chunks: BufferPool,
@@ -30,13 +31,15 @@ pub(super) struct Pools {
     pub batches: BufferPool,
     /// Runs of segments.
     pub runs: BufferPool,
+    /// What workers compute with.
+    pub cores: Cores,
 }
 
 impl Pools {
-    pub(super) fn new(chunks: BufferPool, width: Width) -> Pools {
+    pub(super) fn new(chunks: BufferPool, cores: Cores, width: Width) -> Pools {
         let run_count = width.token_count() + 2;
         let batches = chunks.beside(width.token_count() + 2);
-        Pools { chunks, batches, runs: BufferPool::new(run_count * RUN_LEN, run_count) }
+        Pools { chunks, batches, runs: BufferPool::new(run_count * RUN_LEN, run_count), cores }
     }
 }
 
@@ -94,6 +97,21 @@ pub fn process_bytes(width: Width, compress: Option<Compress>, is_sealed: bool) 
 pub fn restore_bytes(width: Width) -> usize {
     decompress_buffer_bytes(width) + width.workers.get() * DECOMPRESSOR_BYTES + runs_bytes(width) + BASE_BYTES
 }
+
+/// What one thread holds at most that compresses or seals without a crew: a chunk and its frame, two runs. Contexts are others' business.
+pub fn solo_process_bytes(compress: Option<Compress>, is_sealed: bool) -> usize {
+    let frame_len = compress.map_or(0, |compress| Compressor::frame_len_bound(compress.chunk_len));
+    2 * frame_len + if is_sealed { 2 * RUN_LEN } else { 0 }
+}
+
+/// What one thread holds at most that opens or decompresses without a crew, but for the window of a frame that is streamed: a batch, which
+/// counts compressed bytes and content, and a run.
+pub fn solo_restore_bytes() -> usize {
+    batch_bytes_max(SOLO_WIDTH) + RUN_LEN
+}
+
+/// A thread without a crew takes batches as the narrowest crew does.
+pub(super) const SOLO_WIDTH: Width = Width { workers: NonZeroUsize::MIN, channel_depth: NonZeroUsize::MIN };
 
 fn runs_bytes(width: Width) -> usize {
     (width.token_count() + 2) * RUN_LEN

@@ -12,6 +12,10 @@ pub mod recipes;
 
 pub mod memory;
 
+pub mod cores;
+
+pub mod solo;
+
 pub mod steps;
 
 pub mod find;
@@ -29,6 +33,8 @@ pub mod walk;
 pub mod range;
 
 pub mod stage;
+
+mod gather;
 
 pub mod queue;
 
@@ -58,6 +64,7 @@ pub mod legacy;
 
 use std::sync::Arc;
 
+use cores::Cores;
 use crew::{Crew, Width};
 use ends::Ends;
 use error::Failure;
@@ -66,15 +73,21 @@ use plan::{Engine, Plan, Work};
 use report::Report;
 use supervisor::{Supervisor, Watch};
 
-/// Does what `plan` says with the bytes between `ends`, and returns when all threads have ended. Gives the report, or the
-/// first failure. What was written by then is for the caller to keep or throw away.
-pub fn run(plan: &Plan, ends: Ends, supervisor: &mut Supervisor, watch: &mut Watch<'_>) -> Result<Report, Failure> {
+/// Does what `plan` says with the bytes between `ends`, and returns when all threads have ended. Workers compute with `cores`. Gives the
+/// report, or the first failure. What was written by then is for the caller to keep or throw away.
+pub fn run(
+    plan: &Plan,
+    cores: &Cores,
+    ends: Ends,
+    supervisor: &mut Supervisor,
+    watch: &mut Watch<'_>,
+) -> Result<Report, Failure> {
     let progress = Arc::clone(&ends.progress);
     let mut crew = Crew::new(ends.cancel.clone());
     let (width, pool) = (plan.width, memory::pool_for(plan));
     let (engine, Width { workers, channel_depth }) = (plan.engine.name(), width);
     tracing::info!(engine, workers, channel_depth, work = plan.work.name(), "a run begins");
-    let pools = Pools::new(pool.clone(), width);
+    let pools = Pools::new(pool.clone(), cores.clone(), width);
     let summary = match (&plan.work, plan.engine) {
         (Work::Process(work), Engine::Channels) => recipes::process(&mut crew, &pools, width, work, ends),
         (Work::Restore(work), Engine::Channels) => recipes::restore(&mut crew, &pools, width, work, ends),

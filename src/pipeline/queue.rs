@@ -86,6 +86,13 @@ impl<T> QueueReceiver<T> {
         Ok(envelope.item)
     }
 
+    /// Takes the next item out if there is one.
+    pub fn try_recv(&mut self) -> Option<T> {
+        let envelope = self.channel.try_recv().ok()?;
+        self.figures.wait_ns.saturating_record(elapsed_ns(envelope.offered_at));
+        Some(envelope.item)
+    }
+
     /// Another receiver of the same channel, with figures of its own.
     pub fn another(&self) -> QueueReceiver<T> {
         QueueReceiver { channel: self.channel.clone(), figures: self.figures.blank() }

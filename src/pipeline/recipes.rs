@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::format::age::cut::RUN_LEN;
 use crate::format::age::stream::{PayloadKey, SegmentCipher};
-use crate::format::zstd::codec::{Compressor, Decompressor};
+use crate::format::zstd::codec::Compressor;
 
 use super::buffer::Buffer;
 use super::crew::{Crew, Names, Width};
@@ -54,13 +54,13 @@ pub(super) fn process(crew: &mut Crew, pools: &Pools, width: Width, work: &Proce
         }
         (Some(compress), Some(seal)) => {
             let (chunks, frames) = compressors(crew, pools, width, compress, "cut");
-            let (runs, sealed) = sealers(crew, width, &seal.key);
+            let (runs, sealed) = sealers(crew, pools, width, &seal.key);
             read_chunks(crew, pools, compress, source, chunks);
             cut_frames(crew, pools, frames, runs, &summary);
             write_sealed(crew, sealed, seal, output);
         }
         (None, Some(seal)) => {
-            let (runs, sealed) = sealers(crew, width, &seal.key);
+            let (runs, sealed) = sealers(crew, pools, width, &seal.key);
             cut_input(crew, pools, source, runs, &summary);
             write_sealed(crew, sealed, seal, output);
         }
@@ -80,14 +80,14 @@ pub(super) fn restore(crew: &mut Crew, pools: &Pools, width: Width, work: &Resto
             write_content(crew, frames, pieces, output, &summary);
         }
         (Some(key), Content::Frames(frames)) => {
-            let (sealed, opened) = openers(crew, width, key, "find");
+            let (sealed, opened) = openers(crew, pools, width, key, "find");
             let (found, pieces) = decompressors(crew, pools, width);
             read_runs(crew, pools, source, sealed);
             find_in_runs(crew, pools, width, frames, opened, found);
             write_content(crew, frames, pieces, output, &summary);
         }
         (Some(key), Content::Plain(range)) => {
-            let (sealed, opened) = openers(crew, width, key, "write");
+            let (sealed, opened) = openers(crew, pools, width, key, "write");
             read_runs(crew, pools, source, sealed);
             write_plain(crew, range, opened, output, &summary);
         }
@@ -105,45 +105,49 @@ fn compressors(
 ) -> (Outlet<Buffer>, Inlet<CompressedChunk>) {
     let behind = if next == "cut" { "compress>cut" } else { "compress>write" };
     let names = Names { stage: "compress", before: "read>compress", behind, next };
-    let (window, pool) = (Window::of_items("compress", width.token_count()), pools.chunks.clone());
+    let window = Window::of_items("compress", width.token_count());
+    let (pool, cores) = (pools.chunks.clone(), pools.cores.clone());
     crew.parallel(names, width, window, move |_| {
-        let (mut compressor, pool) = (Compressor::new(level)?, pool.clone());
-        Ok(move |chunk| compress_chunk(&mut compressor, &pool, chunk))
+        let (mut seat, pool) = (cores.seat(), pool.clone());
+        Ok(move |chunk| seat.with(|core| compress_chunk(core.compressor(level)?, &pool, chunk)))
     })
 }
 
-fn sealers(crew: &mut Crew, width: Width, key: &PayloadKey) -> (Outlet<PlainRun>, Inlet<Buffer>) {
+fn sealers(crew: &mut Crew, pools: &Pools, width: Width, key: &PayloadKey) -> (Outlet<PlainRun>, Inlet<Buffer>) {
     let names = Names { stage: "seal", before: "cut>seal", behind: "seal>write", next: "write" };
-    let (window, key) = (Window::of_items("seal", width.token_count()), key.clone());
+    let window = Window::of_items("seal", width.token_count());
+    let (key, cores) = (key.clone(), pools.cores.clone());
     crew.parallel(names, width, window, move |_| {
-        let cipher = SegmentCipher::new(&key);
-        Ok(move |run| Ok(seal_run(&cipher, run)))
+        let (mut seat, cipher) = (cores.seat(), SegmentCipher::new(&key));
+        Ok(move |run| Ok(seat.with(|_| seal_run(&cipher, run))))
     })
 }
 
 fn openers(
     crew: &mut Crew,
+    pools: &Pools,
     width: Width,
     key: &PayloadKey,
     next: &'static str,
 ) -> (Outlet<SealedRun>, Inlet<OpenedRun>) {
     let behind = if next == "find" { "open>find" } else { "open>write" };
     let names = Names { stage: "open", before: "read>open", behind, next };
-    let (window, key) = (Window::of_items("open", width.token_count()), key.clone());
+    let window = Window::of_items("open", width.token_count());
+    let (key, cores) = (key.clone(), pools.cores.clone());
     crew.parallel(names, width, window, move |_| {
-        let cipher = SegmentCipher::new(&key);
-        Ok(move |run| Ok(open_run(&cipher, run)))
+        let (mut seat, cipher) = (cores.seat(), SegmentCipher::new(&key));
+        Ok(move |run| Ok(seat.with(|_| open_run(&cipher, run))))
     })
 }
 
 fn decompressors(crew: &mut Crew, pools: &Pools, width: Width) -> (Outlet<Found>, Inlet<Piece>) {
     let names = Names { stage: "decompress", before: "find>decompress", behind: "decompress>write", next: "write" };
     let window = Window::of_weight("decompress", decompress_window_bytes(width) as u64, width.token_count());
-    let pool = pools.chunks.clone();
+    let (pool, cores) = (pools.chunks.clone(), pools.cores.clone());
     crew.parallel(names, width, window, move |_| {
-        let (mut decompressor, pool) = (Decompressor::new()?, pool.clone());
+        let (mut seat, pool) = (cores.seat(), pool.clone());
         Ok(move |found| match found {
-            Found::Batch(batch) => decompress_batch(&mut decompressor, &pool, batch),
+            Found::Batch(batch) => seat.with(|core| decompress_batch(core.decompressor()?, &pool, batch)),
             Found::Piece(piece) => Ok(piece),
         })
     })

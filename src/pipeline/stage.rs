@@ -66,6 +66,8 @@ pub struct Outlet<T> {
     window: Window,
     queue: QueueSender<Message<T>>,
     next_seq: u64,
+    /// What was waited for elsewhere.
+    waited_elsewhere_ns: u64,
 }
 
 /// The right to send one item. The token is taken before the item is made, so that items being made are bounded too.
@@ -76,13 +78,21 @@ pub struct Slot<'a, T> {
 
 impl<T> Outlet<T> {
     pub(super) fn new(window: Window, queue: QueueSender<Message<T>>) -> Outlet<T> {
-        Outlet { window, queue, next_seq: 0 }
+        Outlet { window, queue, next_seq: 0, waited_elsewhere_ns: 0 }
     }
 
     /// Waits for a token of `weight`.
     pub fn reserve(&mut self, weight: u64) -> Result<Slot<'_, T>, Stop> {
         let token = self.window.take(weight).map_err(|_| Stop::Cancelled)?;
         Ok(Slot { outlet: self, token })
+    }
+
+    /// Waits for something else, which is no work either.
+    pub fn wait<R>(&mut self, wait: impl FnOnce() -> R) -> R {
+        let start = Instant::now();
+        let result = wait();
+        self.waited_elsewhere_ns += elapsed_ns(start);
+        result
     }
 
     /// The number that the next item gets: how many were sent.
@@ -104,7 +114,7 @@ impl<T> Outlet<T> {
     }
 
     fn waited_ns(&self) -> u64 {
-        self.window.figures().wait_ns + self.queue.blocked_ns()
+        self.window.figures().wait_ns + self.queue.blocked_ns() + self.waited_elsewhere_ns
     }
 
     fn finish(self, figures: &mut Figures) {
@@ -166,6 +176,11 @@ impl<T> Inlet<T> {
                 Err(_) => return Err(Outcome::Closed),
             }
         }
+    }
+
+    /// The channel alone, for a sink that takes items as they come.
+    pub(super) fn into_queue(self) -> QueueReceiver<Message<T>> {
+        self.queue
     }
 
     fn finish(self, figures: &mut Figures) {
@@ -300,7 +315,7 @@ fn hand_on<T>(outlet: &mut Outlet<T>, ended: Result<(), Outcome>) -> Outcome {
     }
 }
 
-fn outcome_of(stage: &'static str, seq: Option<u64>, stop: Stop) -> Outcome {
+pub(super) fn outcome_of(stage: &'static str, seq: Option<u64>, stop: Stop) -> Outcome {
     match stop {
         Stop::Closed => Outcome::Closed,
         Stop::Cancelled => Outcome::Cancelled,
@@ -309,20 +324,20 @@ fn outcome_of(stage: &'static str, seq: Option<u64>, stop: Stop) -> Outcome {
 }
 
 /// Times the body of a stage, call by call.
-struct Meter {
+pub(super) struct Meter {
     gauge: BusyGauge,
     stage: StageFigures,
-    figures: Figures,
+    pub(super) figures: Figures,
 }
 
 impl Meter {
-    fn new(gauge: BusyGauge, is_parallel: bool) -> Meter {
+    pub(super) fn new(gauge: BusyGauge, is_parallel: bool) -> Meter {
         let stage = StageFigures::new(gauge.stage(), is_parallel);
         Meter { gauge, stage, figures: Figures::default() }
     }
 
     /// Calls `body` and counts the time it worked.
-    fn time<R>(&mut self, body: impl FnOnce() -> R) -> R {
+    pub(super) fn time<R>(&mut self, body: impl FnOnce() -> R) -> R {
         let start = Instant::now();
         self.gauge.begin(start);
         let result = body();
@@ -346,7 +361,7 @@ impl Meter {
         self.stage.record(service_ns);
     }
 
-    fn finish(mut self) -> Figures {
+    pub(super) fn finish(mut self) -> Figures {
         self.figures.stages.push(self.stage);
         self.figures
     }

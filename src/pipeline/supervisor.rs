@@ -90,9 +90,13 @@ impl Supervisor {
 
     /// One that leaves signals as they are, for whoever is a guest in the process.
     pub fn deaf() -> io::Result<Supervisor> {
+        Supervisor::led(async_channel::unbounded().1)
+    }
+
+    /// The same for a run within another: it hears of signals from whoever leads that.
+    pub fn led(signals: async_channel::Receiver<Signal>) -> io::Result<Supervisor> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (signals, questions) = (async_channel::unbounded().1, async_channel::bounded(1).1);
-        Ok(Supervisor { runtime, signals, questions })
+        Ok(Supervisor { runtime, signals, questions: async_channel::bounded(1).1 })
     }
 
     /// Waits for `crew` to end. Gives what it measured, or the first failure. After a failure threads may still be running;

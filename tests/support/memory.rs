@@ -49,7 +49,7 @@ pub fn run(
         progress: Arc::default(),
     };
     let watch = &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () };
-    let report = pipeline::pipeline::run(&plan, ends, supervisor, watch);
+    let report = pipeline::pipeline::run(&plan, &Default::default(), ends, supervisor, watch);
     let out = std::mem::take(&mut *taken.0.lock().unwrap());
     (report, out)
 }

@@ -1,0 +1,454 @@
+//! The recipes by one thread, without channels, tokens or other threads: for inputs that are not worth a crew, files of at most one chunk
+//! above all. The steps and bodies are those of the crew's stages, so that the same bytes come out; an input of any length goes through.
+//!
+//! ```text
+//! chunk, compress, frame -> cut -> seal -> write        and back:        run, open -> find -> decompress, check -> write
+//! ```
+
+use std::time::Instant;
+
+use crate::format::age::stream::SegmentCipher;
+use crate::format::zstd::codec::Compressor;
+
+use super::buffer::{Buffer, BufferPool};
+use super::cores::{Core, Cores, Seat};
+use super::ends::{Ends, Output, Source};
+use super::error::Stop;
+use super::find::{Found, FrameFinder};
+use super::memory::{Pools, SOLO_WIDTH, find_limits};
+use super::metrics::{Figures, StageFigures, elapsed_ns};
+use super::plan::{Compress, Content, ContentRange, Decompress, Process, Restore, Seal, Work};
+use super::recipes::READ_LEN;
+use super::seal::{PlainRun, RunCheck, RunCutter, RunReader, open_run, seal_run};
+use super::shutdown::Cancel;
+use super::stage::Flow;
+use super::steps::{compress_chunk, decompress_batch};
+use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
+
+/// What threads that work side by side draw on. Clones are the same.
+#[derive(Clone)]
+pub struct SoloPools {
+    chunks: BufferPool,
+    cores: Cores,
+}
+
+impl SoloPools {
+    /// For `count` threads, which compute with `cores`; at most `budget_bytes` of idle buffers are kept.
+    pub fn new(count: usize, budget_bytes: usize, cores: Cores) -> SoloPools {
+        SoloPools { chunks: BufferPool::new(budget_bytes, 2 * count), cores }
+    }
+}
+
+/// A thread that does one piece of work after the other, and what it keeps from one to the next.
+pub struct Solo {
+    pools: Pools,
+    desk: Desk,
+    /// What is read of a compressed stream at once.
+    piece: Vec<u8>,
+}
+
+impl Solo {
+    /// A thread that shares `pools` with others.
+    pub fn new(pools: &SoloPools) -> Solo {
+        let SoloPools { chunks, cores } = pools.clone();
+        let desk = Desk { seat: cores.seat(), stages: Vec::new() };
+        Solo { pools: Pools::new(chunks, cores, SOLO_WIDTH), desk, piece: Vec::new() }
+    }
+
+    /// Does `work` with the bytes between `ends`. Fails with the first thing that goes wrong.
+    pub fn run(&mut self, work: &Work, ends: Ends) -> Result<Summary, Stop> {
+        let cancel = ends.cancel.clone();
+        let (source, output) = ends.split();
+        match work {
+            Work::Process(Process { compress: Some(compress), seal: None }) => {
+                self.compress(*compress, &cancel, source, output)
+            }
+            Work::Process(Process { compress: Some(compress), seal: Some(seal) }) => {
+                self.compress_and_seal(*compress, seal, &cancel, source, output)
+            }
+            Work::Process(Process { compress: None, seal: Some(seal) }) => self.seal(seal, &cancel, source, output),
+            Work::Restore(Restore { open: None, content: Content::Frames(frames) }) => {
+                self.decompress(frames, &cancel, source, output)
+            }
+            Work::Restore(Restore { open: Some(key), content: Content::Frames(frames) }) => {
+                self.open_and_decompress(&SegmentCipher::new(key), frames, &cancel, source, output)
+            }
+            Work::Restore(Restore { open: Some(key), content: Content::Plain(range) }) => {
+                self.open(&SegmentCipher::new(key), range, &cancel, source, output)
+            }
+            Work::Process(Process { compress: None, seal: None })
+            | Work::Restore(Restore { open: None, content: Content::Plain(_) }) => {
+                unreachable!("internal error: a plan without a layer")
+            }
+        }
+    }
+
+    /// Does `step`, which is none of the pipeline's own, with a core, as `stage`.
+    pub fn compute<R>(&mut self, stage: &'static str, step: impl FnOnce() -> R) -> R {
+        self.desk.step(stage, |_| step())
+    }
+
+    /// What the steps took.
+    pub fn finish(self) -> Figures {
+        Figures { stages: self.desk.stages, ..Figures::default() }
+    }
+
+    fn compress(
+        &mut self,
+        compress: Compress,
+        cancel: &Cancel,
+        mut source: Source,
+        mut output: Output,
+    ) -> Result<Summary, Stop> {
+        let Solo { pools, desk, .. } = self;
+        let (mut frames, mut chunks) = (FrameWriter::default(), Chunks::new(&pools.chunks, compress));
+        let put = &mut |bytes: &[u8]| output.write(bytes);
+        while let Some(chunk) = chunks.next(cancel, &mut source)? {
+            let frame =
+                desk.step("compress", |core| compress_chunk(core.compressor(compress.level)?, &pools.chunks, chunk))?;
+            frames.push(&frame, put)?;
+        }
+        let summary = frames.finish(put)?;
+        output.flush().map(|()| summary)
+    }
+
+    fn compress_and_seal(
+        &mut self,
+        compress: Compress,
+        seal: &Seal,
+        cancel: &Cancel,
+        mut source: Source,
+        mut output: Output,
+    ) -> Result<Summary, Stop> {
+        let Solo { pools, desk, .. } = self;
+        let (mut frames, mut chunks) = (FrameWriter::default(), Chunks::new(&pools.chunks, compress));
+        let (mut cutter, mut sealer) = (RunCutter::new(pools.runs.clone()), Sealer::new(seal, &mut output)?);
+        while let Some(chunk) = chunks.next(cancel, &mut source)? {
+            let frame =
+                desk.step("compress", |core| compress_chunk(core.compressor(compress.level)?, &pools.chunks, chunk))?;
+            frames.push(&frame, &mut |bytes| cutter.push(bytes, &mut |run| sealer.write(desk, run)))?;
+        }
+        let summary = frames.finish(&mut |bytes| cutter.push(bytes, &mut |run| sealer.write(desk, run)))?;
+        cutter.finish(&mut |run| sealer.write(desk, run))?;
+        output.flush().map(|()| summary)
+    }
+
+    fn seal(&mut self, seal: &Seal, cancel: &Cancel, mut source: Source, mut output: Output) -> Result<Summary, Stop> {
+        let Solo { pools, desk, .. } = self;
+        let (mut cutter, mut sealer) = (RunCutter::new(pools.runs.clone()), Sealer::new(seal, &mut output)?);
+        let (emit, mut content_bytes) = (&mut |run| sealer.write(desk, run), 0);
+        loop {
+            unless_cancelled(cancel)?;
+            match cutter.read(&mut source, emit)? {
+                0 => break,
+                len => content_bytes += len as u64,
+            }
+        }
+        cutter.finish(emit)?;
+        output.flush().map(|()| Summary { frame_count: 0, content_bytes, table: None })
+    }
+
+    fn decompress(
+        &mut self,
+        work: &Decompress,
+        cancel: &Cancel,
+        mut source: Source,
+        output: Output,
+    ) -> Result<Summary, Stop> {
+        let Solo { pools, desk, piece } = self;
+        let mut frames = Frames::new(pools, work, output);
+        piece.resize(READ_LEN, 0);
+        loop {
+            unless_cancelled(cancel)?;
+            match source.read(piece)? {
+                0 => break,
+                len => frames.push(desk, &piece[..len])?,
+            }
+        }
+        frames.finish(desk)
+    }
+
+    fn open_and_decompress(
+        &mut self,
+        cipher: &SegmentCipher,
+        work: &Decompress,
+        cancel: &Cancel,
+        mut source: Source,
+        output: Output,
+    ) -> Result<Summary, Stop> {
+        let Solo { pools, desk, .. } = self;
+        let mut frames = Frames::new(pools, work, output);
+        open_runs(pools, desk, cipher, cancel, &mut source, &mut |desk, text| frames.push(desk, text))?;
+        frames.finish(desk)
+    }
+
+    fn open(
+        &mut self,
+        cipher: &SegmentCipher,
+        range: &ContentRange,
+        cancel: &Cancel,
+        mut source: Source,
+        output: Output,
+    ) -> Result<Summary, Stop> {
+        let Solo { pools, desk, .. } = self;
+        let mut writer = RangeWriter::new(output, range.clone(), 0);
+        open_runs(pools, desk, cipher, cancel, &mut source, &mut |_, text| writer.push(text))?;
+        writer.finish()?;
+        Ok(Summary { frame_count: 0, content_bytes: writer.content_bytes(), table: None })
+    }
+}
+
+/// Where the steps are done, and how long they took.
+struct Desk {
+    seat: Seat,
+    stages: Vec<StageFigures>,
+}
+
+impl Desk {
+    /// Does `step` with a core, as `stage`. Waiting for the core is no work.
+    fn step<R>(&mut self, stage: &'static str, step: impl FnOnce(&mut Core) -> R) -> R {
+        let known = self.stages.iter().position(|known| known.name == stage).unwrap_or_else(|| {
+            self.stages.push(StageFigures::new(stage, true));
+            self.stages.len() - 1
+        });
+        let figures = &mut self.stages[known];
+        self.seat.with(|core| {
+            let start = Instant::now();
+            let result = step(core);
+            figures.record(elapsed_ns(start));
+            result
+        })
+    }
+}
+
+/// The chunks of an input, one after the other. Input of no bytes is one empty chunk.
+struct Chunks<'a> {
+    pool: &'a BufferPool,
+    chunk_len: usize,
+    is_ended: bool,
+    is_first: bool,
+}
+
+impl Chunks<'_> {
+    fn new(pool: &BufferPool, Compress { chunk_len, .. }: Compress) -> Chunks<'_> {
+        Chunks { pool, chunk_len, is_ended: false, is_first: true }
+    }
+
+    fn next(&mut self, cancel: &Cancel, source: &mut Source) -> Result<Option<Buffer>, Stop> {
+        unless_cancelled(cancel)?;
+        if self.is_ended {
+            return Ok(None);
+        }
+        let mut chunk = self.pool.take(Compressor::frame_len_bound(self.chunk_len))?;
+        let len = source.fill(&mut chunk.room()[..self.chunk_len])?;
+        chunk.extend_len(len);
+        self.is_ended = len < self.chunk_len;
+        let is_wanted = len > 0 || self.is_first;
+        self.is_first = false;
+        Ok(is_wanted.then_some(chunk))
+    }
+}
+
+/// Seals runs, and writes them behind the header.
+struct Sealer<'a> {
+    cipher: SegmentCipher,
+    output: &'a mut Output,
+}
+
+impl Sealer<'_> {
+    fn new<'a>(seal: &Seal, output: &'a mut Output) -> Result<Sealer<'a>, Stop> {
+        output.write(&seal.prefix)?;
+        Ok(Sealer { cipher: SegmentCipher::new(&seal.key), output })
+    }
+
+    fn write(&mut self, desk: &mut Desk, run: PlainRun) -> Result<(), Stop> {
+        let sealed = desk.step("seal", |_| seal_run(&self.cipher, run));
+        self.output.write(&sealed)
+    }
+}
+
+/// Takes plaintext, with where the next steps are done.
+type PutText<'a> = dyn FnMut(&mut Desk, &[u8]) -> Result<(), Stop> + 'a;
+
+/// Opens the segments of a payload, and sees to it that they are all there. `put` gets their plaintext.
+fn open_runs(
+    pools: &Pools,
+    desk: &mut Desk,
+    cipher: &SegmentCipher,
+    cancel: &Cancel,
+    source: &mut Source,
+    put: &mut PutText<'_>,
+) -> Result<(), Stop> {
+    let (mut reader, mut check) = (RunReader::new(pools.runs.clone()), RunCheck::default());
+    loop {
+        unless_cancelled(cancel)?;
+        let Some(run) = reader.read(source)? else {
+            return check.finish();
+        };
+        let run = desk.step("open", |_| open_run(cipher, run));
+        check.before(&run)?;
+        run.texts().try_for_each(|text| put(desk, text))?;
+        check.behind(&run)?;
+    }
+}
+
+/// Finds frames, decodes them, and writes their content.
+struct Frames<'a> {
+    finder: FrameFinder,
+    writer: ContentWriter,
+    pools: &'a Pools,
+}
+
+impl Frames<'_> {
+    fn new<'a>(pools: &'a Pools, work: &Decompress, output: Output) -> Frames<'a> {
+        let limits = find_limits(SOLO_WIDTH, work.window_log_max);
+        let finder = FrameFinder::new(work.start, limits, pools.batches.clone(), pools.chunks.clone());
+        Frames { finder, writer: ContentWriter::new(output, work), pools }
+    }
+
+    fn push(&mut self, desk: &mut Desk, bytes: &[u8]) -> Result<(), Stop> {
+        let Frames { finder, writer, pools } = self;
+        finder.push(bytes, &mut |_, found| write_found(desk, pools, writer, found))
+    }
+
+    fn finish(self, desk: &mut Desk) -> Result<Summary, Stop> {
+        let Frames { mut finder, mut writer, pools } = self;
+        finder.finish(&mut |_, found| write_found(desk, pools, &mut writer, found))?;
+        writer.finish()
+    }
+}
+
+fn write_found(desk: &mut Desk, pools: &Pools, writer: &mut ContentWriter, found: Found) -> Result<(), Stop> {
+    let piece = match found {
+        Found::Batch(batch) => {
+            desk.step("decompress", |core| decompress_batch(core.decompressor()?, &pools.chunks, batch))?
+        }
+        Found::Piece(piece) => piece,
+    };
+    // A range's end is where `cat` stops; a whole file is read to its end, which shows that it is one.
+    let (Flow::More | Flow::End) = writer.push(&piece)?;
+    Ok(())
+}
+
+fn unless_cancelled(cancel: &Cancel) -> Result<(), Stop> {
+    if cancel.is_set() { Err(Stop::Cancelled) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Write};
+    use std::num::NonZeroUsize;
+    use std::sync::Arc;
+    use std::sync::mpsc::{Sender, channel};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::format::age::stream::PayloadKey;
+    use crate::format::zstd::codec::Level;
+    use crate::pipeline::metrics::Progress;
+    use crate::pipeline::plan::{Engine, Expect, Plan, Start};
+    use crate::pipeline::supervisor::{Supervisor, Watch};
+
+    const CHUNK_LEN: usize = 64 * 1024;
+
+    /// Gives what was written when it is flushed.
+    struct Sent(Vec<u8>, Sender<Vec<u8>>);
+
+    impl Write for Sent {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            self.1.send(std::mem::take(&mut self.0)).map_err(std::io::Error::other)
+        }
+    }
+
+    fn ends(input: &[u8]) -> (Ends, std::sync::mpsc::Receiver<Vec<u8>>) {
+        let (give, given) = channel();
+        let input = Box::new(Cursor::new(input.to_vec()));
+        let output = Box::new(Sent(Vec::new(), give));
+        let (cancel, progress) = (Cancel::default(), Arc::new(Progress::default()));
+        (Ends { input, input_bytes: None, output, cancel, progress }, given)
+    }
+
+    fn alone(solo: &mut Solo, work: &Work, input: &[u8]) -> (Vec<u8>, Summary) {
+        let (ends, given) = ends(input);
+        let summary = solo.run(work, ends).unwrap();
+        (given.try_recv().unwrap(), summary)
+    }
+
+    fn by_a_crew(work: &Work, input: &[u8]) -> (Vec<u8>, Summary) {
+        let (ends, given) = ends(input);
+        let count = NonZeroUsize::new(2).unwrap();
+        let width = crate::pipeline::crew::Width { workers: count, channel_depth: count };
+        let plan = Plan { width, engine: Engine::Channels, work: work.clone() };
+        let watch = &mut Watch { tick_every: Duration::from_secs(60), on_tick: &mut |_, _| () };
+        let mut supervisor = Supervisor::deaf().unwrap();
+        let report = crate::pipeline::run(&plan, &Cores::default(), ends, &mut supervisor, watch).unwrap();
+        (given.try_recv().unwrap(), report.summary)
+    }
+
+    fn works() -> Vec<(Work, Work)> {
+        let key = PayloadKey::new([7; 32]);
+        let seal = Seal { key: key.clone(), prefix: Vec::new() };
+        let compress = Compress { chunk_len: CHUNK_LEN, level: Level::DEFAULT };
+        let frames = Decompress {
+            window_log_max: 27,
+            start: Start::default(),
+            range: ContentRange::All,
+            expect: Expect::Tables,
+        };
+        let process = |compress, seal| Work::Process(Process { compress, seal });
+        let restore = |open, content| Work::Restore(Restore { open, content });
+        vec![
+            (process(Some(compress), None), restore(None, Content::Frames(frames.clone()))),
+            (process(Some(compress), Some(seal.clone())), restore(Some(key.clone()), Content::Frames(frames))),
+            (process(None, Some(seal)), restore(Some(key), Content::Plain(ContentRange::All))),
+        ]
+    }
+
+    #[test]
+    fn one_thread_gives_the_bytes_that_a_crew_gives_whatever_the_length() {
+        let mut solo = Solo::new(&SoloPools::new(1, 1 << 20, Cores::default()));
+        for (process, restore) in works() {
+            for len in [0, 1, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, 10 * CHUNK_LEN + 7] {
+                let input: Vec<u8> = (0..len).map(|i| (i * i / 977) as u8).collect();
+                let (made, summary) = alone(&mut solo, &process, &input);
+                assert_eq!(
+                    (&made, &summary),
+                    (&by_a_crew(&process, &input).0, &by_a_crew(&process, &input).1),
+                    "{len}"
+                );
+                let (back, summary) = alone(&mut solo, &restore, &made);
+                assert_eq!(back, input, "{len}");
+                assert_eq!(summary, by_a_crew(&restore, &made).1, "{len}");
+            }
+        }
+        let names: Vec<&str> = solo.finish().stages.iter().map(|stage| stage.name).collect();
+        assert_eq!(names, ["compress", "decompress", "seal", "open"]);
+    }
+
+    #[test]
+    fn damage_is_a_failure_and_a_cut_payload_too() {
+        let mut solo = Solo::new(&SoloPools::new(1, 1 << 20, Cores::default()));
+        for (process, restore) in works() {
+            let (mut made, _) = alone(&mut solo, &process, &[b'x'; 1000]);
+            made[9] ^= 1;
+            assert!(matches!(solo.run(&restore, ends(&made).0), Err(Stop::Failed(_))));
+            made[9] ^= 1;
+            made.truncate(made.len() / 2);
+            assert!(matches!(solo.run(&restore, ends(&made).0), Err(Stop::Failed(_))));
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_told_to_stop_stops() {
+        let mut solo = Solo::new(&SoloPools::new(1, 1 << 20, Cores::default()));
+        for (process, _) in works() {
+            let (ends, _given) = ends(&[0; 1000]);
+            ends.cancel.cancel();
+            assert!(matches!(solo.run(&process, ends), Err(Stop::Cancelled)));
+        }
+    }
+}
