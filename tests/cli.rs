@@ -33,9 +33,10 @@ fn errors_are_one_line_with_the_path_and_the_cause() {
     bench.ok("process in in.zst -q");
     for (line, code, said) in [
         ("process missing out", 1, "cannot open 'missing': No such file or directory"),
-        ("process dir out", 1, "'dir' is a directory\nhint: one file at a time"),
+        ("process dir", 2, "'dir' is a directory, and OUT is missing\nhint: give a directory"),
+        ("inspect dir", 1, "'dir' is a directory\nhint: process, restore, verify and rekey take"),
         ("process in missing/out", 1, "cannot create 'missing/out': No such file or directory"),
-        ("process in dir", 1, "cannot write 'dir': it is a directory"),
+        ("process - dir", 2, "standard input has no name that an output in 'dir' could have"),
         ("process in in.zst", 1, "'in.zst' exists already\nhint: --force overwrites it"),
         ("process in", 1, "'in.zst' exists already"),
         ("process in in -f", 1, "'in' and 'in' are the same file"),

@@ -5,18 +5,22 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 
 use super::problem::{Problem, quoted};
 use super::sys::{self, PatientReader, WakeUp};
 
+/// A shorter file is read before advice about it would tell.
+const ADVISED_BYTES_MIN: u64 = 1024 * 1024;
+
 /// An open input.
 pub struct Input {
     /// As it is shown.
     pub name: String,
     /// Open for reading.
-    pub file: File,
+    pub file: Arc<File>,
     /// What it was when it was opened.
     pub metadata: Metadata,
     is_stdin: bool,
@@ -36,21 +40,21 @@ impl Input {
         let file = opened.with_context(|| format!("cannot open {name}"))?;
         let metadata = file.metadata().with_context(|| format!("cannot look at {name}"))?;
         if metadata.is_dir() {
-            let hint = "one file at a time; a directory goes as process --stdin-from-command OUT.tar.zst -- tar -c DIR";
+            let hint = "process, restore, verify and rekey take directories, and everything takes one file";
             return Err(Problem::failed(format!("{name} is a directory")).hint(hint).into());
         }
-        if metadata.is_file() {
+        if metadata.len() >= ADVISED_BYTES_MIN && metadata.is_file() {
             sys::advise_sequential(&file);
         }
         tracing::debug!(name, bytes = metadata.len(), is_regular = metadata.is_file(), "IN is open");
-        Ok(Input { name, file, metadata, is_stdin })
+        Ok(Input { name, file: Arc::new(file), metadata, is_stdin })
     }
 
     /// The reading end of a pipe, shown as `name`.
     pub fn of_pipe(pipe: OwnedFd, name: String) -> anyhow::Result<Input> {
         let file = File::from(pipe);
         let metadata = file.metadata().with_context(|| format!("cannot look at {name}"))?;
-        Ok(Input { name, file, metadata, is_stdin: false })
+        Ok(Input { name, file: Arc::new(file), metadata, is_stdin: false })
     }
 
     /// Whether a regular file is not what it was when it was opened. One that cannot be looked at any more counts as changed.
@@ -66,16 +70,16 @@ impl Input {
 
     /// How many bytes there are to read, where that is known: files in /proc, for instance, say 0.
     pub fn bytes(&self) -> Option<u64> {
-        let read_already = if self.is_stdin { io::Seek::stream_position(&mut &self.file).unwrap_or(0) } else { 0 };
+        let read_already = if self.is_stdin { io::Seek::stream_position(&mut &*self.file).unwrap_or(0) } else { 0 };
         (self.metadata.is_file() && self.metadata.len() > 0).then(|| self.metadata.len().saturating_sub(read_already))
     }
 
     /// A reader from where the file stands. A read that waits fails when `wake` wakes it.
     pub fn reader(&self, wake: &WakeUp) -> anyhow::Result<Box<dyn Read + Send>> {
+        if self.is_seekable() {
+            return Ok(Box::new(Arc::clone(&self.file)));
+        }
         let file = self.file.try_clone().with_context(|| format!("cannot read {}", self.name))?;
-        Ok(match self.is_seekable() {
-            true => Box::new(file),
-            false => Box::new(PatientReader::new(file, wake.clone())),
-        })
+        Ok(Box::new(PatientReader::new(file, wake.clone())))
     }
 }

@@ -65,14 +65,23 @@ fn is_passphrase_asked_for(args: &EncryptArgs, passphrases: Option<&PassphraseAr
     args.passphrase || passphrases.is_some_and(is_given)
 }
 
+/// Whom to encrypt to.
+pub struct Recipients {
+    /// In the order of the command line.
+    pub list: Vec<Recipient>,
+    /// XXH64 of their texts, in whichever order they came: it changes when they do. A passphrase counts as one, whatever it is.
+    pub digest: u64,
+}
+
 /// Whom to encrypt to. A passphrase that nothing in `passphrases` gives is asked for.
 pub fn recipients(
     args: &EncryptArgs,
     passphrases: Option<&PassphraseArgs>,
     prompter: &Prompter,
-) -> anyhow::Result<Vec<Recipient>> {
-    let mut recipients = Vec::new();
+) -> anyhow::Result<Recipients> {
+    let (mut recipients, mut texts) = (Vec::new(), Vec::new());
     for text in &args.recipient {
+        texts.push(text.clone());
         recipients.push(Recipient::parse(text).map_err(|error| {
             let problem = recipient_problem("--recipient", &error);
             if Path::new(text).exists() { problem.or_hint("-R FILE reads recipients from a file") } else { problem }
@@ -84,6 +93,7 @@ pub fn recipients(
         let count_before = recipients.len();
         for (line, key) in key_lines(&text) {
             let place = || format!("{what}, line {line}");
+            texts.push(key.to_owned());
             recipients.push(Recipient::parse(key).map_err(|error| recipient_problem(&place(), &error))?);
         }
         if recipients.len() == count_before {
@@ -94,8 +104,10 @@ pub fn recipients(
         let given = passphrases.map(|given| given_passphrase(given, prompter)).transpose()?.flatten();
         let passphrase = given.map_or_else(|| prompter.new_passphrase(), Ok)?;
         recipients.push(Recipient::Passphrase(passphrase));
+        texts.push("passphrase".to_owned());
     }
-    Ok(recipients)
+    texts.sort_unstable();
+    Ok(Recipients { list: recipients, digest: twox_hash::XxHash64::oneshot(0, texts.join("\n").as_bytes()) })
 }
 
 fn recipient_problem(place: &str, error: &KeyError) -> Problem {
@@ -134,6 +146,14 @@ impl Keyring {
             keyring.identities.extend(found);
         }
         Ok(keyring)
+    }
+
+    /// The identities, and the passphrase that flags or the environment give, which is not asked for.
+    pub fn into_identities_and_passphrase(mut self) -> anyhow::Result<Vec<Identity>> {
+        self.prompt = None;
+        let passphrase = self.passphrase()?;
+        self.identities.extend(passphrase.map(Identity::Passphrase));
+        Ok(self.identities)
     }
 
     /// The identities alone.

@@ -2,6 +2,7 @@
 
 use std::io::{Cursor, Read};
 
+use age_core::format::FileKey;
 use anyhow::Context;
 
 use super::args::IdentityArgs;
@@ -10,6 +11,7 @@ use super::problem::{Problem, quoted};
 use super::session::Session;
 use super::sys::{self, WakeUp};
 use crate::format::age::armor;
+use crate::format::age::header::Header;
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{Layer, detect};
 use crate::pipeline::peel::{Peeled, peel};
@@ -40,34 +42,49 @@ pub fn open_layers(
     reader: Box<dyn Read + Send>,
     args: &IdentityArgs,
 ) -> anyhow::Result<Layers> {
-    let layer = layer_of(&head, args);
-    let reader: Box<dyn Read + Send> = Box::new(Cursor::new(head.clone()).chain(reader));
+    let layer = layer_of(&head, has_key(args));
     if !matches!(layer, Layer::Age | Layer::AgeArmor) {
-        require_zstd(&head)?;
-        return Ok(Layers {
-            reader,
-            open: None,
-            payload_offset: 0,
-            stanzas: Vec::new(),
-            is_armored: false,
-            inner: Layer::Zstd,
-        });
+        return Layers::of(layer, head, reader, |_| unreachable!("internal error: a header of no age file"));
     }
     sys::forbid_core_dumps().context("cannot turn core dumps off")?;
     let args = args.clone();
-    let peeled = session.task_that_asks("open", wake, move |prompter| {
+    session.task_that_asks("open", wake, move |prompter| {
         let mut keyring = Keyring::new(&args, prompter)?;
-        peel(reader, layer, |header| keyring.unwrap(header))
-    });
-    let Peeled { payload, key, payload_offset, stanzas, inner } = peeled?;
-    let is_armored = layer == Layer::AgeArmor;
-    Ok(Layers { reader: payload, open: Some(key), payload_offset, stanzas, is_armored, inner })
+        Layers::of(layer, head, reader, |header| keyring.unwrap(header))
+    })
+}
+
+impl Layers {
+    /// Those of an input that begins with `head` and is taken for `layer`; `reader` goes on behind `head`, and `unwrap` gives the file key of
+    /// an age header.
+    pub fn of(
+        layer: Layer,
+        head: Vec<u8>,
+        reader: Box<dyn Read + Send>,
+        unwrap: impl FnOnce(&Header) -> anyhow::Result<FileKey>,
+    ) -> anyhow::Result<Layers> {
+        if !matches!(layer, Layer::Age | Layer::AgeArmor) {
+            require_zstd(&head)?;
+            return Ok(Layers {
+                reader: Box::new(Cursor::new(head).chain(reader)),
+                open: None,
+                payload_offset: 0,
+                stanzas: Vec::new(),
+                is_armored: false,
+                inner: Layer::Zstd,
+            });
+        }
+        let reader: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(reader));
+        let Peeled { payload, key, payload_offset, stanzas, inner } = peel(reader, layer, unwrap)?;
+        let is_armored = layer == Layer::AgeArmor;
+        Ok(Layers { reader: payload, open: Some(key), payload_offset, stanzas, is_armored, inner })
+    }
 }
 
 /// The layer that `head` begins. Whoever gives a key says that this is an age file: then what looks like none is a damaged one.
-pub fn layer_of(head: &[u8], args: &IdentityArgs) -> Layer {
+pub fn layer_of(head: &[u8], has_key: bool) -> Layer {
     match detect(head) {
-        Layer::Other | Layer::Empty if has_key(args) => {
+        Layer::Other | Layer::Empty if has_key => {
             let begin = armor::BEGIN.as_bytes();
             let holds_begin = head.windows(begin.len()).any(|part| part == begin);
             let is_armor = holds_begin || head.trim_ascii_start().starts_with(b"-");

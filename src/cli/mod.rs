@@ -26,6 +26,12 @@ pub mod output;
 
 pub mod readback;
 
+pub mod digest;
+
+pub mod pace;
+
+pub mod batch;
+
 pub mod prompt;
 
 pub mod keys;
@@ -33,6 +39,10 @@ pub mod keys;
 pub mod layers;
 
 pub mod wrap;
+
+pub mod rewrap;
+
+pub mod save;
 
 pub mod problem;
 

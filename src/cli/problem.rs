@@ -135,7 +135,8 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     judge(error).0
 }
 
-fn judge(error: &anyhow::Error) -> (Exit, Option<String>) {
+/// How the program ends on `error`, and advice where there is any.
+pub fn judge(error: &anyhow::Error) -> (Exit, Option<String>) {
     if let Some(problem) = error.downcast_ref::<Problem>() {
         return (problem.exit, problem.hint.clone());
     }

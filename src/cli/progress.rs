@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::args::{ProgressWhen, TalkArgs};
-use super::problem::tell;
+use super::batch::live::Live;
+use super::problem::{quoted, tell};
 use super::report::bytes;
 use super::sys;
 use crate::pipeline::gauges::{Gauges, Reading};
@@ -19,6 +21,9 @@ const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// Columns that a line with everything and a bar takes; a terminal with fewer gets a shorter line, since one that wraps is drawn again below.
 const COLUMNS_WIDE: u16 = 80;
+
+/// Files that are shown while they are worked on: no more than fit beside other things on a screen.
+const FILES_SHOWN_MAX: usize = 8;
 
 /// The version of the JSON lines' shape; it grows when a field changes its meaning or goes.
 const JSON_VERSION: u32 = 1;
@@ -32,6 +37,8 @@ pub struct Display {
     size_hint: Option<u64>,
     input_bytes: Option<u64>,
     started_at: Instant,
+    /// Where there are many files.
+    files: Option<Arc<Live>>,
     /// The gauges as they were when shares were last worked out, and what they were.
     reading: Option<Reading>,
     shares: Vec<(&'static str, f64)>,
@@ -65,6 +72,7 @@ impl Display {
             size_hint: talk.size_hint,
             input_bytes: None,
             started_at: last,
+            files: None,
             reading: None,
             shares: Vec::new(),
         }
@@ -75,6 +83,7 @@ impl Display {
         self.input_bytes = input_bytes.or(self.size_hint).filter(|bytes| *bytes > 0);
         self.started_at = Instant::now();
         self.reading = None;
+        self.files = None;
         if let Form::Bar(bar) = &self.form {
             let is_wide = sys::stderr_columns().is_none_or(|columns| columns >= COLUMNS_WIDE);
             let line = match self.input_bytes {
@@ -88,10 +97,15 @@ impl Display {
             if let Some(bytes) = self.input_bytes {
                 bar.set_length(bytes);
             }
-            let template = if self.is_verbose { format!("{line}\n{{wide_msg}}") } else { line.to_owned() };
+            let template = if self.is_verbose { format!("{line}\n{{msg}}") } else { line.to_owned() };
             bar.set_style(ProgressStyle::with_template(&template).expect("the template is a constant"));
             bar.reset();
         }
+    }
+
+    /// The run that has begun is one of many files.
+    pub fn tell_files(&mut self, files: Arc<Live>) {
+        self.files = Some(files);
     }
 
     /// Shows how far it has come.
@@ -103,7 +117,7 @@ impl Display {
             Form::Bar(_) => self.draw(read, written, gauges),
             Form::Lines { last } if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
-                let mut line = line(read, written, input_bytes, elapsed);
+                let mut line = self.line(line(read, written, input_bytes, elapsed));
                 if self.is_verbose {
                     line += &format!("; {}", self.live(gauges));
                 }
@@ -120,7 +134,7 @@ impl Display {
     /// Says in one line how far it has come, wherever stderr leads: somebody asked.
     pub fn answer(&self, progress: &Progress) {
         let line = line(progress.read_bytes(), progress.written_bytes(), self.input_bytes, self.started_at.elapsed());
-        let line = format!("pipeline: {line}\n");
+        let line = format!("pipeline: {}\n", self.line(line));
         match &self.form {
             Form::Bar(bar) => bar.suspend(|| tell(&line)),
             _ => tell(&line),
@@ -146,10 +160,20 @@ impl Display {
             // The hint was too small, or the file has grown.
             bar.set_length(read);
         }
-        bar.set_prefix(format!("out/in {:.3}", ratio(written, read)));
+        bar.set_prefix(match &self.files {
+            None => format!("out/in {:.3}", ratio(written, read)),
+            Some(files) => files_done(files),
+        });
         bar.set_position(read);
         if let Some(live) = live {
-            bar.set_message(live);
+            let columns = usize::from(sys::stderr_columns().unwrap_or(COLUMNS_WIDE));
+            // A line that wraps would be drawn again below.
+            let lines = live.lines().map(|line| line.chars().take(columns.saturating_sub(1)).collect::<String>());
+            let mut lines: Vec<String> = lines.collect();
+            // Always as many, since what fewer lines leave behind stays on the screen.
+            let shown = self.files.as_ref().map_or(0, |files| files.hand_count().min(FILES_SHOWN_MAX));
+            lines.resize(1 + shown, String::new());
+            bar.set_message(lines.join("\n"));
         }
         bar.tick();
     }
@@ -163,7 +187,21 @@ impl Display {
         }
         let channels =
             reading.channels.iter().map(|channel| format!("{} {}/{}", channel.name, channel.depth, channel.capacity));
-        line + &channels.collect::<Vec<_>>().join(", ")
+        line + &channels.collect::<Vec<_>>().join(", ") + &self.in_flight()
+    }
+
+    /// The line of a run, with its files in front where there are many.
+    fn line(&self, line: String) -> String {
+        match &self.files {
+            Some(files) => format!("{}, {line}", files_done(files)),
+            None => line,
+        }
+    }
+
+    /// A line for each file that is worked on.
+    fn in_flight(&self) -> String {
+        let files = self.files.iter().flat_map(|files| files.in_flight()).take(FILES_SHOWN_MAX);
+        files.map(|(path, len)| format!("\n  {} ({})", quoted(path), bytes(len))).collect()
     }
 
     /// Reads the gauges, and works the shares out anew when a second has passed.
@@ -189,10 +227,18 @@ impl Display {
         let channels = channels
             .map(|channel| json!({ "name": channel.name, "depth": channel.depth, "capacity": channel.capacity }));
         event["channels"] = channels.collect();
+        event["in_flight"] = match &self.files {
+            None => Value::Null,
+            Some(files) => files
+                .in_flight()
+                .map(|(path, len)| json!({ "source": path.to_string_lossy(), "input_bytes": len }))
+                .collect(),
+        };
         tell(&format!("{event}\n"));
     }
 
     fn json(&self, event: &str, progress: &Progress) -> Value {
+        let (files_ended, files) = self.files.as_ref().map(|files| files.counts()).unzip();
         json!({
             "version": JSON_VERSION,
             "event": event,
@@ -200,6 +246,8 @@ impl Display {
             "read_bytes": progress.read_bytes(),
             "written_bytes": progress.written_bytes(),
             "input_bytes": self.input_bytes,
+            "ended_count": files_ended,
+            "file_count": files,
         })
     }
 }
@@ -211,6 +259,12 @@ fn line(read: u64, written: u64, input_bytes: Option<u64>, elapsed: Duration) ->
     });
     let rate = bytes((read as f64 / elapsed.as_secs_f64().max(1e-9)) as u64);
     format!("read {}{of_all}, written {}, {rate}/s", bytes(read), bytes(written))
+}
+
+/// `120 of 5000 files`.
+fn files_done(files: &Live) -> String {
+    let (ended, all) = files.counts();
+    format!("{ended} of {all} files")
 }
 
 fn ratio(written: u64, read: u64) -> f64 {

@@ -3,95 +3,24 @@
 //! The input is summed up where it is read, so that what goes wrong behind that, in memory too, is found. The key is the one it
 //! was sealed with: this proves the header's bytes and the payload, and not that anybody's identity fits.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use anyhow::Context;
-use twox_hash::XxHash64;
 
+use super::digest::{Digest, DigestWriter};
 use super::output::Output;
 use super::problem::Problem;
 use super::session::Session;
 use super::sys::WakeUp;
 use crate::format::zstd::codec::WINDOW_LOG_MAX_DECODED;
 use crate::format::zstd::seek_table::TableStatus;
+use crate::pipeline::error::Failure;
 use crate::pipeline::peel::{DearmorReader, read_failure};
 use crate::pipeline::plan::{
     Content, ContentRange, Decompress, Engine, Expect, Plan, Process, Restore, Seal, Start, Work,
 };
-
-/// Length and XXH64 of a content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Digest {
-    bytes: u64,
-    hash: u64,
-}
-
-/// Sums up what goes by.
-#[derive(Default)]
-struct Digester {
-    bytes: u64,
-    hash: XxHash64,
-}
-
-impl Digester {
-    fn push(&mut self, bytes: &[u8]) {
-        std::hash::Hasher::write(&mut self.hash, bytes);
-        self.bytes += bytes.len() as u64;
-    }
-
-    fn digest(&self) -> Digest {
-        Digest { bytes: self.bytes, hash: std::hash::Hasher::finish(&self.hash) }
-    }
-}
-
-/// Where the sum of an input comes out, once that has ended.
-pub type Expected = Receiver<Digest>;
-
-/// Reads an input and sums it up; the sum is said at its end.
-pub struct DigestReader {
-    input: Box<dyn Read + Send>,
-    digester: Digester,
-    said: SyncSender<Digest>,
-}
-
-impl DigestReader {
-    /// The reader, and where the sum comes out.
-    pub fn new(input: Box<dyn Read + Send>) -> (DigestReader, Expected) {
-        let (said, heard) = sync_channel(1);
-        (DigestReader { input, digester: Digester::default(), said }, heard)
-    }
-}
-
-impl Read for DigestReader {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let len = self.input.read(bytes)?;
-        self.digester.push(&bytes[..len]);
-        if len == 0 {
-            // Said once; an end that is read again is the same.
-            let _ = self.said.try_send(self.digester.digest());
-        }
-        Ok(len)
-    }
-}
-
-/// Sums up what is decoded instead of writing it.
-struct DigestWriter {
-    digester: Digester,
-    said: SyncSender<Digest>,
-}
-
-impl Write for DigestWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.digester.push(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let _ = self.said.try_send(self.digester.digest());
-        Ok(())
-    }
-}
+use crate::pipeline::write::Summary;
 
 /// Decodes what was written to `output` by `plan`, and wants it to come to `expected`. Gives its length in the file, in bytes.
 pub fn read_back(
@@ -99,14 +28,28 @@ pub fn read_back(
     output: &Output,
     plan: &Plan,
     is_armored: bool,
-    expected: &Expected,
+    expected: Option<Digest>,
 ) -> anyhow::Result<u64> {
-    let Work::Process(Process { compress, seal }) = &plan.work else {
-        unreachable!("internal error: only what was processed is read back");
-    };
     let wake = WakeUp::new().context("cannot start")?;
     let reopen = output.reopener()?;
     let (file, file_bytes) = session.task("sync", wake.cancel(), move |_| Ok(reopen()))??;
+    decode(file, plan, is_armored, expected, |plan, reader, writer| {
+        session.run(plan, reader, Some(file_bytes), writer, &wake).map(|report| report.summary)
+    })?;
+    Ok(file_bytes)
+}
+
+/// Decodes `file`, written by `plan`, from its beginning, by way of `run`, and wants it to come to `expected`.
+pub fn decode(
+    file: File,
+    plan: &Plan,
+    is_armored: bool,
+    expected: Option<Digest>,
+    run: impl FnOnce(&Plan, Box<dyn Read + Send>, Box<dyn Write + Send>) -> Result<Summary, Failure>,
+) -> anyhow::Result<()> {
+    let Work::Process(Process { compress, seal }) = &plan.work else {
+        unreachable!("internal error: only what was processed is read back");
+    };
     let mut reader: Box<dyn Read + Send> = if is_armored { Box::new(DearmorReader::new(file)) } else { Box::new(file) };
     if let Some(seal) = seal {
         check_prefix(&mut reader, seal)?;
@@ -120,15 +63,14 @@ pub fn read_back(
     let content = if compress.is_some() { Content::Frames(frames) } else { Content::Plain(ContentRange::All) };
     let restore = Restore { open: seal.as_ref().map(|seal| seal.key.clone()), content };
     let plan = Plan { width: plan.width, engine: Engine::Channels, work: Work::Restore(restore) };
-    let (said, decoded) = sync_channel(1);
-    let writer = Box::new(DigestWriter { digester: Digester::default(), said });
-    let report = session.run(&plan, reader, Some(file_bytes), writer, &wake)?;
-    if let Some(TableStatus::Unusable(error)) = report.summary.table {
+    let (writer, decoded) = DigestWriter::new(Box::new(io::sink()));
+    let summary = run(&plan, reader, Box::new(writer))?;
+    if let Some(TableStatus::Unusable(error)) = summary.table {
         return Err(Problem::damaged(error.to_string()).into());
     }
-    match (expected.try_recv(), decoded.try_recv()) {
-        (Ok(expected), Ok(decoded)) if expected == decoded => Ok(file_bytes),
-        (Ok(expected), Ok(decoded)) if expected.bytes != decoded.bytes => {
+    match (expected, decoded.digest()) {
+        (Some(expected), Some(decoded)) if expected == decoded => Ok(()),
+        (Some(expected), Some(decoded)) if expected.bytes != decoded.bytes => {
             let message = format!("it holds {} bytes of content, {} were read", decoded.bytes, expected.bytes);
             Err(Problem::damaged(message).into())
         }

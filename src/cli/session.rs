@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::args::{ProgressWhen, TalkArgs};
+use super::batch::live::Live;
 use super::input::Input;
 use super::output::Output;
 use super::problem::{self, Problem, ToStdout};
@@ -14,6 +15,7 @@ use super::progress::Display;
 use super::prompt::Prompter;
 use super::sys::{self, WakeUp};
 use crate::pipeline::cores::Cores;
+use crate::pipeline::crew::Crew;
 use crate::pipeline::ends::Ends;
 use crate::pipeline::error::{Cause, Failure, Signal};
 use crate::pipeline::gauges::Gauges;
@@ -21,7 +23,7 @@ use crate::pipeline::metrics::Progress;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::report::Report;
 use crate::pipeline::shutdown::Cancel;
-use crate::pipeline::supervisor::{Supervisor, Tick, Watch};
+use crate::pipeline::supervisor::{Ran, Supervisor, Tick, Watch};
 
 /// Often enough for a bar to move smoothly, seldom enough to cost nothing.
 const TICK: Duration = Duration::from_millis(100);
@@ -87,6 +89,19 @@ impl Session {
         report
     }
 
+    /// Runs a crew that works files off, of which `live` tells, and which come to `bytes` together.
+    pub fn run_batch(&mut self, crew: Crew, bytes: u64, progress: &Progress, live: &Arc<Live>) -> Result<Ran, Failure> {
+        self.display.start(Some(bytes));
+        self.display.tell_files(Arc::clone(live));
+        let mut on_tick = |tick, gauges: &Gauges| match tick {
+            Tick::Time => self.display.tick(progress, gauges),
+            Tick::Asked => self.display.answer(progress),
+        };
+        let ran = self.supervisor.run(crew, &mut Watch { tick_every: TICK, on_tick: &mut on_tick });
+        self.display.finish(progress, ran.is_ok());
+        ran
+    }
+
     /// Runs `task` on a thread of its own, so that signals end it.
     pub fn task<T: Send + 'static>(
         &mut self,
@@ -118,7 +133,7 @@ impl Session {
     pub fn head(&mut self, input: &Input, len: usize) -> anyhow::Result<Vec<u8>> {
         if input.is_seekable() {
             let mut head = Vec::with_capacity(len);
-            (&input.file).take(len as u64).read_to_end(&mut head).context("cannot read")?;
+            (&*input.file).take(len as u64).read_to_end(&mut head).context("cannot read")?;
             return Ok(head);
         }
         let wake = WakeUp::new().context("cannot start")?;

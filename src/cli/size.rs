@@ -1,5 +1,8 @@
-//! Sizes and byte ranges as typed: `4M`, `100K..`, `0..+1G`.
+//! Sizes, byte ranges, times and shares as typed: `4M`, `100K..`, `0..+1G`, `100ms`, `10%`.
 
+use std::time::Duration;
+
+use super::batch::policy::Breaker;
 use crate::pipeline::plan::ContentRange;
 
 /// Reads a number of bytes with an optional suffix K, M, G or T (1024 and its powers), `KiB` and the like included.
@@ -19,6 +22,37 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         _ => return Err(format!("unknown suffix {suffix:?}: K, M, G and T are known, powers of 1024")),
     };
     number.checked_mul(1 << (10 * power)).ok_or_else(|| "the number is too large".to_owned())
+}
+
+/// Reads a time: a number with `ms`, `s`, `m` or `h` behind it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits_len = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, unit) = text.split_at(digits_len);
+    let number: u64 = digits.parse().map_err(|_| "a time is a number with ms, s, m or h behind it".to_owned())?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(format!("unknown unit {unit:?}: ms, s, m and h are known")),
+    };
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| "the number is too large".to_owned())
+}
+
+/// Reads how many failures are too many: a number, or a share with a percent sign.
+pub fn parse_breaker(text: &str) -> Result<Breaker, String> {
+    let bad = || format!("'{}' is neither a number of files nor a share like 10%", text.escape_debug());
+    match text.strip_suffix('%') {
+        Some(percent) => match percent.parse() {
+            Ok(percent @ 0..=100u8) => Ok(Breaker::Share(f64::from(percent) / 100.0)),
+            _ => Err(bad()),
+        },
+        None => match text.parse() {
+            Ok(0) => Err("0 failures are no limit: --on-error stop stops at the first".to_owned()),
+            Ok(count) => Ok(Breaker::Count(count)),
+            Err(_) => Err(bad()),
+        },
+    }
 }
 
 /// Reads `A..B`, `A..`, `..B` or `A..+LEN`: half-open, in bytes of the content.

@@ -43,6 +43,27 @@ fn metrics_are_in_the_text_format_and_say_what_the_report_says() {
     assert_eq!(mode & 0o444, 0o444, "node_exporter is another user");
 }
 
+#[test]
+fn files_of_a_batch_are_told_by_how_they_ended_and_a_batch_that_stops_is_no_success() {
+    let (bench, _) = bench_with_input();
+    std::fs::create_dir_all(bench.path("tree/d")).unwrap();
+    for name in ["tree/a", "tree/b", "tree/d/c"] {
+        bench.write(name, b"content");
+    }
+    std::fs::create_dir_all(bench.path("out/b.zst")).unwrap();
+    let files = |ended| value(&metrics(&bench, "home.prom"), "pipeline_files", &[("ended", ended)]);
+    let run = |flags: &str, code| {
+        let ran = bench.run(&format!("process tree out --prometheus home.prom {flags}"));
+        assert_eq!(ran.status.code(), Some(code), "{ran}");
+        value(&metrics(&bench, "home.prom"), "pipeline_run_success", &[])
+    };
+    assert_eq!(run("", 3), Some(1.0));
+    assert_eq!(["done", "unchanged", "failed", "left"].map(files), [2.0, 0.0, 1.0, 0.0].map(Some));
+    assert_eq!(run("", 3), Some(1.0));
+    assert_eq!(["done", "unchanged", "failed", "left"].map(files), [0.0, 2.0, 1.0, 0.0].map(Some));
+    assert_eq!((run("--max-failures 1", 1), files("failed")), (Some(0.0), None));
+}
+
 fn hold_against(families: &Families, report: &Value) {
     let is = |name: &str, labels: &[(&str, &str)], wanted: &Value, scale: f64| {
         let (found, wanted) = (value(families, name, labels), wanted.as_f64().unwrap() / scale);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::bench_with_input;
 use crate::exposition::parse;
-use crate::support::Bench;
+use crate::support::{Bench, text};
 
 const SCHEMAS: [&str; 5] = ["report", "progress", "inspect", "bench", "tune"];
 
@@ -98,6 +98,73 @@ fn progress_on_the_way_is_as_the_schema_says() {
         for event in events {
             validate(&progress, &event, &line);
         }
+    }
+}
+
+/// `tree`: a file that an output stands in the way of, another, an empty directory, and a FIFO.
+fn write_tree(bench: &Bench) {
+    std::fs::create_dir_all(bench.path("tree/empty")).unwrap();
+    std::fs::create_dir(bench.path("out")).unwrap();
+    for name in ["tree/good", "tree/bad", "out/bad.zst"] {
+        bench.write(name, &text(300_000, 1));
+    }
+    let made = std::process::Command::new("mkfifo").arg(bench.path("tree/fifo")).status().unwrap();
+    assert!(made.success());
+}
+
+#[test]
+fn batches_are_as_the_schemas_say() {
+    let (bench, recipient) = bench_with_input();
+    write_tree(&bench);
+    let (report, progress) = (validator("report"), validator("progress"));
+    let run = |line: &str, code: i32| -> Value {
+        let ran = bench.run(&format!("{line} --stats json --stats-file report.json --progress json"));
+        assert_eq!(ran.status.code(), Some(code), "{line}: {ran}");
+        let end = ran.stderr.lines().rfind(|line| line.starts_with('{')).unwrap_or_else(|| panic!("{line}: {ran}"));
+        let end: Value = serde_json::from_str(end).unwrap();
+        validate(&progress, &end, line);
+        let told: Value = serde_json::from_slice(&bench.read("report.json")).unwrap();
+        validate(&report, &told, line);
+        assert_eq!(end["file_count"], told["batch"]["file_count"], "{line}");
+        told
+    };
+    let told = run("process tree out", 3);
+    let counts = ["file_count", "done_count", "failed_count", "skipped_count"].map(|name| &told["batch"][name]);
+    assert_eq!(counts, [&json!(2), &json!(1), &json!(1), &json!(1)], "{told}");
+    for (ended, source, exit_code) in
+        [("done", "tree/good", None), ("failed", "tree/bad", Some(1)), ("skipped", "tree/fifo", None)]
+    {
+        let file = told["files"].as_array().unwrap().iter().find(|file| file["ended"] == ended).unwrap();
+        assert_eq!((&file["source"], &file["exit_code"]), (&json!(source), &json!(exit_code)), "{told}");
+        assert_eq!(file["message"].is_null(), ended == "done", "{told}");
+    }
+    let told = run("process tree out --on-error stop", 1);
+    assert!(told["batch"]["stopped"].is_string(), "{told}");
+    for (line, code, ended, count) in [
+        ("process tree out --force", 3, "done_count", 1),
+        ("process tree out", 3, "unchanged_count", 2),
+        ("process tree out --level 1", 3, "redone_count", 2),
+        ("verify out", 0, "done_count", 2),
+        ("restore out back", 0, "done_count", 2),
+        (&format!("process tree sealed -r {recipient}"), 3, "done_count", 2),
+        (&format!("rekey sealed --in-place -i key -r {recipient} -a"), 0, "file_count", 2),
+    ] {
+        let told = run(line, code);
+        assert_eq!(told["batch"][ended], count, "{line}: {told}");
+    }
+}
+
+#[test]
+fn progress_of_a_batch_on_the_way_is_as_the_schema_says() {
+    let (bench, _) = bench_with_input();
+    write_tree(&bench);
+    let progress = validator("progress");
+    let said = bench.run("process tree slow -q --progress json --limit-rate 200K").stderr;
+    let events: Vec<Value> =
+        said.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events.len() > 1 && !events[0]["in_flight"].as_array().unwrap().is_empty(), "{said}");
+    for event in events {
+        validate(&progress, &event, "a batch");
     }
 }
 

@@ -6,6 +6,8 @@ pub mod child;
 
 pub mod mount;
 
+pub mod tree;
+
 pub mod verdict;
 
 use std::ffi::OsStr;
@@ -95,7 +97,7 @@ impl Bench {
         for (name, _) in ours {
             command.env_remove(name);
         }
-        command.env("XDG_CONFIG_HOME", self.path("config"));
+        command.env("XDG_CONFIG_HOME", self.path("config")).env("XDG_STATE_HOME", self.path("state"));
         command.env_remove("ZSTD_CLEVEL").env_remove("ZSTD_NBTHREADS");
         command
     }
@@ -137,6 +139,15 @@ impl Bench {
         let ran = self.ok(&format!("{line} --stats json"));
         let json = ran.stderr.lines().find(|line| line.starts_with('{')).unwrap_or_default();
         serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {}", ran.stderr))
+    }
+
+    /// The report of a batch that ends with `code`, as JSON, and what else was said.
+    pub fn batch_report(&self, line: &str, code: i32) -> (serde_json::Value, String) {
+        let ran = self.run(&format!("{line} --stats json"));
+        assert_eq!(ran.status.code(), Some(code), "{line}: {ran}");
+        let (json, said): (Vec<&str>, Vec<&str>) = ran.stderr.lines().partition(|line| line.starts_with('{'));
+        assert_eq!(json.len(), 1, "{line}: {ran}");
+        (serde_json::from_str(json[0]).unwrap(), said.join("\n"))
     }
 
     /// Everything in the directory, temporaries included.

@@ -28,6 +28,7 @@ pub static GUIDES: [Guide; 14] = [
                 encrypt to. `zstd -d` and `age -d` read it, and whatever they write can be brought back.\n\n\
                 `-` as IN or OUT is standard input or output. Data goes to standard output and nothing else; every word goes to standard \
                 error. A file that exists is overwritten only with --force, and gets its name when it is complete and on the disk.\n\n\
+                A directory as IN is a tree, and OUT the directory that mirrors it; process, restore, verify and rekey take trees.\n\n\
                 A flag counts before the environment (PIPELINE_WORKERS and others), that before a profile, that before the configuration \
                 file; `pipeline config show` tells what is in force.",
         examples: &[
@@ -45,7 +46,12 @@ pub static GUIDES: [Guide; 14] = [
         about: "A chunk of IN becomes a zstd frame, and behind the last frame stands a seek table, so that a range can be read from the \
                 middle. The same input and settings give the same bytes on any number of cores.\n\n\
                 With a recipient or a passphrase the result is encrypted as well, as an age file. Only flags ask for that, never the \
-                environment.",
+                environment.\n\n\
+                A directory as IN is a tree: each file in it becomes one below OUT, with .zst, .zst.age or .age behind its name; \
+                directories and symbolic links are mirrored, other special files are skipped and named. Several names, or a list of \
+                them, go with -o DIR. The journal OUT/.pipeline-journal tells the next run what is done: files that have not changed are \
+                skipped, and a run that was stopped is started again with the same line. Outputs whose input is gone stay. A file \
+                that fails is named at the end; the others go on, exit 3.",
         examples: &[
             Example { line: "pipeline process big.tar", does: "big.tar.zst beside it, on all cores" },
             Example {
@@ -57,8 +63,8 @@ pub static GUIDES: [Guide; 14] = [
                 does: "what tar writes; if tar fails, so does this, and nothing is left",
             },
             Example {
-                line: "tar -c /home | pipeline process - - -q | ssh host 'cat > home.tar.zst'",
-                does: "between pipes, with nothing said",
+                line: "pipeline process photos /mnt/backup/photos -R team.txt",
+                does: "a whole tree, each file encrypted; run again, it does what has changed",
             },
         ],
     },
@@ -67,10 +73,15 @@ pub static GUIDES: [Guide; 14] = [
         about: "What the file is, is seen from its bytes: an age file, a zstd file, or one inside the other, whoever wrote it. Frames are \
                 decoded on all cores as far as the file has more than one.\n\n\
                 Damage is told with its place, exit 4, and OUT is as it was. A cut exactly between two frames shows in a missing seek \
-                table only, which is a warning, and an error with --require-table.",
+                table only, which is a warning, and an error with --require-table.\n\n\
+                A directory as IN is a tree, and OUT becomes the one that it was made of: files, links, empty directories, modes and times; \
+                not owners and extended attributes. A file that fails is named at the end; the others go on, exit 3.",
         examples: &[
             Example { line: "pipeline restore big.tar.zst", does: "big.tar back" },
-            Example { line: "pipeline restore big.tar.zst.age -i key.txt", does: "the same through the encryption" },
+            Example {
+                line: "pipeline restore /mnt/backup/photos photos -i key.txt",
+                does: "a whole tree back, through the encryption",
+            },
             Example {
                 line: "pipeline restore home.tar.zst - -q --require-table | tar -x",
                 does: "into a pipe; a file that may be cut short is an error",
@@ -85,7 +96,9 @@ pub static GUIDES: [Guide; 14] = [
         command: "verify",
         about: "Every frame is decoded and its checksum compared, every segment of an age file authenticated, and the seek table held \
                 against the frames. A zstd file without a valid table is refused, since a cut between frames would not show; --foreign \
-                accepts it.",
+                accepts it.\n\n\
+                Of a directory every file is verified and held against the journal, where there is one: what was written, what it was \
+                made of as far as that is known here, and which files are missing.",
         examples: &[
             Example { line: "pipeline verify big.tar.zst", does: "is it whole?" },
             Example {
@@ -93,6 +106,10 @@ pub static GUIDES: [Guide; 14] = [
                 does: "is it whole, and is it big.tar?",
             },
             Example { line: "pipeline verify --foreign old.zst", does: "a file that another tool wrote" },
+            Example {
+                line: "pipeline verify /mnt/backup/photos -i key.txt",
+                does: "a tree: is every file whole, and is none missing?",
+            },
         ],
     },
     Guide {
@@ -123,7 +140,9 @@ pub static GUIDES: [Guide; 14] = [
         command: "rekey",
         about: "The file key is wrapped anew for the recipients that are given, and for nobody else; the payload is authenticated on \
                 the way and stays the same, byte for byte.\n\n\
-                Whoever could open the file before, and kept a copy or its key, still can.",
+                Whoever could open the file before, and kept a copy or its key, still can.\n\n\
+                A directory is rekeyed file by file, in place or to OUT. A run that was stopped is started again with the same line, and \
+                does what is left.",
         examples: &[
             Example {
                 line: "pipeline rekey old.age new.age -i key.txt -R new-recipients.txt",
@@ -134,6 +153,10 @@ pub static GUIDES: [Guide; 14] = [
                 does: "the file itself, replaced when its successor is whole",
             },
             Example { line: "pipeline rekey a.age b.age -i key.txt -p", does: "from a key to a passphrase" },
+            Example {
+                line: "pipeline rekey --in-place backup -i key.txt -R new-recipients.txt",
+                does: "every file of a tree",
+            },
         ],
     },
     Guide {

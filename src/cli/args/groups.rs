@@ -1,11 +1,15 @@
 //! Flags that several commands share, a group each.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::cli::settings::known::{parse_channel_depth, parse_max_work_factor, parse_window_max, parse_workers};
-use crate::cli::size::parse_size;
+use crate::cli::batch::policy::Breaker;
+use crate::cli::settings::known::{
+    parse_channel_depth, parse_jobs, parse_max_work_factor, parse_window_max, parse_workers,
+};
+use crate::cli::size::{parse_breaker, parse_duration, parse_size};
 
 /// Where settings come from. They may stand in front of the command or behind it.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,16 +31,21 @@ pub struct ConfigArgs {
 /// IN and OUT.
 #[derive(Debug, clap::Args)]
 pub struct FileArgs {
-    /// The file to read, or - for stdin
+    /// The file to read, or - for stdin; or a directory
     #[arg(value_name = "IN")]
     pub input: Option<PathBuf>,
-    /// The file to write, or - for stdout [default: IN with .zst added or taken off; stdout if IN is -]
+    /// The file or directory to write, or - for stdout [default: IN with .zst added or taken off; stdout if IN is -]
     #[arg(value_name = "OUT")]
     pub out: Option<PathBuf>,
-    /// OUT, as a flag
-    #[arg(short = 'o', long = "output", value_name = "OUT", conflicts_with = "out")]
+    /// More inputs, with -o
+    #[arg(value_name = "IN", hide = true)]
+    pub more: Vec<PathBuf>,
+    /// OUT, as a flag; then every name is an IN, and of several OUT is the directory
+    #[arg(short = 'o', long = "output", value_name = "OUT")]
     pub output: Option<PathBuf>,
     /// Overwrite OUT; write binary to a terminal
+    ///
+    /// Of many files, outputs that earlier runs wrote are replaced without it, others with it only.
     #[arg(short, long)]
     pub force: bool,
     /// Delete IN once OUT is durable
@@ -45,6 +54,102 @@ pub struct FileArgs {
     /// Do not wait until OUT is on the disk
     #[arg(long)]
     pub no_sync: bool,
+}
+
+/// Which files make up a batch.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Many files")]
+pub struct ListArgs {
+    /// Take the files that are listed here, one a line, - for stdin; they keep their paths below OUT
+    #[arg(long, value_name = "FILE")]
+    pub files_from: Option<PathBuf>,
+    /// The same with a zero byte behind each name, as find -print0 writes it
+    #[arg(long, value_name = "FILE", conflicts_with = "files_from")]
+    pub files0_from: Option<PathBuf>,
+    /// Of directories, which files.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// Which files of a directory are taken.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Many files")]
+pub struct FilterArgs {
+    /// Take only what this glob matches in a tree; repeatable
+    ///
+    /// Globs are those of .gitignore files: without a slash they match a name anywhere, with one a path from the directory on.
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// Leave out what this glob matches in a tree; repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Leave out what .gitignore and .ignore files in a directory say
+    #[arg(long)]
+    pub gitignore: bool,
+    /// What becomes of symbolic links in directories
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Links::Copy)]
+    pub links: Links,
+}
+
+/// What becomes of symbolic links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Links {
+    /// The output gets the same links
+    Copy,
+    /// What they lead to is taken
+    Follow,
+    /// They are left out
+    Skip,
+}
+
+/// How a batch is done.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Many files")]
+pub struct BatchArgs {
+    /// Files in flight at once [default: as many as workers]
+    ///
+    /// They share the workers and the memory of one run. More of them than workers help where files wait for a slow disk or a network.
+    #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
+    pub jobs: Option<u32>,
+    /// What happens when a file fails
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnErrorArg::Skip)]
+    pub on_error: OnErrorArg,
+    /// Stop when so many files have failed, or such a share of them, as in 10%
+    #[arg(long, value_name = "N", value_parser = parse_breaker)]
+    pub max_failures: Option<Breaker>,
+    /// Try a file again so often when reading or writing fails for what may pass
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub retries: u32,
+    /// Wait so long before the second try, then twice as long each time, less a random part
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = parse_duration)]
+    pub retry_wait: Duration,
+    /// Wait no longer than this
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub retry_wait_max: Duration,
+    /// Tell from the content whether a file has changed since the last run, not from its time and length
+    #[arg(long)]
+    pub checksum: bool,
+}
+
+/// What happens when a file of a batch fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnErrorArg {
+    /// The others go on, and the exit code is 3
+    Skip,
+    /// The batch stops, with the exit code of that file
+    Stop,
+}
+
+/// Beside other work.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Work")]
+pub struct PaceArgs {
+    /// Read no more than this a second
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub limit_rate: Option<u64>,
+    /// Let other processes go first
+    #[arg(long)]
+    pub nice: bool,
 }
 
 /// Whom to encrypt to.
@@ -61,7 +166,8 @@ pub struct EncryptArgs {
     pub recipients_file: Vec<PathBuf>,
     /// Ask for a passphrase to encrypt with
     ///
-    /// It is asked for on the terminal, twice, also when data comes through standard input.
+    /// It is asked for on the terminal, twice, also when data comes through standard input. Not for many files, each of which would take a
+    /// second and 256 MiB.
     #[arg(short, long)]
     pub passphrase: bool,
     /// Write age's PEM text

@@ -10,7 +10,7 @@ use super::examples::{GUIDES, Guide};
 use crate::format::zstd::codec;
 
 /// Flags that `-h` leaves out, by their long names.
-const SELDOM: [&str; 17] = [
+const SELDOM: [&str; 33] = [
     "no-sync",
     "chunk-size",
     "no-compress",
@@ -28,6 +28,22 @@ const SELDOM: [&str; 17] = [
     "size-hint",
     "config",
     "no-config",
+    "armor",
+    "progress",
+    "new-passphrase-file",
+    "files-from",
+    "files0-from",
+    "include",
+    "gitignore",
+    "links",
+    "on-error",
+    "max-failures",
+    "retries",
+    "retry-wait",
+    "retry-wait-max",
+    "checksum",
+    "limit-rate",
+    "nice",
 ];
 
 /// The command that is about engines and depths, and so has them in its `-h`.
@@ -38,10 +54,10 @@ pub const EXIT_CODES: [(&str, &str); 8] = [
     ("0", "done, and durable unless --no-sync"),
     ("1", "failed: I/O, a limit, or anything without a line of its own"),
     ("2", "wrong usage"),
-    ("3", "done, with a warning that counts"),
+    ("3", "done, with a warning that counts; of many files, some failed"),
     ("4", "data damaged, truncated or not authentic"),
     ("5", "no identity matches, or the passphrase is wrong"),
-    ("129, 130, 143", "stopped by SIGHUP, SIGINT, SIGTERM; nothing is left behind"),
+    ("129, 130, 143", "stopped by SIGHUP, SIGINT, SIGTERM; nothing half is left behind"),
     ("141", "the reader of standard output went away; nothing is said"),
 ];
 

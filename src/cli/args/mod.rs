@@ -3,6 +3,7 @@
 mod examples;
 mod groups;
 pub mod help;
+mod measure;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,16 +11,17 @@ use std::path::PathBuf;
 use clap::{FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::settings::known::{parse_channel_depth, parse_chunk_size, parse_level, parse_workers};
-use super::size::{parse_range, parse_size};
+use super::settings::known::{parse_chunk_size, parse_level};
+use super::size::parse_range;
 use crate::format::zstd::codec::Level;
 use crate::pipeline::plan::ContentRange;
 
 pub use examples::Guide;
 pub use groups::{
-    ConfigArgs, EncryptArgs, EngineArg, FileArgs, IdentityArgs, LimitArgs, PassphraseArgs, ProgressWhen, StatsForm,
-    TalkArgs, WidthArgs,
+    BatchArgs, ConfigArgs, EncryptArgs, EngineArg, FileArgs, FilterArgs, IdentityArgs, LimitArgs, Links, ListArgs,
+    OnErrorArg, PaceArgs, PassphraseArgs, ProgressWhen, StatsForm, TalkArgs, WidthArgs,
 };
+pub use measure::{BenchArgs, TuneArgs};
 
 /// Compresses and encrypts files on all cores, into standard zstd and age files, and brings them back.
 #[derive(Debug, Parser)]
@@ -53,10 +55,14 @@ pub enum Command {
     /// Compress IN on all cores into a seekable zstd file, and encrypt it if asked
     #[command(visible_alias = "compress")]
     #[command(override_usage = "pipeline process [OPTIONS] IN [OUT]\n       \
+                                pipeline process [OPTIONS] -o DIR IN...\n       \
                                 pipeline process [OPTIONS] --stdin-from-command OUT -- CMD...")]
     Process(ProcessArgs),
     /// Bring back what a zstd or age file holds, whoever wrote it
-    #[command(visible_alias = "decompress", override_usage = "pipeline restore [OPTIONS] IN [OUT]")]
+    #[command(
+        visible_alias = "decompress",
+        override_usage = "pipeline restore [OPTIONS] IN [OUT]\n       pipeline restore [OPTIONS] -o DIR IN..."
+    )]
     Restore(RestoreArgs),
     /// Decode everything and write nothing
     Verify(VerifyArgs),
@@ -95,12 +101,14 @@ pub struct ProcessArgs {
     /// Encrypt only; a zstd file that goes in comes back decompressed
     #[arg(long)]
     pub no_compress: bool,
-    /// Read OUT back from the disk, decode it and compare, before it gets its name
+    /// Read OUT back and compare, before it gets its name
     ///
-    /// Whether an identity fits is not tried: the key is still at hand.
+    /// It is read from the disk, decoded, and compared with what was read. Whether an identity fits is not tried: the key is still at hand.
     #[arg(long)]
     pub verify: bool,
-    /// The input is what CMD writes, the one positional is OUT; if CMD fails, so does this
+    /// IN is what CMD writes; if CMD fails, so does this
+    ///
+    /// The one name in front of -- is OUT.
     #[arg(long)]
     pub stdin_from_command: bool,
     /// The command and its arguments, behind --
@@ -120,6 +128,15 @@ pub struct ProcessArgs {
     /// Who moves the items: the pipeline, or the legacy mutex mode
     #[arg(long, value_enum, value_name = "ENGINE", default_value_t = EngineArg::Channels)]
     pub engine: EngineArg,
+    /// Which files, where there are many.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// How many files are done.
+    #[command(flatten)]
+    pub batch: BatchArgs,
+    /// Beside other work.
+    #[command(flatten)]
+    pub pace: PaceArgs,
     /// What is said.
     #[command(flatten)]
     pub talk: TalkArgs,
@@ -135,6 +152,8 @@ pub struct RestoreArgs {
     #[arg(long)]
     pub require_table: bool,
     /// Give what is intact and authentic of a damaged file, say what is lost, exit 4; needs OUT
+    ///
+    /// Of many files, those that lost something are named at the end, exit 3.
     #[arg(long)]
     pub salvage: bool,
     /// Take the age layer off and leave what is inside as it is
@@ -152,6 +171,15 @@ pub struct RestoreArgs {
     /// Who moves the items: the pipeline, or the legacy mutex mode
     #[arg(long, value_enum, value_name = "ENGINE", default_value_t = EngineArg::Channels)]
     pub engine: EngineArg,
+    /// Which files, where there are many.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// How many files are done.
+    #[command(flatten)]
+    pub batch: BatchArgs,
+    /// Beside other work.
+    #[command(flatten)]
+    pub pace: PaceArgs,
     /// What is said.
     #[command(flatten)]
     pub talk: TalkArgs,
@@ -160,7 +188,7 @@ pub struct RestoreArgs {
 /// `pipeline verify`.
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
-    /// The compressed file, or - for stdin
+    /// The compressed file, or - for stdin; or a directory of them
     #[arg(value_name = "IN")]
     pub input: PathBuf,
     /// Compare the content with this file too
@@ -178,6 +206,15 @@ pub struct VerifyArgs {
     /// How the work is spread.
     #[command(flatten)]
     pub width: WidthArgs,
+    /// Which files of a directory.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// How many files are done.
+    #[command(flatten)]
+    pub batch: BatchArgs,
+    /// Beside other work.
+    #[command(flatten)]
+    pub pace: PaceArgs,
     /// What is said.
     #[command(flatten)]
     pub talk: TalkArgs,
@@ -226,10 +263,10 @@ pub struct InspectArgs {
 /// `pipeline rekey`.
 #[derive(Debug, clap::Args)]
 pub struct RekeyArgs {
-    /// The age file to read, or - for stdin
+    /// The age file to read, or - for stdin; or a directory of them
     #[arg(value_name = "IN")]
     pub input: PathBuf,
-    /// The file to write, or - for stdout
+    /// The file or directory to write, or - for stdout
     #[arg(value_name = "OUT", conflicts_with = "in_place")]
     pub output: Option<PathBuf>,
     /// Encrypt with the passphrase in this file, less one trailing newline; --passphrase-file opens IN
@@ -244,15 +281,27 @@ pub struct RekeyArgs {
     /// Do not wait until OUT is on the disk
     #[arg(long)]
     pub no_sync: bool,
-    /// Errors only
-    #[arg(short, long)]
-    pub quiet: bool,
     /// The new recipients.
     #[command(flatten)]
     pub encrypt: EncryptArgs,
     /// Who opens it now.
     #[command(flatten)]
     pub identities: IdentityArgs,
+    /// Which files of a directory.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// How many files are done.
+    #[command(flatten)]
+    pub batch: BatchArgs,
+    /// Beside other work.
+    #[command(flatten)]
+    pub pace: PaceArgs,
+    /// How the work on a directory is spread.
+    #[command(flatten)]
+    pub width: WidthArgs,
+    /// What is said.
+    #[command(flatten)]
+    pub talk: TalkArgs,
 }
 
 /// `pipeline keygen`.
@@ -282,84 +331,6 @@ pub struct SettingsArgs {
 pub enum SettingsAction {
     /// Print every setting that is in force, as a configuration file, with its source beside it
     Show,
-}
-
-/// `pipeline bench`.
-#[derive(Debug, clap::Args)]
-pub struct BenchArgs {
-    /// The file to measure with: a few hundred megabytes of what you have
-    #[arg(value_name = "IN")]
-    pub input: PathBuf,
-    /// How often each case is run
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub rounds: u32,
-    /// Who moves the items
-    #[arg(long, value_enum, value_name = "ENGINE,…", value_delimiter = ',', default_values = ["channels", "mutex"])]
-    pub engine: Vec<EngineArg>,
-    /// Numbers of workers, 0 for all [default: 1, 2, 4, … all]
-    #[arg(
-        short,
-        long,
-        visible_short_alias = 'T',
-        visible_alias = "threads",
-        value_name = "N,…",
-        value_delimiter = ',',
-        value_parser = parse_workers
-    )]
-    pub workers: Vec<u32>,
-    /// Channel depths
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 4, 16], value_parser = parse_channel_depth)]
-    pub channel_depth: Vec<u32>,
-    /// zstd levels
-    #[arg(short = 'L', long, value_name = "N,…", value_delimiter = ',', default_value = "3", allow_negative_numbers = true, value_parser = parse_level)]
-    pub level: Vec<Level>,
-    /// Bytes of input in a frame [default: 4M, from level 9 on 8M]
-    #[arg(long, value_name = "SIZE", value_parser = parse_chunk_size)]
-    pub chunk_size: Option<u64>,
-    /// Leave other tools out: zstd, pzstd, age, rage, 7z, as far as they are installed
-    #[arg(long)]
-    pub no_peers: bool,
-    /// Where what is written goes, about three times as much as IN [default: the system's directory for temporary files]
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Write a page with plots to this file
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
-    /// Overwrite the page
-    #[arg(short, long)]
-    pub force: bool,
-    /// Show no progress
-    #[arg(short, long)]
-    pub quiet: bool,
-}
-
-/// `pipeline tune`.
-#[derive(Debug, clap::Args)]
-pub struct TuneArgs {
-    /// The file to try with
-    #[arg(value_name = "IN")]
-    pub input: PathBuf,
-    /// How much of it to try, taken from all over it, in memory
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "128M")]
-    pub sample: u64,
-    /// How often each choice is run, but for levels, which are run once
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub rounds: u32,
-    /// zstd level to try the rest with [default: 3]
-    #[arg(short = 'L', long, value_name = "N", allow_negative_numbers = true, value_parser = parse_level)]
-    pub level: Option<Level>,
-    /// Take the highest level that gets through so many bytes of content a second
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub at_least: Option<u64>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Show no progress
-    #[arg(short, long)]
-    pub quiet: bool,
 }
 
 /// `pipeline completions`.

@@ -58,7 +58,7 @@ fn cat(
     let what = || format!("cat {}", input.name);
     let manner = Manner { force: args.force, sync: true, umask: session.umask };
     let output = Output::prepare(Path::new("-"), &[&input], manner)?;
-    let start = if input.is_seekable() { (&input.file).stream_position().with_context(what)? } else { 0 };
+    let start = if input.is_seekable() { (&*input.file).stream_position().with_context(what)? } else { 0 };
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
     let behind_head = start + head.len() as u64;
     let wake = WakeUp::new().context("cannot start")?;
@@ -72,12 +72,12 @@ fn cat(
         }
         None if is_whole_file => match plan_by_table(session, &input, args, window_log_max).with_context(what)? {
             Some(RangePlan { file_range, work }) => {
-                (&input.file).seek(SeekFrom::Start(file_range.start)).with_context(what)?;
+                (&*input.file).seek(SeekFrom::Start(file_range.start)).with_context(what)?;
                 let reader = input.reader(&wake)?.take(file_range.end - file_range.start);
                 (Box::new(reader), Restore { open: None, content: Content::Frames(work) })
             }
             None => {
-                (&input.file).seek(SeekFrom::Start(behind_head)).with_context(what)?;
+                (&*input.file).seek(SeekFrom::Start(behind_head)).with_context(what)?;
                 let work = layers::restore_work(&layers, args.range.clone(), window_log_max, true);
                 (Box::new(Cursor::new(head).chain(input.reader(&wake)?)), work)
             }

@@ -88,7 +88,7 @@ pub fn run(mut args: InspectArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut session = Session::start_quiet()?;
     let input = Input::open(&args.input)?;
     let what = || format!("inspect {}", input.name);
-    let is_at_start = input.is_seekable() && (&input.file).stream_position().with_context(what)? == 0;
+    let is_at_start = input.is_seekable() && (&*input.file).stream_position().with_context(what)? == 0;
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
     let wake = WakeUp::new().context("cannot start")?;
     let reader = input.reader(&wake)?;

@@ -1,5 +1,6 @@
 //! The commands, a file each: open, run, commit, say.
 
+pub mod batch;
 pub mod bench;
 pub mod cat;
 pub mod completions;

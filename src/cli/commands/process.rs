@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::cli::args::ProcessArgs;
+use crate::cli::batch::start;
 use crate::cli::child::{Producer, ProducerReader, name_the_command};
+use crate::cli::digest::{DigestReader, Heard};
 use crate::cli::input::Input;
 use crate::cli::keys;
 use crate::cli::output::{Manner, Output};
+use crate::cli::pace::{Pace, paced};
 use crate::cli::problem::{Exit, Problem, quoted};
-use crate::cli::readback::{DigestReader, Expected, read_back};
+use crate::cli::readback::read_back;
 use crate::cli::report::{Reports, Taken, Verb};
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
 use crate::cli::settings::{Settings, known};
@@ -46,6 +49,11 @@ enum Verify {
 /// Runs the command.
 pub fn run(mut args: ProcessArgs, settings: &Settings) -> anyhow::Result<Exit> {
     take_names_behind_dashes(&mut args)?;
+    if !args.stdin_from_command
+        && let Some(names) = start::names(&args.files, &args.list)?
+    {
+        return super::batch::process::run(args, &names, settings);
+    }
     let settled = settle(&mut args, settings)?;
     let mut session = Session::start(&args.talk)?;
     let mut taken = vec![Taken::Out(&settled.names.output)];
@@ -98,7 +106,9 @@ fn process(
     };
     let what = || format!("process {}", input.name);
     super::check_rm(&args.files, names, &input, &output)?;
+    let pace = Pace::of(&args.pace, &wake)?;
     let (reader, expected) = reader(&input, producer, is_verified, &wake)?;
+    let reader = paced(reader, pace.as_ref());
     let writer: Box<dyn Write + Send> = match is_text {
         true => Box::new(ArmorWriter::new(output.writer(&wake)?)),
         false => output.writer(&wake)?,
@@ -113,7 +123,7 @@ fn process(
         .map_err(|failure| name_the_output(name_the_command(failure), &output))
         .with_context(what)?;
     if let Some(expected) = expected {
-        let back = read_back(session, &output, &plan, is_text, &expected);
+        let back = read_back(session, &output, &plan, is_text, expected.digest());
         let file_bytes = back.with_context(|| format!("what was written to {} is not right", output.name()))?;
         if !args.talk.quiet {
             problem::tell(&format!("verified: {file_bytes} bytes read back, their content is what was read\n"));
@@ -140,12 +150,13 @@ fn settle(args: &mut ProcessArgs, settings: &Settings) -> Result<Settled, Proble
     let needed = |width| memory::process_bytes(width, compress, is_sealed);
     let less = "smaller chunks or a lower level take less; they change what is written";
     let width = resolve::fitted(width, &args.width, settings, needed).map_err(|problem| problem.or_hint(less))?;
-    let name = |name: &OsStr| output_name(name, compress.is_some(), is_sealed);
+    let name = |name: &OsStr| Some(output_name(name, compress.is_some(), is_sealed));
     let names = match args.stdin_from_command {
         true => resolve::names_of_command(&args.files)?,
         false => resolve::names(&args.files, name)?,
     };
-    refuse_contradictions(args, is_sealed, &names)?;
+    refuse_contradictions(args, is_sealed)?;
+    refuse_age_without_key(is_sealed, &names.output)?;
     let verify = match settings.get(&known::VERIFY, None)? {
         _ if args.verify => Verify::Yes,
         Some(true) => Verify::WherePossible,
@@ -160,7 +171,7 @@ fn reader(
     producer: Option<Producer>,
     is_verified: bool,
     wake: &WakeUp,
-) -> anyhow::Result<(Box<dyn Read + Send>, Option<Expected>)> {
+) -> anyhow::Result<(Box<dyn Read + Send>, Option<Heard>)> {
     let mut reader = input.reader(wake)?;
     if let Some(producer) = producer {
         reader = Box::new(ProducerReader::new(reader, producer, wake.clone()));
@@ -185,13 +196,10 @@ fn take_names_behind_dashes(args: &mut ProcessArgs) -> Result<(), Problem> {
         match (&mut args.files.input, &mut args.files.out) {
             (input @ None, _) => *input = Some(name),
             (_, out @ None) => *out = Some(name),
-            _ => return Err(Problem::usage("more names than IN and OUT")),
+            _ => args.files.more.push(name),
         }
     }
-    match (&args.files.out, &args.files.output) {
-        (Some(_), Some(_)) => Err(Problem::usage("OUT is given twice")),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// A new header for the recipients that `args` give.
@@ -199,29 +207,33 @@ fn seal(session: &mut Session, wake: &WakeUp, args: &ProcessArgs) -> anyhow::Res
     sys::forbid_core_dumps().context("cannot turn core dumps off")?;
     let (encrypt, passphrases) = (args.encrypt.clone(), args.passphrases.clone());
     session.task_that_asks("wrap", wake, move |prompter| {
-        seal_for(&keys::recipients(&encrypt, Some(&passphrases), prompter)?, prompter)
+        seal_for(&keys::recipients(&encrypt, Some(&passphrases), prompter)?.list, prompter)
     })
 }
 
 /// IN's name with the suffix of each layer.
-fn output_name(name: &OsStr, is_compressed: bool, is_sealed: bool) -> Option<OsString> {
+pub(super) fn output_name(name: &OsStr, is_compressed: bool, is_sealed: bool) -> OsString {
     let mut name = name.to_owned();
     name.push(if is_compressed { ".zst" } else { "" });
     name.push(if is_sealed { ".age" } else { "" });
-    Some(name)
+    name
 }
 
-/// Flags that do not go together, and a name that promises encryption that nobody asked for.
-fn refuse_contradictions(args: &ProcessArgs, is_sealed: bool, names: &resolve::Names) -> Result<(), Problem> {
+/// Flags that do not go together.
+pub(super) fn refuse_contradictions(args: &ProcessArgs, is_sealed: bool) -> Result<(), Problem> {
     if !is_sealed && args.no_compress {
         return Err(Problem::usage("--no-compress without a recipient or a passphrase leaves nothing to do"));
     }
     if !is_sealed && args.encrypt.armor {
         return Err(Problem::usage("--armor is for encrypted files: give a recipient or a passphrase"));
     }
-    if !is_sealed && names.output.extension() == Some(OsStr::new("age")) {
+    Ok(())
+}
+
+fn refuse_age_without_key(is_sealed: bool, output: &Path) -> Result<(), Problem> {
+    if !is_sealed && output.extension() == Some(OsStr::new("age")) {
         let problem =
-            Problem::usage(format!("{} asks for encryption, but nobody to encrypt to is given", quoted(&names.output)));
+            Problem::usage(format!("{} asks for encryption, but nobody to encrypt to is given", quoted(output)));
         return Err(problem.hint("-r RECIPIENT, -R FILE or -p"));
     }
     Ok(())

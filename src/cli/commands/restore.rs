@@ -6,10 +6,13 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::cli::args::RestoreArgs;
+use crate::cli::batch::restore::table_warning;
+use crate::cli::batch::start;
 use crate::cli::input::Input;
 use crate::cli::keys;
 use crate::cli::layers;
 use crate::cli::output::{Manner, Output};
+use crate::cli::pace::{Pace, paced};
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::report::{Reports, Taken, Verb};
 use crate::cli::resolve::{self, Names};
@@ -17,13 +20,16 @@ use crate::cli::session::{Session, name_the_output};
 use crate::cli::settings::Settings;
 use crate::cli::sys::WakeUp;
 use crate::format::detect::DETECT_LEN;
-use crate::format::zstd::seek_table::{TableError, TableStatus};
+use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::crew::Width;
 use crate::pipeline::memory::restore_bytes;
 use crate::pipeline::plan::{ContentRange, Plan, Work};
 
 /// Runs the command.
 pub fn run(mut args: RestoreArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    if let Some(names) = start::names(&args.files, &args.list)? {
+        return super::batch::restore::run(args, &names, settings);
+    }
     resolve::talk(&mut args.talk, settings)?;
     resolve::identities(&mut args.identities, settings)?;
     keys::check_sources(
@@ -69,8 +75,9 @@ fn restore(
     let what = || format!("restore {}", input.name);
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
     let wake = WakeUp::new().context("cannot start")?;
-    let layers =
-        layers::open_layers(session, &wake, head, input.reader(&wake)?, &args.identities).with_context(what)?;
+    let pace = Pace::of(&args.pace, &wake)?;
+    let reader = paced(input.reader(&wake)?, pace.as_ref());
+    let layers = layers::open_layers(session, &wake, head, reader, &args.identities).with_context(what)?;
     if args.no_decompress && layers.open.is_none() {
         return Err(
             Problem::usage(format!("--no-decompress takes off an age layer, and {} has none", input.name)).into()
@@ -111,11 +118,7 @@ fn judge_table(name: &str, table: Option<&TableStatus>, require_table: bool, qui
         return Err(Problem::damaged(format!("restore {name}: {error}")).hint("without --require-table it is restored"));
     }
     if !quiet {
-        let consequence = match error {
-            TableError::Missing => "whether frames are missing at the end cannot be told",
-            _ => "frames may be missing, or not those that were written",
-        };
-        problem::warn(&format!("{name}: {error}: {consequence}"));
+        problem::warn(&table_warning(name, error));
     }
     Ok(false)
 }

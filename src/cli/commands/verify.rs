@@ -9,6 +9,7 @@ use crate::cli::args::VerifyArgs;
 use crate::cli::input::Input;
 use crate::cli::keys;
 use crate::cli::layers;
+use crate::cli::pace::{Pace, paced};
 use crate::cli::problem::{Exit, Problem};
 use crate::cli::report::{Reports, Taken, Verb};
 use crate::cli::resolve;
@@ -24,6 +25,9 @@ use crate::pipeline::plan::{ContentRange, Engine, Plan, Work};
 
 /// Runs the command.
 pub fn run(mut args: VerifyArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    if args.input != Path::new("-") && args.input.is_dir() {
+        return super::batch::verify::run(args, settings);
+    }
     resolve::talk(&mut args.talk, settings)?;
     resolve::identities(&mut args.identities, settings)?;
     keys::check_sources(&args.input, &args.identities.passphrases, &[("--identity", &args.identities.identity)])?;
@@ -56,8 +60,9 @@ fn verify(
     let what = || format!("verify {}", input.name);
     let head = session.head(&input, DETECT_LEN).with_context(what)?;
     let wake = WakeUp::new().context("cannot start")?;
-    let layers =
-        layers::open_layers(session, &wake, head, input.reader(&wake)?, &args.identities).with_context(what)?;
+    let pace = Pace::of(&args.pace, &wake)?;
+    let reader = paced(input.reader(&wake)?, pace.as_ref());
+    let layers = layers::open_layers(session, &wake, head, reader, &args.identities).with_context(what)?;
     let original = args.against.as_deref().map(Input::open).transpose()?;
     let writer: Box<dyn Write + Send> = match &original {
         Some(original) => Box::new(Comparer { original: original.reader(&wake)?, position: 0, bytes: Vec::new() }),

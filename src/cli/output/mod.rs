@@ -17,9 +17,9 @@ use super::problem::{Problem, quoted};
 use super::sys::{self, PatientWriter, WakeUp};
 use place::resolve_links;
 use stream::Stream;
-use temporary::Temporary;
 
 pub use place::Place;
+pub use temporary::{Temporary, is_temporary_name};
 
 /// Names of standard output: what is behind them is written to, not replaced.
 const STDOUT_NAMES: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
@@ -100,9 +100,7 @@ impl Output {
     /// A writer. A write that waits fails when `wake` wakes it. A terminal gets text alone, unless forced.
     pub fn writer(&self, wake: &WakeUp) -> anyhow::Result<Box<dyn Write + Send>> {
         match self {
-            Output::Temporary(temporary) => {
-                patient_writer(&temporary.file, wake).with_context(|| format!("cannot write {}", temporary.name))
-            }
+            Output::Temporary(temporary) => Ok(temporary.writer()),
             Output::Stream(stream) => stream.writer(wake),
         }
     }

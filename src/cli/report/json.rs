@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::text::batch_core_share;
 use super::{Verb, quantiles};
+use crate::cli::batch::commit::{Ended, Entry};
+use crate::cli::batch::plan::Item;
+use crate::cli::batch::summary::{Counts, Summary};
 use crate::cli::sys;
 use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::metrics::{ChannelFigures, Histogram, ReorderFigures, StageFigures, WaitFigures, WindowFigures};
@@ -13,9 +17,11 @@ use crate::pipeline::report::Report;
 /// The version of the JSON object's shape; it grows when a field changes its meaning or goes.
 const JSON_VERSION: u32 = 1;
 
-/// The report.
-pub fn json(report: &Report, verb: Verb) -> Value {
+/// The report; of a batch, with its files.
+pub fn json(report: &Report, batch: Option<&Summary>, verb: Verb) -> Value {
     let figures = &report.figures;
+    // What holds up many files is no stage of any one of them.
+    let bottleneck = if batch.is_none() { report.bottleneck() } else { None };
     json!({
         "version": JSON_VERSION,
         "command": verb.word(),
@@ -36,13 +42,75 @@ pub fn json(report: &Report, verb: Verb) -> Value {
         "reorders": figures.reorders.iter().map(reorder_json).collect::<Vec<_>>(),
         "windows": figures.windows.iter().map(window_json).collect::<Vec<_>>(),
         "waits": figures.waits.iter().map(wait_json).collect::<Vec<_>>(),
-        "bottleneck": report.bottleneck().map(|bottleneck| json!({
+        "batch": batch.map(|batch| batch_json(report, batch)),
+        "files": batch.map(files_json),
+        "bottleneck": bottleneck.map(|bottleneck| json!({
             "stage": bottleneck.stage,
             "busy_share": bottleneck.busy_share,
             "workers_enough": bottleneck.workers_enough,
             "speedup_max": bottleneck.speedup_max,
             "advice": report.advice(),
         })),
+    })
+}
+
+fn batch_json(report: &Report, batch: &Summary) -> Value {
+    let Counts { files, done, redone, unchanged, warned, failed, skipped, left } = batch.counts();
+    json!({
+        "file_count": files,
+        "done_count": done,
+        "redone_count": redone,
+        "unchanged_count": unchanged,
+        "warned_count": warned,
+        "failed_count": failed,
+        "skipped_count": skipped,
+        "left_count": left,
+        "cut_off_count": batch.cut_off_count,
+        "stopped": batch.ledger.stopped,
+        "core_share": batch_core_share(report),
+    })
+}
+
+fn files_json(batch: &Summary) -> Value {
+    let files = batch.ledger.entries.iter().map(|entry| file_json(&batch.plan.items[entry.index], entry));
+    let others = batch.others.iter().map(|other| {
+        let ended = if other.is_skipped { "skipped" } else { "failed" };
+        json!({
+            "source": other.path.to_string_lossy(),
+            "output": null,
+            "ended": ended,
+            "read_bytes": 0,
+            "written_bytes": 0,
+            "content_bytes": 0,
+            "took_ns": 0,
+            "tries": 0,
+            "message": other.reason,
+            "exit_code": null,
+        })
+    });
+    files.chain(others).collect()
+}
+
+fn file_json(item: &Item, entry: &Entry) -> Value {
+    let (ended, message, exit_code) = match &entry.ended {
+        Ended::Done => ("done", None, None),
+        Ended::Redone => ("redone", None, None),
+        Ended::Unchanged => ("unchanged", None, None),
+        Ended::Warned { message } => ("warned", Some(message), None),
+        Ended::Failed { message, exit, .. } => ("failed", Some(message), Some(exit.code())),
+    };
+    let [read_bytes, written_bytes, content_bytes] = entry.bytes;
+    json!({
+        "source": item.source.to_string_lossy(),
+        "output": item.place.to_string_lossy(),
+        "ended": ended,
+        "read_bytes": read_bytes,
+        "written_bytes": written_bytes,
+        "content_bytes": content_bytes,
+        "took_ns": ns(entry.took),
+        "tries": entry.tries,
+        "message": message,
+        "exit_code": exit_code,
     })
 }
 

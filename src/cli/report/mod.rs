@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::args::{StatsForm, TalkArgs};
+use super::batch::summary::{Counts, Summary};
 use super::problem::{self, Exit};
 use crate::pipeline::metrics::Histogram;
 use crate::pipeline::report::Report;
@@ -33,6 +34,8 @@ pub enum Verb {
     Verified,
     /// `cat`
     Read,
+    /// `rekey`
+    Rekeyed,
 }
 
 impl Verb {
@@ -42,6 +45,7 @@ impl Verb {
             Verb::Restored => "restored",
             Verb::Verified => "verified",
             Verb::Read => "read",
+            Verb::Rekeyed => "rekeyed",
         }
     }
 
@@ -52,6 +56,7 @@ impl Verb {
             Verb::Restored => "restore",
             Verb::Verified => "verify",
             Verb::Read => "cat",
+            Verb::Rekeyed => "rekey",
         }
     }
 }
@@ -66,6 +71,8 @@ pub struct Reports<'a> {
     metrics: Option<(ReportFile, Label)>,
     /// Shown, and kept for what is written at the end.
     report: Option<Report>,
+    /// How the files of a batch ended.
+    files: Option<Counts>,
 }
 
 impl<'a> Reports<'a> {
@@ -78,7 +85,7 @@ impl<'a> Reports<'a> {
             Ok((ReportFile::replaced("--prometheus", path, umask)?, label))
         });
         let (metrics, started_at) = (metrics.transpose()?, SystemTime::now());
-        Ok(Reports { talk, verb, started_at, stats: None, hdr_log: None, metrics, report: None })
+        Ok(Reports { talk, verb, started_at, stats: None, hdr_log: None, metrics, report: None, files: None })
     }
 
     /// Opens the other files.
@@ -91,13 +98,23 @@ impl<'a> Reports<'a> {
 
     /// Shows `report` in the form that was asked for, and writes the logs.
     pub fn show(&mut self, report: Report) -> anyhow::Result<()> {
+        self.show_of(report, None)
+    }
+
+    /// The same of a batch, of which `summary` tells.
+    pub fn show_batch(&mut self, report: Report, summary: &Summary) -> anyhow::Result<()> {
+        self.show_of(report, Some(summary))
+    }
+
+    fn show_of(&mut self, report: Report, summary: Option<&Summary>) -> anyhow::Result<()> {
         let is_unasked = self.talk.quiet || matches!(self.verb, Verb::Read);
         let unasked = if is_unasked && self.stats.is_none() { StatsForm::None } else { StatsForm::Text };
         let text = match self.talk.stats.unwrap_or(unasked) {
             StatsForm::None => String::new(),
-            StatsForm::Text => text::text(&report, self.verb, self.talk.verbose),
-            StatsForm::Json => format!("{}\n", json::json(&report, self.verb)),
+            StatsForm::Text => text::text(&report, summary, self.verb, self.talk.verbose),
+            StatsForm::Json => format!("{}\n", json::json(&report, summary, self.verb)),
         };
+        self.files = summary.map(Summary::counts);
         let report = self.report.insert(report);
         let log = self.hdr_log.take().map(|file| file.write(&hdr_log::log(report, self.started_at)));
         let shown = match self.stats.take() {
@@ -117,8 +134,10 @@ impl<'a> Reports<'a> {
         };
         let exit = ended.as_ref().map_or_else(problem::exit_of, |exit| *exit);
         // What a run did that failed after all, when IN was to be deleted for instance, is not said to have been done.
-        let report = self.report.as_ref().filter(|_| ended.is_ok());
-        let ending = Ended { command: self.verb.command(), report, exit, at: SystemTime::now() };
+        let is_success = matches!(exit, Exit::Done | Exit::Warned);
+        let report = self.report.as_ref().filter(|_| is_success);
+        let (command, files) = (self.verb.command(), self.files.filter(|_| is_success));
+        let ending = Ended { command, report, files, exit, at: SystemTime::now() };
         let text = prometheus::metrics(&label, &ending, &file.old_text());
         match file.write(text.as_bytes()) {
             Ok(()) => ended,

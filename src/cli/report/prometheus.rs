@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::cli::batch::summary::Counts;
 use crate::cli::problem::Exit;
 use crate::cli::sys;
 use crate::format::zstd::seek_table::TableStatus;
@@ -23,6 +24,8 @@ pub struct Ended<'a> {
     pub command: &'static str,
     /// Of a run that ended well.
     pub report: Option<&'a Report>,
+    /// How the files of a batch ended.
+    pub files: Option<Counts>,
     /// As the process says it.
     pub exit: Exit,
     /// Now.
@@ -61,6 +64,7 @@ pub fn metrics(label: &Label, ended: &Ended<'_>, old: &str) -> String {
     }
     if let Some(report) = ended.report {
         page.run(report);
+        page.files(ended.files);
         page.stages(report);
         page.channels(&report.figures);
         page.waits(&report.figures);
@@ -111,6 +115,23 @@ impl Page<'_> {
         let mut labels = vec![("command", command), ("version", env!("CARGO_PKG_VERSION"))];
         labels.extend(engine.map(|engine| ("engine", engine)));
         self.sample("pipeline_run_info", &labels, 1.0);
+    }
+
+    fn files(&mut self, files: Option<Counts>) {
+        let Some(Counts { done, redone, unchanged, warned, failed, skipped, left, .. }) = files else { return };
+        self.head("pipeline_files", "gauge", "Files of the last run, which was one of many files, by how they ended.");
+        let ended = [
+            ("done", done),
+            ("redone", redone),
+            ("unchanged", unchanged),
+            ("warned", warned),
+            ("failed", failed),
+            ("skipped", skipped),
+            ("left", left),
+        ];
+        for (ended, count) in ended {
+            self.sample("pipeline_files", &[("ended", ended)], count as f64);
+        }
     }
 
     fn run(&mut self, report: &Report) {

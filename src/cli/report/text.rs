@@ -4,20 +4,36 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::{Verb, quantiles};
+use crate::cli::batch::summary::Summary;
+use crate::cli::problem::quoted;
 use crate::cli::sys;
 use crate::pipeline::metrics::{ChannelFigures, Histogram, WindowFigures};
 use crate::pipeline::report::Report;
 
 /// The report. `verbose` adds the settings of the run.
-pub fn text(report: &Report, verb: Verb, verbose: bool) -> String {
+pub fn text(report: &Report, batch: Option<&Summary>, verb: Verb, verbose: bool) -> String {
     let mut out = String::new();
-    write_text(&mut out, report, verb, verbose).expect("writing to a String does not fail");
+    write_text(&mut out, report, batch, verb, verbose).expect("writing to a String does not fail");
     out
 }
 
-fn write_text(out: &mut String, report: &Report, verb: Verb, verbose: bool) -> std::fmt::Result {
+fn write_text(
+    out: &mut String,
+    report: &Report,
+    batch: Option<&Summary>,
+    verb: Verb,
+    verbose: bool,
+) -> std::fmt::Result {
     let Report { wall, figures, .. } = report;
-    write_summary(out, report, verb)?;
+    match batch {
+        Some(batch) if batch.totals().0 == [0; 3] => {
+            writeln!(out, "{}: nothing, {}", verb.word(), duration(*wall))?;
+        }
+        _ => write_summary(out, report, verb)?,
+    }
+    if let Some(batch) = batch {
+        write_files(out, batch)?;
+    }
     if verbose {
         let (engine, workers, depth) = (report.engine.name(), report.workers, report.channel_depth);
         writeln!(out, "engine {engine}, {}, channel depth {depth}", counted(workers as u64, "worker"))?;
@@ -53,8 +69,55 @@ fn write_text(out: &mut String, report: &Report, verb: Verb, verbose: bool) -> s
     }
     let (made, taken) = (figures.buffers.made_count, figures.buffers.taken_count);
     let peak = sys::peak_memory_bytes().map_or("unknown".to_owned(), bytes);
-    writeln!(out, "peak memory {peak}; {} made for {}", counted(made, "buffer"), counted(taken, "use"))?;
-    write_wrapped(out, &format!("bottleneck: {}", report.advice()))
+    match batch {
+        None => {
+            writeln!(out, "peak memory {peak}; {} made for {}", counted(made, "buffer"), counted(taken, "use"))?;
+            write_wrapped(out, &format!("bottleneck: {}", report.advice()))
+        }
+        Some(batch) => {
+            writeln!(out, "peak memory {peak}")?;
+            match batch.totals().0 {
+                [0, 0, 0] => Ok(()),
+                _ => write_wrapped(out, &format!("cores: {}", advice_of_batch(report))),
+            }
+        }
+    }
+}
+
+fn write_files(out: &mut String, batch: &Summary) -> std::fmt::Result {
+    let counts = batch.counts();
+    write_wrapped(out, &format!("{}: {}", counted(counts.files, "file"), counts.line()))?;
+    if batch.cut_off_count > 0 {
+        writeln!(out, "removed what was left of {}", counted(batch.cut_off_count, "file that was cut off"))?;
+    }
+    for (path, took) in batch.slowest() {
+        writeln!(out, "slowest: {:>8}  {}", duration(took), quoted(path))?;
+    }
+    Ok(())
+}
+
+/// How busy the cores were, and what would help.
+fn advice_of_batch(report: &Report) -> String {
+    let share = batch_core_share(report);
+    let percent = share * 100.0;
+    match share {
+        _ if share > 0.8 => format!("busy {percent:.0} % of the time: more of them would help"),
+        _ => format!(
+            "busy {percent:.0} % of the time: files waited for reading, writing and naming, where more --jobs may help"
+        ),
+    }
+}
+
+/// The share of a batch's time that its cores computed, from 0 to 1.
+pub fn batch_core_share(report: &Report) -> f64 {
+    let computing = report.figures.stages.iter().filter(|stage| is_computing(stage.name));
+    let busy_ns: u64 = computing.map(|stage| stage.busy_ns).sum();
+    busy_ns as f64 / (report.wall.as_nanos().max(1) as f64 * report.workers as f64)
+}
+
+/// Whether a stage's steps are done with a core.
+fn is_computing(stage: &str) -> bool {
+    ["compress", "seal", "open", "decompress", "wrap", "unwrap", "rekey", "salvage"].contains(&stage)
 }
 
 fn write_summary(out: &mut String, report: &Report, verb: Verb) -> std::fmt::Result {

@@ -122,6 +122,14 @@ pub fn parse_workers(text: &str) -> Result<u32, String> {
     }
 }
 
+/// Reads a number of files in flight.
+pub fn parse_jobs(text: &str) -> Result<u32, String> {
+    match parse_number(text)? {
+        jobs @ 1..=WORKERS_MAX => Ok(jobs),
+        jobs => Err(format!("{jobs} files in flight are not between 1 and {WORKERS_MAX}")),
+    }
+}
+
 /// Reads the depth of a channel.
 pub fn parse_channel_depth(text: &str) -> Result<u32, String> {
     match parse_number(text)? {

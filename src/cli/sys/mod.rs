@@ -2,23 +2,26 @@
 //! writers and a wake-up.
 
 mod child;
+mod directory;
 mod terminal;
 mod wait;
 
-use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Timestamps};
+use rustix::fs::{FlockOperation, Mode, OFlags, Timestamps};
 use rustix::io::{Errno, retry_on_intr};
 
 pub use child::{Usage, ask_to_end, wait_for};
+pub use directory::Directory;
 pub use terminal::{Echo, Terminal, stderr_columns};
 pub use wait::{FifoWriter, PatientReader, PatientWriter, WakeUp};
+
+/// The nice value of a process that goes behind all others.
+const LOWEST_PRIORITY: i32 = 19;
 
 /// Opens a file for reading without waiting, whatever it is: a FIFO without a writer, for instance.
 pub fn open_to_read(path: &Path) -> io::Result<File> {
@@ -115,97 +118,14 @@ pub fn umask() -> u32 {
     mask.bits()
 }
 
-/// A directory, held open so that it stays the same whatever happens to its name.
-#[derive(Debug)]
-pub struct Directory(OwnedFd);
-
-impl Directory {
-    /// Opens `path`.
-    pub fn open(path: &Path) -> io::Result<Directory> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Directory(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?))
-    }
-
-    /// Creates `name` with mode 0600, exclusively, never through a link, and locks it for as long as it is open. `None` if
-    /// somebody took it for left over, and removed it, before it was locked.
-    pub fn create_locked(&self, name: &OsStr) -> io::Result<Option<File>> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let file = retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, mode))?;
-        let locked = match retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
-            // File systems without locks exist; the lock only tells others that this file is not left over.
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS | Errno::INVAL) => Ok(true),
-            Err(Errno::WOULDBLOCK) => Ok(false),
-            Err(errno) => Err(errno),
-        };
-        match locked.and_then(|locked| Ok(locked && rustix::fs::fstat(&file)?.st_nlink > 0)) {
-            Ok(true) => Ok(Some(file.into())),
-            Ok(false) => Ok(None),
-            Err(errno) => {
-                let _ = self.unlink(name);
-                Err(errno.into())
-            }
-        }
-    }
-
-    /// Removes the regular files whose names begin with `prefix` and that nobody has locked: what was left by processes that were
-    /// killed. What can not be looked at stays.
-    pub fn remove_left_over(&self, prefix: &str) -> io::Result<()> {
-        for entry in rustix::fs::Dir::read_from(&self.0)? {
-            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
-            if !name.as_bytes().starts_with(prefix.as_bytes()) {
-                continue;
-            }
-            let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            let Ok(file) = rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty()) else { continue };
-            let is_regular = rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-            if is_regular && rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                // Unlinked before the lock is let go, so that whoever made it sees what happened.
-                self.unlink(&name)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives `from` the name `to`; replaces what is there only if `replace`.
-    pub fn rename(&self, from: &OsStr, to: &OsStr, replace: bool) -> io::Result<()> {
-        let (from, to) = (from.as_bytes(), to.as_bytes());
-        if replace {
-            return Ok(retry_on_intr(|| rustix::fs::renameat(&self.0, from, &self.0, to))?);
-        }
-        match retry_on_intr(|| rustix::fs::renameat_with(&self.0, from, &self.0, to, RenameFlags::NOREPLACE)) {
-            // Some file systems do not know the flag; a hard link never replaces anything.
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                retry_on_intr(|| rustix::fs::linkat(&self.0, from, &self.0, to, AtFlags::empty()))?;
-                Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.0, from, AtFlags::empty()))?)
-            }
-            result => Ok(result?),
-        }
-    }
-
-    /// Removes `name`.
-    pub fn unlink(&self, name: &OsStr) -> io::Result<()> {
-        Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.0, name.as_bytes(), AtFlags::empty()))?)
-    }
-
-    /// Waits until the names in the directory are on the disk. Some file systems have no such thing.
-    pub fn sync(&self) -> io::Result<()> {
-        match retry_on_intr(|| rustix::fs::fsync(&self.0)) {
-            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
-            result => Ok(result?),
-        }
-    }
-
-    /// What makes two directories the same.
-    pub fn identity(&self) -> io::Result<(u64, u64)> {
-        let stat = rustix::fs::fstat(&self.0)?;
-        Ok((stat.st_dev, stat.st_ino))
-    }
-}
-
 /// Sets permission bits and times of access and modification, through the descriptor. File systems that have none leave the
 /// file as it is, readable by nobody else.
 pub fn copy_mode_and_times(file: &File, mode: u32, source: Option<&Metadata>) -> io::Result<()> {
+    copy_mode_and_times_of(file, mode, source)
+}
+
+fn copy_mode_and_times_of(file: impl AsFd, mode: u32, source: Option<&Metadata>) -> io::Result<()> {
+    let file = file.as_fd();
     let unless_unknown = |result| match result {
         Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
         result => result,
@@ -240,10 +160,41 @@ pub fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Locks `file` for as long as it is open. `false` if somebody else has. On file systems without locks everybody gets one.
+pub fn lock(file: &File) -> io::Result<bool> {
+    match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS | Errno::INVAL) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Asks the disk to begin with what is to be written of `file`, without waiting.
+pub fn start_writing_back(file: &File) {
+    // This advice makes Linux begin; what is not on the disk yet stays in memory.
+    forget_cached(file);
+}
+
+/// Lets other processes go first: the lowest priority.
+pub fn be_nice() -> io::Result<()> {
+    Ok(rustix::process::setpriority_process(None, LOWEST_PRIORITY)?)
+}
+
 /// Drops what memory holds of `file`, so that the next read comes from the disk. What is not on the disk yet stays.
 pub fn forget_cached(file: &File) {
     // Advice that a file system does not take is no loss.
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+}
+
+/// Lets this process have as many descriptors as it may, and gives how many that is.
+pub fn raise_descriptor_limit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    let most = match rustix::process::setrlimit(rustix::process::Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
 }
 
 /// Turns core dumps off for the rest of the process, since keys are held.

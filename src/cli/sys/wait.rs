@@ -45,7 +45,12 @@ impl WakeUp {
 
     /// Waits a moment, for what tells nobody when it happens.
     pub fn pause(&self) -> io::Result<()> {
-        self.wait(None, Some(PAUSE)).map(drop)
+        self.pause_for(PAUSE)
+    }
+
+    /// Waits for so long, or until the wake-up, which is an error.
+    pub fn pause_for(&self, time: Duration) -> io::Result<()> {
+        self.wait(None, Some(time)).map(drop)
     }
 
     /// Waits until `fd` is ready for `flags`, or the wake-up, or the time is over. Gives whether `fd` is ready.

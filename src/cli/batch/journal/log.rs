@@ -1,0 +1,155 @@
+//! A file of lines, each with its checksum, only ever appended to. What a crash cut off is written over.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+
+use serde::{Deserialize, Serialize};
+
+use super::JournalError;
+use crate::cli::sys::{self, Directory};
+
+/// The version of the lines' shape; it grows when a field changes its meaning or goes.
+const VERSION: u32 = 1;
+
+/// Longer than a line with a path of 4096 bytes, all of them escaped.
+const LINE_LEN_MAX: u64 = 64 * 1024;
+
+/// The first line of a journal.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    pipeline_journal: u32,
+    /// A name that no other tree's journal has.
+    id: String,
+    /// The directory of the tree was made with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    made: bool,
+}
+
+/// One file of lines.
+pub(super) struct Log {
+    file: File,
+    pub(super) id: String,
+    /// See [`Head`].
+    pub(super) is_made: bool,
+    /// Where the next line goes: behind the last one that is whole.
+    end: u64,
+}
+
+/// The lines of a log.
+#[derive(Default)]
+pub(super) struct Lines {
+    /// Of the first line; `None` where there is none that is whole.
+    pub(super) id: Option<String>,
+    /// See [`Head`].
+    pub(super) is_made: bool,
+    /// The others, less their checksums.
+    texts: Vec<String>,
+    pub(super) damaged_count: usize,
+    /// Where the last one that is whole ends.
+    end: u64,
+}
+
+impl Lines {
+    pub(super) fn read(file: &File) -> Result<Lines, JournalError> {
+        let (mut lines, mut line) = (Lines::default(), Vec::new());
+        let mut reader = BufReader::new(file);
+        loop {
+            line.clear();
+            let len = reader.by_ref().take(LINE_LEN_MAX).read_until(b'\n', &mut line)? as u64;
+            if !line.ends_with(b"\n") {
+                // The end, or a line that was cut off by a crash, to be written over.
+                return Ok(lines);
+            }
+            match (checked(&line), &lines.id) {
+                (Some(text), None) => match serde_json::from_str(text) {
+                    Ok(Head { pipeline_journal: VERSION, id, made }) => (lines.id, lines.is_made) = (Some(id), made),
+                    _ => return Err(JournalError::Unknown),
+                },
+                (Some(text), Some(_)) => lines.texts.push(text.to_owned()),
+                (None, None) => return Err(JournalError::Unknown),
+                (None, Some(_)) => lines.damaged_count += 1,
+            }
+            lines.end += len;
+        }
+    }
+
+    pub(super) fn parse<T: for<'de> Deserialize<'de>>(self) -> impl Iterator<Item = T> {
+        // A line that fits its checksum and is not understood has fields of a later version; what it tells is then not known here.
+        self.texts.into_iter().filter_map(|text| serde_json::from_str(&text).ok())
+    }
+}
+
+impl Log {
+    /// Opens `name`, or begins it as the journal `id`, or as one of a new name. `is_new` tells that the tree's directory was just made; one
+    /// that a run was killed at begins as if it were.
+    pub(super) fn open(
+        directory: &Directory,
+        name: &OsStr,
+        id: Option<&str>,
+        is_new: bool,
+    ) -> Result<(Log, Lines), JournalError> {
+        let is_begun = directory.open_file(name)?.is_some();
+        let file = directory.open_or_create(name)?;
+        // One without a name was written anew by another run meanwhile.
+        if !sys::lock(&file)? || file.metadata()?.nlink() == 0 {
+            return Err(JournalError::Locked);
+        }
+        let mut lines = Lines::read(&file)?;
+        let known = lines.id.clone();
+        lines.is_made |= known.is_none() && (is_new || is_begun);
+        let new = || id.map_or_else(|| sys::random_u64().map(|id| format!("{id:016x}")), |id| Ok(id.to_owned()));
+        let mut log = Log { id: known.clone().map_or_else(new, Ok)?, file, end: lines.end, is_made: lines.is_made };
+        if id.is_some_and(|id| id != log.id) {
+            return Err(JournalError::Unknown);
+        }
+        log.file.set_len(log.end)?;
+        if known.is_none() {
+            log.write_head()?;
+        }
+        Ok((log, lines))
+    }
+
+    /// Begins one under a temporary name.
+    pub(super) fn begin(
+        directory: &Directory,
+        temporary: &OsStr,
+        id: &str,
+        is_made: bool,
+    ) -> Result<Log, JournalError> {
+        let file = directory.create_locked(temporary)?.ok_or(JournalError::Locked)?;
+        let mut log = Log { file, id: id.to_owned(), end: 0, is_made };
+        log.write_head()?;
+        Ok(log)
+    }
+
+    fn write_head(&mut self) -> io::Result<()> {
+        let mut head = Vec::new();
+        push_line(&mut head, &Head { pipeline_journal: VERSION, id: self.id.clone(), made: self.is_made })?;
+        self.append(&head, false)
+    }
+
+    /// What is only half written when this fails is written over the next time.
+    pub(super) fn append(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.end))?;
+        self.file.write_all(lines)?;
+        self.end += lines.len() as u64;
+        if sync { self.file.sync_data() } else { Ok(()) }
+    }
+}
+
+pub(super) fn push_line(lines: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(line)?;
+    writeln!(lines, "{:016x} {text}", checksum(text.as_bytes()))
+}
+
+/// The text of a line that fits its checksum.
+fn checked(line: &[u8]) -> Option<&str> {
+    let (sum, text) = std::str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once(' ')?;
+    (sum == format!("{:016x}", checksum(text.as_bytes()))).then_some(text)
+}
+
+fn checksum(text: &[u8]) -> u64 {
+    twox_hash::XxHash64::oneshot(0, text)
+}

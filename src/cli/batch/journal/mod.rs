@@ -1,0 +1,391 @@
+//! The journal of a tree: what was made of which input, so that a run that is started again knows what is done.
+//!
+//! A file of lines, only ever appended to. The first says what it is; every other is a record of one output, made durable *before* that
+//! output gets its name: it holds device and inode of the output, and only the file that has them is the one that the record is about. So a
+//! run that is killed between the two leaves a record of an output that is not there, and nothing to decide. A line that was cut off by a
+//! crash does not fit its checksum, and counts as not written.
+//!
+//! ```text
+//! checksum of the line, 16 hexadecimal digits; space; JSON; newline
+//! ```
+//!
+//! No plaintext and no key is in it. Beside an encrypted tree stands nothing that tells of the content either: what is known of the inputs is
+//! in a second journal of the same form, in the user's own folder, joined by number.
+
+mod log;
+mod record;
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::cli::sys::{self, Directory};
+use log::{Lines, Log, push_line};
+use record::{InputLine, OutputLine, PlaceText};
+
+pub use record::{Fate, Identity, InputRecord, Record, Settings};
+
+/// The journal's name in the tree.
+pub const NAME: &str = ".pipeline-journal";
+
+/// Records that are kept of a place: the newest may be of an output that never got its name, and so may the one before.
+const RECORDS_KEPT: usize = 4;
+
+/// A journal with so many records that count no more, and more of them than of those that do, is written anew when it is opened.
+const STALE_RECORDS_MAX: usize = 1000;
+
+/// Where what is known of inputs is written.
+pub enum Inputs<'a> {
+    /// Into the records in the tree.
+    Beside,
+    /// Into the user's own folder.
+    Apart(&'a Directory),
+    /// Nowhere: there is no such folder.
+    Nowhere,
+}
+
+/// Why a journal can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another run is at work on the tree.
+    #[error("another run is at work on it")]
+    Locked,
+    /// A later version of this program wrote it, or it is no journal.
+    #[error("its journal, {NAME}, is of another version, or none at all")]
+    Unknown,
+    /// It could not be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What journals tell of a tree.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// By place: several records where runs were killed, the newest at the end.
+    by_place: HashMap<PathBuf, Vec<Record>>,
+    record_count: usize,
+    next_number: u64,
+    /// Lines that did not fit their checksum.
+    pub damaged_count: usize,
+}
+
+impl Known {
+    /// What the journal in `tree` tells, which may be one that somebody is writing to; nothing where there is none. `folder` is the user's
+    /// own, for what is known of inputs.
+    pub fn read(tree: &Directory, folder: Option<&Directory>) -> Result<Known, JournalError> {
+        let Some(outputs) = tree.open_file(OsStr::new(NAME))? else { return Ok(Known::default()) };
+        let outputs = Lines::read(&outputs)?;
+        let inputs = match (&outputs.id, folder) {
+            (Some(id), Some(folder)) => folder.open_file(&inputs_name(id))?,
+            _ => None,
+        };
+        let inputs = inputs.map(|inputs| Lines::read(&inputs)).transpose()?;
+        Ok(Known::of(outputs, inputs.unwrap_or_default()))
+    }
+
+    fn of(outputs: Lines, inputs: Lines) -> Known {
+        let damaged_count = outputs.damaged_count + inputs.damaged_count;
+        let mut known = Known { damaged_count, ..Known::default() };
+        let apart: HashMap<u64, InputRecord> = inputs.parse::<InputLine>().map(|line| (line.n, line.input)).collect();
+        for OutputLine { n, place, output, hash, settings, fate, input } in outputs.parse::<OutputLine>() {
+            known.next_number = known.next_number.max(n + 1);
+            known.record_count += 1;
+            let Some(place) = place.place() else { continue };
+            let Some(output) = output else {
+                known.by_place.remove(&place);
+                continue;
+            };
+            let input = input.or_else(|| apart.get(&n).copied());
+            let record = Record { place: place.clone(), output, output_hash: hash, settings, fate, input };
+            known.by_place.entry(place).or_default().push(record);
+        }
+        known
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.by_place.is_empty()
+    }
+
+    /// What is known of the file at `place` that is `output`.
+    pub fn record(&self, place: &Path, output: &Identity) -> Option<&Record> {
+        self.by_place.get(place)?.iter().rev().find(|record| record.output == *output)
+    }
+
+    /// All records of `place`, whether there is such a file or not, the newest at the end.
+    pub fn records(&self, place: &Path) -> &[Record] {
+        self.by_place.get(place).map_or(&[], |records| records)
+    }
+
+    /// Every place that something was written to.
+    pub fn places(&self) -> impl Iterator<Item = &Path> {
+        self.by_place.keys().map(|place| &**place)
+    }
+}
+
+/// An open journal; nobody else has it while this is there.
+pub struct Journal {
+    outputs: Log,
+    inputs: Option<Log>,
+    is_apart: bool,
+    next_number: u64,
+}
+
+impl Journal {
+    /// Opens the journal `name` in `directory`, or begins one. Gives what it told before. One in which most records tell of nothing that is
+    /// there any more is written anew. `is_new` tells that the directory of the tree was just made.
+    pub fn open(
+        directory: &Directory,
+        name: &OsStr,
+        inputs: Inputs<'_>,
+        is_new: bool,
+    ) -> Result<(Journal, Known), JournalError> {
+        let (outputs, lines) = Log::open(directory, name, None, is_new)?;
+        let is_apart = !matches!(inputs, Inputs::Beside);
+        let inputs_folder = inputs;
+        let opened = match &inputs_folder {
+            Inputs::Apart(folder) => Some(Log::open(folder, &inputs_name(&outputs.id), Some(&outputs.id), false)?),
+            Inputs::Beside | Inputs::Nowhere => None,
+        };
+        let (inputs, input_lines) = opened.map_or((None, Lines::default()), |(log, lines)| (Some(log), lines));
+        let known = Known::of(lines, input_lines);
+        let mut journal = Journal { outputs, inputs, is_apart, next_number: known.next_number };
+        if known.record_count > 2 * known.by_place.len() + STALE_RECORDS_MAX {
+            journal.write_anew(directory, name, &inputs_folder, &known)?;
+        }
+        Ok((journal, known))
+    }
+
+    /// Notes that nothing is at `places` any more, and nothing shall be.
+    pub fn forget(&mut self, places: &[&Path]) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for place in places {
+            let (n, place) = (self.next_number, PlaceText::of(place));
+            self.next_number += 1;
+            push_line(
+                &mut lines,
+                &OutputLine {
+                    n,
+                    place,
+                    output: None,
+                    hash: 0,
+                    settings: Settings::default(),
+                    fate: Fate::Stays,
+                    input: None,
+                },
+            )?;
+        }
+        self.outputs.append(&lines, false)
+    }
+
+    /// Replaces the files by ones that hold the newest records of each place alone, which get their names when they are on the disk. The inputs
+    /// come first: what is known of them by numbers that no output has is not looked at.
+    fn write_anew(
+        &mut self,
+        directory: &Directory,
+        name: &OsStr,
+        inputs: &Inputs<'_>,
+        known: &Known,
+    ) -> Result<(), JournalError> {
+        let kept = |records: &Vec<Record>| records[records.len().saturating_sub(RECORDS_KEPT)..].to_vec();
+        let records: Vec<Record> = known.by_place.values().flat_map(kept).collect();
+        let id = self.outputs.id.clone();
+        let (temporary, inputs_temporary) = (temporary_name()?, temporary_name()?);
+        let outputs = Log::begin(directory, &temporary, &id, self.outputs.is_made)?;
+        let apart = match inputs {
+            Inputs::Apart(folder) => Some((*folder, Log::begin(folder, &inputs_temporary, &id, false)?)),
+            Inputs::Beside | Inputs::Nowhere => None,
+        };
+        let (folder, apart) = apart.unzip();
+        let mut anew = Journal { outputs, inputs: apart, is_apart: self.is_apart, next_number: self.next_number };
+        anew.append(&records, true)?;
+        if let Some(folder) = folder {
+            folder.rename(&inputs_temporary, &inputs_name(&id), true)?;
+        }
+        directory.rename(&temporary, name, true)?;
+        *self = anew;
+        Ok(())
+    }
+
+    /// Whether the directory of the tree was made by the run that began this.
+    pub fn is_of_made_tree(&self) -> bool {
+        self.outputs.is_made
+    }
+
+    /// Appends `records`; returns when they are on the disk, if `sync`.
+    pub fn append(&mut self, records: &[Record], sync: bool) -> io::Result<()> {
+        let (mut outputs, mut inputs) = (Vec::new(), Vec::new());
+        for record in records {
+            let n = self.next_number;
+            self.next_number += 1;
+            let line = OutputLine {
+                n,
+                place: PlaceText::of(&record.place),
+                output: Some(record.output),
+                hash: record.output_hash,
+                settings: record.settings,
+                fate: record.fate,
+                input: record.input.filter(|_| !self.is_apart),
+            };
+            push_line(&mut outputs, &line)?;
+            if let (Some(_), Some(input)) = (&self.inputs, record.input) {
+                push_line(&mut inputs, &InputLine { n, input })?;
+            }
+        }
+        if let Some(log) = &mut self.inputs {
+            log.append(&inputs, sync)?;
+        }
+        self.outputs.append(&outputs, sync)
+    }
+}
+
+/// A name that [`is_temporary_name`](crate::cli::output::is_temporary_name) knows, so that what is left of it goes.
+fn temporary_name() -> io::Result<OsString> {
+    Ok(format!(".pipeline-{:016x}-{:016x}.tmp", 0, sys::random_u64()?).into())
+}
+
+fn inputs_name(id: &str) -> OsString {
+    format!("{id}.journal").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    fn record(place: &[u8], inode: u64) -> Record {
+        let identity = Identity { device: 1, inode, bytes: 7, mtime_ns: -5 };
+        let input = Some(InputRecord { identity, hash: 0xfedc_ba98_7654_3210 });
+        Record {
+            place: OsStr::from_bytes(place).into(),
+            output: identity,
+            output_hash: 3,
+            settings: Settings { form: 4, recipients: 5 },
+            fate: Fate::Deleted,
+            input,
+        }
+    }
+
+    fn open(folder: &Path, apart: Option<&Path>) -> (Journal, Known) {
+        let apart = apart.map(|apart| Directory::open(apart).unwrap());
+        let inputs = apart.as_ref().map_or(Inputs::Beside, Inputs::Apart);
+        Journal::open(&Directory::open(folder).unwrap(), OsStr::new(NAME), inputs, false).unwrap()
+    }
+
+    #[test]
+    fn what_was_appended_is_known_the_next_time_names_that_are_no_text_included() {
+        let (tree, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for apart in [None, Some(apart.path())] {
+            let folder = tree.path().join(if apart.is_some() { "a" } else { "b" });
+            std::fs::create_dir(&folder).unwrap();
+            let records = [record(b"a/b", 1), record(b"x\xff\n\"", 2), record(b"a/b", 3)];
+            for part in [&records[..1], &records[1..]] {
+                open(&folder, apart).0.append(part, false).unwrap();
+            }
+            let (_, known) = open(&folder, apart);
+            assert_eq!(known.records(Path::new("a/b")).last(), Some(&records[2]));
+            assert_eq!(known.record(Path::new("a/b"), &records[0].output), Some(&records[0]));
+            assert_eq!(known.records(&records[1].place).last(), Some(&records[1]));
+            assert_eq!(known.next_number, 3);
+            let beside = std::fs::read_to_string(folder.join(NAME)).unwrap();
+            assert_eq!(beside.contains("fedcba9876543210"), apart.is_none(), "{beside}");
+        }
+    }
+
+    #[test]
+    fn a_cut_at_any_byte_loses_the_last_records_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        open(folder.path(), None).0.append(&[record(b"first", 1), record(b"second", 2)], false).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let lines: Vec<usize> =
+            whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
+        for len in 0..=whole.len() {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            let (mut journal, known) = open(folder.path(), None);
+            let whole_lines = lines.iter().filter(|end| **end <= len).count();
+            assert_eq!(known.record_count, whole_lines.saturating_sub(1), "{len}");
+            journal.append(&[record(b"third", 3)], false).unwrap();
+            drop(journal);
+            assert!(open(folder.path(), None).1.records(Path::new("third")).last().is_some(), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_loses_its_own_line_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        open(folder.path(), None).0.append(&[record(b"first", 1), record(b"second", 2)], false).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        for at in (second..whole.len()).step_by(7).filter(|at| whole[*at] != b'\n') {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0x10;
+            if flipped[at] == b'\n' {
+                continue;
+            }
+            std::fs::write(&path, &flipped).unwrap();
+            let (_, known) = open(folder.path(), None);
+            assert_eq!((known.record_count, known.damaged_count), (1, 1), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_journal_of_many_runs_is_written_anew_with_what_counts() {
+        let (tree, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for apart in [None, Some(apart.path())] {
+            let folder = tree.path().join(if apart.is_some() { "a" } else { "b" });
+            std::fs::create_dir(&folder).unwrap();
+            let records: Vec<Record> = (0..2 * STALE_RECORDS_MAX as u64).map(|inode| record(b"same", inode)).collect();
+            let (mut journal, _) = open(&folder, apart);
+            journal.append(&records, false).unwrap();
+            journal.append(&[record(b"other", 1)], false).unwrap();
+            let number = journal.next_number;
+            drop(journal);
+            let (mut journal, known) = open(&folder, apart);
+            assert_eq!(known.record_count, records.len() + 1);
+            journal.append(&[record(b"third", 1)], false).unwrap();
+            drop(journal);
+            let (journal, known) = open(&folder, apart);
+            assert_eq!(
+                (known.record_count, known.records(Path::new("same")).last()),
+                (2 + RECORDS_KEPT, records.last())
+            );
+            assert!(journal.next_number > number && known.records(Path::new("third")).last().unwrap().input.is_some());
+            let names = |folder: &Path| std::fs::read_dir(folder).unwrap().count();
+            assert_eq!((names(&folder), apart.map_or(1, names)), (1, 1), "no temporary is left");
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_known_until_it_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(folder.path(), None);
+        journal.append(&[record(b"gone", 1), record(b"stays", 2)], false).unwrap();
+        journal.forget(&[Path::new("gone")]).unwrap();
+        drop(journal);
+        let (mut journal, known) = open(folder.path(), None);
+        assert_eq!(known.places().collect::<Vec<_>>(), [Path::new("stays")]);
+        journal.append(&[record(b"gone", 3)], false).unwrap();
+        drop(journal);
+        assert!(open(folder.path(), None).1.records(Path::new("gone")).last().is_some());
+    }
+
+    #[test]
+    fn a_second_run_is_refused_and_so_is_what_is_no_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        let again = || Journal::open(&directory, OsStr::new(NAME), Inputs::Beside, false).map(drop);
+        let first = open(folder.path(), None);
+        assert!(matches!(again(), Err(JournalError::Locked)));
+        drop(first);
+        again().unwrap();
+        for other in ["text of mine\n", "0123456789abcdef {}\n"] {
+            std::fs::write(folder.path().join(NAME), other).unwrap();
+            assert!(matches!(again(), Err(JournalError::Unknown)), "{other}");
+            assert_eq!(std::fs::read_to_string(folder.path().join(NAME)).unwrap(), other);
+        }
+    }
+}

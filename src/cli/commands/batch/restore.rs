@@ -1,0 +1,69 @@
+//! `pipeline restore` of many files, salvage included.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::opener::opener;
+use super::{Setup, carry_out, check_identities, list_input, look, refuse_single_flags, taken_lists};
+use crate::cli::args::RestoreArgs;
+use crate::cli::batch::Conduct;
+use crate::cli::batch::restore::{Decoder, RestoreFiles};
+use crate::cli::batch::salvage::SalvageFiles;
+use crate::cli::batch::start::{self, BatchNames, JournalKind};
+use crate::cli::batch::work::Work;
+use crate::cli::commands::{taken_keys, with_reports};
+use crate::cli::output::Manner;
+use crate::cli::pace::Pace;
+use crate::cli::problem::{Exit, Problem};
+use crate::cli::report::{Taken, Verb};
+use crate::cli::resolve;
+use crate::cli::session::Session;
+use crate::cli::settings::Settings;
+use crate::cli::sys::WakeUp;
+use crate::pipeline::memory;
+
+/// `restore` of `names`.
+pub fn run(mut args: RestoreArgs, names: &BatchNames, settings: &Settings) -> anyhow::Result<Exit> {
+    resolve::talk(&mut args.talk, settings)?;
+    resolve::identities(&mut args.identities, settings)?;
+    check_identities(list_input(&args.list), &args.identities)?;
+    refuse_single_flags(&args.files, args.engine)?;
+    if args.salvage && (args.files.rm || args.require_table) {
+        return Err(Problem::usage("--salvage is for files that are damaged, --rm and --require-table are not").into());
+    }
+    let width = resolve::width(&args.width, settings)?;
+    let width = resolve::fitted(width, &args.width, settings, memory::restore_bytes)?;
+    let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
+
+    let mut session = Session::start(&args.talk)?;
+    let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
+    let conduct = start::conduct(&args.batch, width, memory::restore_bytes(width), manner);
+    let conduct = Conduct { rm: args.files.rm, quiet: args.talk.quiet, ..conduct };
+    let mut taken: Vec<Taken<'_>> = taken_keys(&args.identities).collect();
+    taken.extend(taken_lists(&args.list));
+    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
+    with_reports((Verb::Restored, &args.talk), &taken, &mut session, |session, reports| {
+        let decompress = !args.no_decompress;
+        // A name without a suffix to take off stays: its output is in another directory.
+        let name = move |name: &OsStr| resolve::restored_name(name, decompress).unwrap_or_else(|| name.to_owned());
+        let plan = look(session, names, &args.list, name)?;
+        let wake = WakeUp::new().context("cannot start")?;
+        let opener = opener(session, &wake, &plan, &args.identities)?;
+        let decoder = Decoder { width, window_log_max, decompress, opener, pace: Pace::of(&args.pace, &wake)? };
+        let work: Arc<dyn Work> = match args.salvage {
+            true => Arc::new(SalvageFiles { decoder }),
+            false => Arc::new(RestoreFiles { decoder, require_table: args.require_table }),
+        };
+        let setup = Setup {
+            plan,
+            output: Some((&names.output, JournalKind::Elsewhere)),
+            conduct,
+            is_whole: false,
+            width,
+            wake,
+        };
+        carry_out(session, reports, setup, work)
+    })
+}

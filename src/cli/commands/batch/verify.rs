@@ -1,0 +1,69 @@
+//! `pipeline verify` of a tree, against its journal where it has one.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::opener::opener;
+use super::{Setup, carry_out, check_identities};
+use crate::cli::args::VerifyArgs;
+use crate::cli::batch::Conduct;
+use crate::cli::batch::journal::Known;
+use crate::cli::batch::plan::Plan;
+use crate::cli::batch::restore::{Decoder, VerifyFiles};
+use crate::cli::batch::start;
+use crate::cli::commands::{taken_keys, with_reports};
+use crate::cli::output::Manner;
+use crate::cli::pace::Pace;
+use crate::cli::problem::{Exit, Problem};
+use crate::cli::report::{Taken, Verb};
+use crate::cli::resolve;
+use crate::cli::session::Session;
+use crate::cli::settings::Settings;
+use crate::cli::sys::WakeUp;
+use crate::pipeline::memory;
+use crate::pipeline::shutdown::Cancel;
+
+/// `verify` of all that is in the directory that is named.
+pub fn run(mut args: VerifyArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    resolve::talk(&mut args.talk, settings)?;
+    resolve::identities(&mut args.identities, settings)?;
+    check_identities(Path::new(""), &args.identities)?;
+    if args.against.is_some() {
+        return Err(Problem::usage("--against compares one file with one original").into());
+    }
+    let width = resolve::width(&args.width, settings)?;
+    let width = resolve::fitted(width, &args.width, settings, memory::restore_bytes)?;
+    let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
+
+    let mut session = Session::start(&args.talk)?;
+    let manner = Manner { force: false, sync: false, umask: session.umask };
+    let conduct = start::conduct(&args.batch, width, memory::restore_bytes(width), manner);
+    let conduct = Conduct { quiet: args.talk.quiet, ..conduct };
+    let mut taken: Vec<Taken<'_>> = taken_keys(&args.identities).collect();
+    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
+    with_reports((Verb::Verified, &args.talk), &taken, &mut session, |session, reports| {
+        let (input, filter) = (args.input.clone(), args.filter.clone());
+        let looked = session.task("list", Cancel::default(), move |_| Ok(start::plan_in_place(&input, &filter)))?;
+        let (mut plan, known) = (looked?, start::known_of(&args.input)?);
+        if args.filter.include.is_empty() && args.filter.exclude.is_empty() && !args.filter.gitignore {
+            plan.failed.extend(missing(&plan, &known, &args.input));
+        }
+        let wake = WakeUp::new().context("cannot start")?;
+        let opener = opener(session, &wake, &plan, &args.identities)?;
+        let pace = Pace::of(&args.pace, &wake)?;
+        let decoder = Decoder { width, window_log_max, decompress: true, opener, pace };
+        let work = VerifyFiles { decoder, foreign: args.foreign, known };
+        carry_out(session, reports, Setup { plan, output: None, conduct, is_whole: false, width, wake }, Arc::new(work))
+    })
+}
+
+/// Outputs that the journal knows and that are not there.
+fn missing(plan: &Plan, known: &Known, root: &Path) -> Vec<(PathBuf, String)> {
+    let there: HashSet<&Path> = plan.items.iter().map(|item| &*item.place).collect();
+    let mut missing: Vec<&Path> = known.places().filter(|place| !there.contains(place)).collect();
+    missing.sort_unstable();
+    missing.into_iter().map(|place| (root.join(place), "it is missing: the journal knows it".to_owned())).collect()
+}

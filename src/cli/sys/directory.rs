@@ -1,0 +1,170 @@
+//! A directory as a descriptor: what is done in it is done in this one, whatever happens to its name, and never through a link.
+
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::{copy_mode_and_times_of, lock};
+
+/// A directory, held open so that it stays the same whatever happens to its name.
+#[derive(Debug)]
+pub struct Directory(OwnedFd);
+
+impl Directory {
+    /// Opens `path`.
+    pub fn open(path: &Path) -> io::Result<Directory> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Directory(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?))
+    }
+
+    /// Opens the directory `name` in this one, which is no link. Makes it, for its owner alone, where there is nothing; tells whether it did.
+    pub fn make_below(&self, name: &OsStr) -> io::Result<(Directory, bool)> {
+        match self.open_below(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Its own permission bits may shut us out, where it mirrors one that does.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Ok((self.allow_below(name)?, false));
+            }
+            opened => return Ok((opened?, false)),
+        }
+        match retry_on_intr(|| rustix::fs::mkdirat(&self.0, name.as_bytes(), Mode::RWXU)) {
+            Ok(()) => Ok((self.open_below(name)?, true)),
+            Err(Errno::EXIST) => Ok((self.open_below(name)?, false)),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Opens the directory `name`, whose owner may do nothing with it until now.
+    fn allow_below(&self, name: &OsStr) -> io::Result<Directory> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let place = retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty()))?;
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place));
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o700))?;
+        self.open_below(name)
+    }
+
+    /// Opens the directory `name` in this one, which is no link.
+    pub fn open_below(&self, name: &OsStr) -> io::Result<Directory> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Directory(retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty()))?))
+    }
+
+    /// Opens the regular file `name` to read and write, which is no link. Makes it, for its owner alone, where there is nothing.
+    pub fn open_or_create(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = File::from(retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, mode))?);
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(io::Error::other("it is no regular file")),
+        }
+    }
+
+    /// Opens the regular file `name` to read, which is no link. `None` where there is nothing.
+    pub fn open_file(&self, name: &OsStr) -> io::Result<Option<File>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty())) {
+            Ok(file) => Ok(Some(file.into())),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Sees to it that at least `mode` is allowed.
+    pub fn allow(&self, mode: u32) -> io::Result<()> {
+        let now = rustix::fs::fstat(&self.0)?.st_mode;
+        match now & mode == mode {
+            true => Ok(()),
+            false => Ok(rustix::fs::fchmod(&self.0, Mode::from_raw_mode(now | mode))?),
+        }
+    }
+
+    /// Makes a symbolic link to `target`.
+    pub fn symlink(&self, name: &OsStr, target: &Path) -> io::Result<()> {
+        Ok(retry_on_intr(|| rustix::fs::symlinkat(target, &self.0, name.as_bytes()))?)
+    }
+
+    /// Sets its permission bits and times, like [`copy_mode_and_times`].
+    pub fn copy_mode_and_times(&self, mode: u32, source: &Metadata) -> io::Result<()> {
+        copy_mode_and_times_of(&self.0, mode, Some(source))
+    }
+
+    /// Creates `name` with mode 0600, exclusively, never through a link, and locks it for as long as it is open. `None` if
+    /// somebody took it for left over, and removed it, before it was locked.
+    pub fn create_locked(&self, name: &OsStr) -> io::Result<Option<File>> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = File::from(retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, mode))?);
+        match lock(&file).and_then(|locked| Ok(locked && rustix::fs::fstat(&file)?.st_nlink > 0)) {
+            Ok(true) => Ok(Some(file)),
+            Ok(false) => Ok(None),
+            Err(error) => {
+                let _ = self.unlink(name);
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes the regular files whose names `is_temporary` knows and that nobody has locked: what was left by processes that were
+    /// killed. What can not be looked at stays. Gives how many there were.
+    pub fn remove_left_over(&self, is_temporary: impl Fn(&OsStr) -> bool) -> io::Result<u64> {
+        let mut count = 0;
+        for entry in rustix::fs::Dir::read_from(&self.0)? {
+            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+            if !is_temporary(&name) {
+                continue;
+            }
+            let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let Ok(file) = rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty()) else { continue };
+            let is_regular = rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+            if is_regular && rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                // Unlinked before the lock is let go, so that whoever made it sees what happened.
+                self.unlink(&name)?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Gives `from` the name `to`; replaces what is there only if `replace`.
+    pub fn rename(&self, from: &OsStr, to: &OsStr, replace: bool) -> io::Result<()> {
+        let (from, to) = (from.as_bytes(), to.as_bytes());
+        if replace {
+            return Ok(retry_on_intr(|| rustix::fs::renameat(&self.0, from, &self.0, to))?);
+        }
+        match retry_on_intr(|| rustix::fs::renameat_with(&self.0, from, &self.0, to, RenameFlags::NOREPLACE)) {
+            // Some file systems do not know the flag; a hard link never replaces anything.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                retry_on_intr(|| rustix::fs::linkat(&self.0, from, &self.0, to, AtFlags::empty()))?;
+                Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.0, from, AtFlags::empty()))?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Removes `name`.
+    pub fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.0, name.as_bytes(), AtFlags::empty()))?)
+    }
+
+    /// Waits until the names in the directory are on the disk. Some file systems have no such thing.
+    pub fn sync(&self) -> io::Result<()> {
+        match retry_on_intr(|| rustix::fs::fsync(&self.0)) {
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    /// What makes two directories the same.
+    pub fn identity(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.0)?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+}
