@@ -3,12 +3,12 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::identity::Identity;
 use super::problem::{Problem, quoted};
 use super::sys::{self, PatientReader, WakeUp};
 
@@ -24,11 +24,6 @@ pub struct Input {
     /// What it was when it was opened.
     pub metadata: Metadata,
     is_stdin: bool,
-}
-
-/// What tells that a file was written to.
-fn version(metadata: &Metadata) -> (u64, i64, i64) {
-    (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 impl Input {
@@ -59,8 +54,8 @@ impl Input {
 
     /// Whether a regular file is not what it was when it was opened. One that cannot be looked at any more counts as changed.
     pub fn has_changed(&self) -> bool {
-        let now = || self.file.metadata().map(|now| version(&now)).ok();
-        self.metadata.is_file() && now() != Some(version(&self.metadata))
+        let now = || self.file.metadata().map(|now| Identity::of(&now)).ok();
+        self.metadata.is_file() && now() != Some(Identity::of(&self.metadata))
     }
 
     /// Whether it can be read from any place: a regular file or a block device.

@@ -20,6 +20,8 @@ pub mod session;
 
 pub mod input;
 
+pub mod identity;
+
 pub mod child;
 
 pub mod output;

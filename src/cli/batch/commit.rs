@@ -15,11 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Conduct;
-use super::journal::{Fate, Identity, Journal, Record};
+use super::journal::{Fate, Journal, Record};
 use super::plan::Plan;
 use super::policy::OnError;
 use super::work::Made;
 use crate::cli::digest::Digest;
+use crate::cli::identity::Identity;
 use crate::cli::output::{Output, Temporary};
 use crate::cli::problem::{self, Exit, Problem, quoted};
 use crate::cli::sys::{self, Directory};

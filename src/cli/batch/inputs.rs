@@ -14,8 +14,9 @@ use anyhow::Context;
 use ignore::WalkBuilder;
 use ignore::overrides::{Override, OverrideBuilder};
 
-use super::journal::{self, Identity};
+use super::journal;
 use crate::cli::args::{FilterArgs, Links, ListArgs};
+use crate::cli::identity::Identity;
 use crate::cli::output::is_temporary_name;
 use crate::cli::problem::{Problem, quoted};
 use crate::cli::sys;

@@ -9,11 +9,12 @@ use anyhow::Context;
 
 use super::Conduct;
 use super::commit::{Arrived, Came, ToDelete};
-use super::journal::{Fate, Identity, Known};
+use super::journal::{Fate, Known};
 use super::plan::{Item, Plan};
 use super::tree::Tree;
 use super::work::{Target, Verdict, Work};
 use crate::cli::digest::Digest;
+use crate::cli::identity::Identity;
 use crate::cli::output::Manner;
 use crate::cli::problem::{Problem, quoted};
 use crate::pipeline::crew::Crew;

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::inputs::{Inputs, Kind};
-use super::journal::Identity;
+use crate::cli::identity::Identity;
 use crate::cli::problem::{Problem, quoted};
 use crate::cli::sys;
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::hand::Hand;
-use super::journal::{Identity, Known, Record, Settings};
+use super::journal::{Known, Record, Settings};
 use super::plan::Item;
 use super::restore::Opener;
 use super::work::{Made, Target, Verdict, Work, judge_by_input, open};
 use crate::cli::digest::{DigestReader, DigestWriter};
+use crate::cli::identity::Identity;
 use crate::cli::pace::{Pace, paced};
 use crate::cli::problem::{Problem, quoted};
 use crate::cli::rewrap::rewrap;

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::hand::Hand;
-use super::journal::{Identity, InputRecord, Record, Settings};
+use super::journal::{InputRecord, Record, Settings};
 use super::plan::Item;
 use crate::cli::digest::Digest;
+use crate::cli::identity::Identity;
 use crate::cli::input::Input;
 use crate::cli::output::{Manner, Output, Temporary};
 use crate::cli::problem::quoted;

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::cli::args::{PassphraseArgs, RekeyArgs};
-use crate::cli::batch::journal::Identity;
+use crate::cli::identity::Identity;
 use crate::cli::input::Input;
 use crate::cli::keys::{self, Keyring};
 use crate::cli::layers::{has_key, layer_of};

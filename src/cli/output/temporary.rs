@@ -22,7 +22,7 @@ use anyhow::Context;
 
 use super::place::parent_of;
 use super::{Manner, cannot, exists_already};
-use crate::cli::batch::journal::Identity;
+use crate::cli::identity::Identity;
 use crate::cli::problem::Problem;
 use crate::cli::sys::{self, Directory};
 

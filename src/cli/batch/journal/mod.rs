@@ -20,11 +20,12 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::cli::identity::Identity;
 use crate::cli::sys::{self, Directory};
 use log::{Lines, Log, push_line};
 use record::{InputLine, OutputLine, PlaceText};
 
-pub use record::{Fate, Identity, InputRecord, Record, Settings};
+pub use record::{Fate, InputRecord, Record, Settings};
 
 /// The journal's name in the tree.
 pub const NAME: &str = ".pipeline-journal";

@@ -2,31 +2,11 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// What tells a file from others, and from what it was before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// Of the file system it is on.
-    pub device: u64,
-    /// Its number there.
-    pub inode: u64,
-    /// Its length.
-    pub bytes: u64,
-    /// When it was last written to, in nanoseconds since 1970.
-    pub mtime_ns: i64,
-}
-
-impl Identity {
-    /// Of a file that was looked at.
-    pub fn of(metadata: &std::fs::Metadata) -> Identity {
-        let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-        Identity { device: metadata.dev(), inode: metadata.ino(), bytes: metadata.len(), mtime_ns }
-    }
-}
+use crate::cli::identity::Identity;
 
 /// An input as it was when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

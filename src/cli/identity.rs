@@ -1,0 +1,27 @@
+//! Which file a file is, and whether it is still what it was.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+
+use serde::{Deserialize, Serialize};
+
+/// What tells a file from others, and from what it was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Of the file system it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was last written to, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+}
+
+impl Identity {
+    /// Of a file that was looked at.
+    pub fn of(metadata: &Metadata) -> Identity {
+        let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
+        Identity { device: metadata.dev(), inode: metadata.ino(), bytes: metadata.len(), mtime_ns }
+    }
+}
