@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use twox_hash::XxHash64;
 
+use super::problem::Problem;
+
 /// Length and XXH64 of what went by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
@@ -53,9 +55,9 @@ impl Digester {
 pub struct Heard(Receiver<Digest>);
 
 impl Heard {
-    /// The digest; `None` where the end has not come by. It is told once.
-    pub fn digest(&self) -> Option<Digest> {
-        self.0.try_recv().ok()
+    /// The digest. It is told once, when the end has come by, and whoever asks before or twice is wrong to.
+    pub fn digest(&self) -> Result<Digest, Problem> {
+        self.0.try_recv().map_err(|_| Problem::failed("internal error: an end went by unseen"))
     }
 }
 

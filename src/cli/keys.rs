@@ -16,7 +16,7 @@ use super::prompt::Prompter;
 use super::resolve::WORK_FACTOR_MAX_DEFAULT;
 use super::sys;
 use crate::format::age::header::Header;
-use crate::format::age::keys::{self, Identity, KeyError, Recipient, SCRYPT_TAG, key_lines};
+use crate::format::age::keys::{self, Identity, KeyError, Recipient, key_lines};
 use crate::format::detect::{Layer, detect};
 use crate::pipeline::peel;
 
@@ -163,7 +163,7 @@ impl Keyring {
 
     /// The file key of `header`.
     pub fn unwrap(&mut self, header: &Header) -> anyhow::Result<FileKey> {
-        if header.stanzas.iter().any(|stanza| stanza.tag == SCRYPT_TAG) {
+        if keys::is_for_passphrase(header) {
             let passphrase = self.passphrase()?;
             self.identities.extend(passphrase.map(Identity::Passphrase));
         }

@@ -14,6 +14,7 @@ use crate::format::age::armor;
 use crate::format::age::header::Header;
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{Layer, detect};
+use crate::format::zstd::seek_table::TableError;
 use crate::pipeline::peel::{Peeled, peel};
 use crate::pipeline::plan::{Content, ContentRange, Decompress, Expect, Restore, Start};
 
@@ -107,6 +108,15 @@ pub fn restore_work(layers: &Layers, range: ContentRange, window_log_max: u32, d
         _ => Content::Plain(range),
     };
     Restore { open: layers.open.clone(), content }
+}
+
+/// What is said of a bare file without a table that shows that it is whole.
+pub fn table_warning(name: &str, error: &TableError) -> String {
+    let consequence = match error {
+        TableError::Missing => "whether frames are missing at the end cannot be told",
+        _ => "frames may be missing, or not those that were written",
+    };
+    format!("{name}: {error}: {consequence}")
 }
 
 /// Refuses an input that does not begin as a zstd file.

@@ -28,7 +28,7 @@ pub fn read_back(
     output: &Output,
     plan: &Plan,
     is_armored: bool,
-    expected: Option<Digest>,
+    expected: Digest,
 ) -> anyhow::Result<u64> {
     let wake = WakeUp::new().context("cannot start")?;
     let reopen = output.reopener()?;
@@ -44,7 +44,7 @@ pub fn decode(
     file: File,
     plan: &Plan,
     is_armored: bool,
-    expected: Option<Digest>,
+    expected: Digest,
     run: impl FnOnce(&Plan, Box<dyn Read + Send>, Box<dyn Write + Send>) -> Result<Summary, Failure>,
 ) -> anyhow::Result<()> {
     let Work::Process(Process { compress, seal }) = &plan.work else {
@@ -68,13 +68,14 @@ pub fn decode(
     if let Some(TableStatus::Unusable(error)) = summary.table {
         return Err(Problem::damaged(error.to_string()).into());
     }
-    match (expected, decoded.digest()) {
-        (Some(expected), Some(decoded)) if expected == decoded => Ok(()),
-        (Some(expected), Some(decoded)) if expected.bytes != decoded.bytes => {
-            let message = format!("it holds {} bytes of content, {} were read", decoded.bytes, expected.bytes);
-            Err(Problem::damaged(message).into())
-        }
-        _ => Err(Problem::damaged("its content is not what was read").into()),
+    let decoded = decoded.digest()?;
+    if decoded.bytes != expected.bytes {
+        let message = format!("it holds {} bytes of content, {} were read", decoded.bytes, expected.bytes);
+        return Err(Problem::damaged(message).into());
+    }
+    match decoded == expected {
+        true => Ok(()),
+        false => Err(Problem::damaged("its content is not what was read").into()),
     }
 }
 

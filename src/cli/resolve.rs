@@ -168,10 +168,16 @@ pub fn names(args: &FileArgs, make: impl Fn(&OsStr) -> Option<OsString>) -> Resu
     if args.rm && (input == stdio || output == stdio) {
         return Err(Problem::usage("--rm needs IN and OUT to be files"));
     }
-    if args.rm && args.no_sync {
-        return Err(Problem::usage("--rm waits until OUT is durable, and --no-sync never does"));
-    }
+    refuse_rm_unsynced(args)?;
     Ok(Names { input, output })
+}
+
+/// What is deleted has to be on the disk under its new name.
+pub fn refuse_rm_unsynced(args: &FileArgs) -> Result<(), Problem> {
+    match args.rm && args.no_sync {
+        true => Err(Problem::usage("--rm waits until OUT is durable, and --no-sync never does")),
+        false => Ok(()),
+    }
 }
 
 /// Settles the names of a run whose input is a command's output: the one positional is OUT.

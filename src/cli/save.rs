@@ -4,12 +4,17 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
+use age_core::format::FileKey;
+use anyhow::Context;
+
 use super::problem::{self, Exit, Problem};
 use crate::format::age::AgeError;
+use crate::format::age::header::{Header, NONCE_LEN, payload_key};
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::format::zstd::seek_table::{TableError, TableStatus};
 use crate::pipeline::error::Cause;
+use crate::pipeline::peel::{Unwrapped, unwrap};
 use crate::pipeline::salvage::frames::FrameSaver;
 use crate::pipeline::salvage::segments::{SegmentReader, save_plain, tell_end};
 use crate::pipeline::salvage::{Loss, Rescue, Salvaged};
@@ -25,18 +30,39 @@ pub struct SaveManner {
     pub window_log_max: u32,
 }
 
-/// Gives what is intact of `file` to `rescue`; `key` is that of its age layer, with the offset of its payload. Tells what became of the seek
-/// tables, where the layer has them.
+/// Whether what begins with `head` has an age layer. One in armor cannot be sought in.
+pub fn has_age_layer(head: &[u8]) -> Result<bool, Problem> {
+    match detect(head) {
+        Layer::AgeArmor => Err(Problem::failed("--salvage reads binary age files, this one is in armor")),
+        layer => Ok(layer == Layer::Age),
+    }
+}
+
+/// The key of the payload of `file`, a binary age file whose file key `unwrap_key` gives, and where the payload begins. The header has to be
+/// whole and authentic: without it nothing opens.
+pub fn open_header(
+    mut file: File,
+    unwrap_key: impl FnOnce(&Header) -> anyhow::Result<FileKey>,
+) -> anyhow::Result<(PayloadKey, u64)> {
+    file.seek(SeekFrom::Start(0)).context("cannot read")?;
+    let Unwrapped { header, file_key, nonce, .. } = unwrap(Box::new(file), Layer::Age, unwrap_key)?;
+    Ok((payload_key(&file_key, &nonce), (header.len + NONCE_LEN) as u64))
+}
+
+/// Gives what is intact of `file` to `rescue`, and finishes it; `key` is that of its age layer, with the offset of its payload. Tells what
+/// became of the seek tables, where the layer has them.
 pub fn save(
     mut file: File,
-    key: Option<(&PayloadKey, u64)>,
+    key: Option<&(PayloadKey, u64)>,
     manner: SaveManner,
-    rescue: &mut Rescue<'_>,
-) -> Result<Option<TableStatus>, Cause> {
-    match key {
-        Some((key, payload_offset)) => save_payload(file, payload_offset, key, manner, rescue),
-        None => save_stream(&mut file, manner, rescue),
-    }
+    mut rescue: Rescue<'_>,
+) -> Result<(Salvaged, Option<TableStatus>), Cause> {
+    let table = match key {
+        Some((key, payload_offset)) => save_payload(file, *payload_offset, key, manner, &mut rescue),
+        None => save_stream(&mut file, manner, &mut rescue),
+    };
+    let table = table?;
+    Ok((rescue.finish()?, table))
 }
 
 /// What the payload of an age file holds: frames if it begins with one, or ends with a table that adds up, which is authentic in here.

@@ -31,6 +31,14 @@ pub fn header_for(recipients: &[Recipient], file_key: &FileKey, prompter: &Promp
     Ok(header::encode(&stanzas, file_key))
 }
 
+/// A writer to `output`, as armor if `is_text`.
+pub fn armored(output: impl Write + Send + 'static, is_text: bool) -> Box<dyn Write + Send> {
+    match is_text {
+        true => Box::new(ArmorWriter::new(output)),
+        false => Box::new(output),
+    }
+}
+
 /// Writes what it is given as armor. The end marker goes with the flush, which comes once, at the end.
 pub struct ArmorWriter<W> {
     output: W,

@@ -8,12 +8,12 @@
 use std::time::Instant;
 
 use crate::format::age::stream::SegmentCipher;
-use crate::format::zstd::codec::Compressor;
+use crate::format::zstd::codec::{Compressor, Level};
 
 use super::buffer::{Buffer, BufferPool};
 use super::cores::{Core, Cores, Seat};
 use super::ends::{Ends, Output, Source};
-use super::error::Stop;
+use super::error::{Cause, Stop};
 use super::find::{Found, FrameFinder};
 use super::memory::{Pools, SOLO_WIDTH, find_limits};
 use super::metrics::{Figures, StageFigures, elapsed_ns};
@@ -22,7 +22,7 @@ use super::recipes::READ_LEN;
 use super::seal::{PlainRun, RunCheck, RunCutter, RunReader, open_run, seal_run};
 use super::shutdown::Cancel;
 use super::stage::Flow;
-use super::steps::{compress_chunk, decompress_batch};
+use super::steps::{CompressedChunk, compress_chunk, decompress_batch};
 use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 
 /// What threads that work side by side draw on. Clones are the same.
@@ -104,8 +104,7 @@ impl Solo {
         let (mut frames, mut chunks) = (FrameWriter::default(), Chunks::new(&pools.chunks, compress));
         let put = &mut |bytes: &[u8]| output.write(bytes);
         while let Some(chunk) = chunks.next(cancel, &mut source)? {
-            let frame =
-                desk.step("compress", |core| compress_chunk(core.compressor(compress.level)?, &pools.chunks, chunk))?;
+            let frame = desk.compress(pools, compress.level, chunk)?;
             frames.push(&frame, put)?;
         }
         let summary = frames.finish(put)?;
@@ -124,8 +123,7 @@ impl Solo {
         let (mut frames, mut chunks) = (FrameWriter::default(), Chunks::new(&pools.chunks, compress));
         let (mut cutter, mut sealer) = (RunCutter::new(pools.runs.clone()), Sealer::new(seal, &mut output)?);
         while let Some(chunk) = chunks.next(cancel, &mut source)? {
-            let frame =
-                desk.step("compress", |core| compress_chunk(core.compressor(compress.level)?, &pools.chunks, chunk))?;
+            let frame = desk.compress(pools, compress.level, chunk)?;
             frames.push(&frame, &mut |bytes| cutter.push(bytes, &mut |run| sealer.write(desk, run)))?;
         }
         let summary = frames.finish(&mut |bytes| cutter.push(bytes, &mut |run| sealer.write(desk, run)))?;
@@ -218,6 +216,11 @@ impl Desk {
             figures.record(elapsed_ns(start));
             result
         })
+    }
+
+    /// A chunk as a frame.
+    fn compress(&mut self, pools: &Pools, level: Level, chunk: Buffer) -> Result<CompressedChunk, Cause> {
+        self.step("compress", |core| compress_chunk(core.compressor(level)?, &pools.chunks, chunk))
     }
 }
 
@@ -344,7 +347,6 @@ mod tests {
 
     use super::*;
     use crate::format::age::stream::PayloadKey;
-    use crate::format::zstd::codec::Level;
     use crate::pipeline::metrics::Progress;
     use crate::pipeline::plan::{Engine, Expect, Plan, Start};
     use crate::pipeline::supervisor::{Supervisor, Watch};

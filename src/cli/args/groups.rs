@@ -91,6 +91,14 @@ pub struct FilterArgs {
     pub links: Links,
 }
 
+impl FilterArgs {
+    /// Whether every file of a directory is taken.
+    pub fn takes_all(&self) -> bool {
+        let FilterArgs { include, exclude, gitignore, links: _ } = self;
+        include.is_empty() && exclude.is_empty() && !gitignore
+    }
+}
+
 /// What becomes of symbolic links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Links {

@@ -14,7 +14,6 @@ use super::policy::{Retry, may_pass};
 use super::work::{Made, Target, Work, open};
 use crate::cli::digest::Digest;
 use crate::cli::problem::quoted;
-
 use crate::cli::sys::{self, WakeUp};
 use crate::pipeline::cores::Cores;
 use crate::pipeline::ends::Ends;

@@ -1,6 +1,6 @@
 //! Each file of a batch into a zstd file, an age file, or the one inside the other.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -9,14 +9,13 @@ use super::hand::{Hand, SOLO_BYTES_MAX};
 use super::journal::{Record, Settings};
 use super::plan::Item;
 use super::work::{Made, Target, Verdict, Work, judge_by_input, open};
-use crate::cli::digest::{DigestReader, DigestWriter};
+use crate::cli::digest::{Digest, DigestReader, DigestWriter};
 use crate::cli::output::Output;
 use crate::cli::pace::{Pace, paced};
-use crate::cli::problem::Problem;
 use crate::cli::prompt::Prompter;
 use crate::cli::readback::decode;
 use crate::cli::session::name_the_output;
-use crate::cli::wrap::{ArmorWriter, seal_for};
+use crate::cli::wrap::{armored, seal_for};
 use crate::format::age::keys::Recipient;
 use crate::pipeline::crew::Width;
 use crate::pipeline::memory::{process_bytes, solo_process_bytes};
@@ -84,16 +83,11 @@ impl Work for ProcessFiles {
         let reader = paced(input.reader(wake)?, self.pace.as_ref());
         let (reader, read) = DigestReader::new(reader);
         let (writer, written) = DigestWriter::new(output.writer(wake)?);
-        let writer: Box<dyn Write + Send> = match self.is_armored {
-            true => Box::new(ArmorWriter::new(writer)),
-            false => Box::new(writer),
-        };
         let summary = hand
-            .run(&plan, Box::new(reader), input.metadata.len(), writer)
+            .run(&plan, Box::new(reader), input.metadata.len(), armored(writer, self.is_armored))
             .map_err(|failure| name_the_output(failure, &output))
             .with_context(what)?;
-        let unsaid = || Problem::failed("internal error: an end went by unseen");
-        let (read, written) = (read.digest().ok_or_else(unsaid)?, written.digest().ok_or_else(unsaid)?);
+        let (read, written) = (read.digest()?, written.digest()?);
         if self.is_verified {
             let verified = read_back(hand, &output, &plan, self.is_armored, read);
             verified.with_context(|| format!("what was written to {} is not right", output.name()))?;
@@ -111,15 +105,9 @@ impl ProcessFiles {
 }
 
 /// What was written, from the disk again.
-fn read_back(
-    hand: &mut Hand,
-    output: &Output,
-    plan: &Plan,
-    is_armored: bool,
-    read: crate::cli::digest::Digest,
-) -> anyhow::Result<()> {
+fn read_back(hand: &mut Hand, output: &Output, plan: &Plan, is_armored: bool, read: Digest) -> anyhow::Result<()> {
     let (file, file_bytes) = output.reopener()?()?;
-    decode(file, plan, is_armored, Some(read), |plan, reader: Box<dyn Read + Send>, writer| {
+    decode(file, plan, is_armored, read, |plan, reader: Box<dyn Read + Send>, writer| {
         hand.run_uncounted(plan, reader, file_bytes, writer)
     })
 }

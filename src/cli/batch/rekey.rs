@@ -1,6 +1,6 @@
 //! Each age file of a batch with new recipients over the same payload.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::cli::pace::{Pace, paced};
 use crate::cli::problem::{Problem, quoted};
 use crate::cli::rewrap::rewrap;
 use crate::cli::session::name_the_output;
-use crate::cli::wrap::ArmorWriter;
+use crate::cli::wrap::armored;
 use crate::format::age::keys::Recipient;
 use crate::format::age::stream::SEALED_LEN;
 use crate::format::detect::{DETECT_LEN, Layer, detect};
@@ -81,20 +81,14 @@ impl Work for RekeyFiles {
         let output = target.create()?;
         let is_text = self.is_armored || layer == Layer::AgeArmor;
         let (writer, written) = DigestWriter::new(output.writer(wake)?);
-        let mut writer: Box<dyn Write + Send> =
-            if is_text { Box::new(ArmorWriter::new(writer)) } else { Box::new(writer) };
+        let mut writer = armored(writer, is_text);
         let reader = Box::new(std::io::Cursor::new(head).chain(reader));
         let rewrapped = hand.compute("rekey", || {
             let unwrap = |header: &_| self.opener.unwrap_here(header);
             rewrap(reader, layer, unwrap, &self.recipients, &self.opener.prompter, &mut writer)
         });
         rewrapped.map_err(|error| name_the_output(error, &output)).with_context(what)?;
-        let unsaid = || Problem::failed("internal error: an end went by unseen");
-        let digests = [read.digest().ok_or_else(unsaid)?, written.digest().ok_or_else(unsaid)?];
-        if self.known.is_some() && input.has_changed() {
-            // What was written to it meanwhile would be lost.
-            return Err(Problem::failed("it changed while it was read, and stays as it is")).with_context(what);
-        }
+        let digests = [read.digest()?, written.digest()?];
         let before = self.record(item, Identity::of(&input.metadata)).cloned();
         let content_bytes = digests[0].bytes;
         let made = Made::new(input, Some(output), self.settings(), digests);

@@ -12,16 +12,16 @@ use super::plan::Item;
 use super::work::{Made, Target, Verdict, Work, judge_by_input, open};
 use crate::cli::digest::{Digest, DigestReader, DigestWriter};
 use crate::cli::input::Input;
-use crate::cli::layers::{Layers, layer_of, restore_work};
+use crate::cli::layers::{Layers, layer_of, restore_work, table_warning};
 use crate::cli::output::Output;
 use crate::cli::pace::{Pace, paced};
 use crate::cli::problem::Problem;
 use crate::cli::prompt::Prompter;
 use crate::cli::session::name_the_output;
 use crate::format::age::header::Header;
-use crate::format::age::keys::{self, Identity, SCRYPT_TAG};
+use crate::format::age::keys::{self, Identity};
 use crate::format::detect::DETECT_LEN;
-use crate::format::zstd::seek_table::{TableError, TableStatus};
+use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::cores::Cores;
 use crate::pipeline::crew::Width;
 use crate::pipeline::memory::{restore_bytes, solo_restore_bytes};
@@ -43,8 +43,8 @@ pub struct Opener {
 
 impl Opener {
     /// The file key of `header`, by a hand that waits for a core.
-    fn unwrap(&self, hand: &mut Hand, header: &Header) -> anyhow::Result<FileKey> {
-        match header.stanzas.iter().any(|stanza| stanza.tag == SCRYPT_TAG) {
+    pub fn unwrap(&self, hand: &mut Hand, header: &Header) -> anyhow::Result<FileKey> {
+        match keys::is_for_passphrase(header) {
             true => self.unwrap_here(header),
             false => hand.compute("unwrap", || self.unwrap_here(header)),
         }
@@ -56,7 +56,7 @@ impl Opener {
             let unwrapped = keys::unwrap(header, &self.identities, &self.prompter, self.work_factor_max);
             unwrapped.map_err(|error| age_failure(error).into())
         };
-        match header.stanzas.iter().any(|stanza| stanza.tag == SCRYPT_TAG) {
+        match keys::is_for_passphrase(header) {
             true => self.scrypt.seat().with(|_| unwrap()),
             false => unwrap(),
         }
@@ -118,8 +118,7 @@ impl Decoder {
         };
         let (writer, content) = DigestWriter::new(writer);
         let summary = hand.run(&plan, layers.reader, input.metadata.len(), Box::new(writer))?;
-        let unsaid = || Problem::failed("internal error: an end went by unseen");
-        let (read, content) = (read.digest().ok_or_else(unsaid)?, content.digest().ok_or_else(unsaid)?);
+        let (read, content) = (read.digest()?, content.digest()?);
         Ok(Decoded { summary, read, content, is_bare })
     }
 }
@@ -170,15 +169,6 @@ impl Work for RestoreFiles {
         made.notes.extend(warning);
         Ok(Made { content_bytes: content.bytes, frame_count: summary.frame_count, may_delete, ..made })
     }
-}
-
-/// What is said of a bare file without a table that shows that it is whole.
-pub fn table_warning(name: &str, error: &TableError) -> String {
-    let consequence = match error {
-        TableError::Missing => "whether frames are missing at the end cannot be told",
-        _ => "frames may be missing, or not those that were written",
-    };
-    format!("{name}: {error}: {consequence}")
 }
 
 /// Decodes files, writes nothing, and holds them against the journal.

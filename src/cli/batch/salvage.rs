@@ -1,6 +1,6 @@
 //! What can be saved of each file of a batch.
 
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
 
 use anyhow::Context;
 
@@ -10,14 +10,12 @@ use super::plan::Item;
 use super::restore::Decoder;
 use super::work::{Made, Target, Verdict, Work, open};
 use crate::cli::digest::{Digest, DigestWriter};
-use crate::cli::problem::{self, Problem, quoted};
-use crate::cli::save::{SaveManner, judge, line_of, save};
+use crate::cli::problem::{self, quoted};
+use crate::cli::save::{SaveManner, has_age_layer, judge, line_of, open_header, save};
 use crate::cli::session::name_the_output;
-use crate::format::age::header::{NONCE_LEN, payload_key};
-use crate::format::detect::{DETECT_LEN, Layer, detect};
+use crate::format::detect::DETECT_LEN;
 use crate::pipeline::error::Failure;
 use crate::pipeline::memory::solo_restore_bytes;
-use crate::pipeline::peel::{Unwrapped, unwrap};
 use crate::pipeline::salvage::{Loss, Rescue};
 
 /// Saves files.
@@ -46,22 +44,15 @@ impl Work for SalvageFiles {
         let Decoder { opener, decompress, window_log_max, .. } = &self.decoder;
         let input = open(&item.source)?;
         let what = || format!("restore {}", input.name);
-        let mut file = input.file.try_clone().with_context(what)?;
+        let file = input.file.try_clone().with_context(what)?;
         let mut head = Vec::with_capacity(DETECT_LEN);
         (&file).take(DETECT_LEN as u64).read_to_end(&mut head).with_context(what)?;
-        file.seek(SeekFrom::Start(0)).with_context(what)?;
-        let key = match detect(&head) {
-            Layer::AgeArmor => {
-                let message = format!("{}: --salvage reads binary age files, this one is in armor", what());
-                return Err(Problem::failed(message).into());
+        let key = match has_age_layer(&head).with_context(what)? {
+            true => {
+                let header = file.try_clone().with_context(what)?;
+                Some(open_header(header, |header| opener.unwrap(hand, header)).with_context(what)?)
             }
-            Layer::Age => {
-                let header = Box::new(file.try_clone().with_context(what)?);
-                let opened = unwrap(header, Layer::Age, |header| opener.unwrap_here(header));
-                let Unwrapped { header, file_key, nonce, .. } = opened.with_context(what)?;
-                Some((payload_key(&file_key, &nonce), (header.len + NONCE_LEN) as u64))
-            }
-            _ => None,
+            false => None,
         };
         let output = target.create()?;
         let (mut writer, written) = DigestWriter::new(output.writer(&hand.shared().wake)?);
@@ -74,15 +65,12 @@ impl Work for SalvageFiles {
                 problem::tell(&line.replacen("pipeline: ", &format!("pipeline: {}: ", quoted(&item.source)), 1));
             };
             let is_cancelled = || cancel.is_set();
-            let mut rescue = Rescue::new(&mut writer, &mut on_loss, &is_cancelled);
-            let saved = save(file, key.as_ref().map(|(key, offset)| (key, *offset)), manner, &mut rescue);
-            saved.and_then(|table| Ok((rescue.finish()?, table)))
+            save(file, key.as_ref(), manner, Rescue::new(&mut writer, &mut on_loss, &is_cancelled))
         });
         let failure = |cause| name_the_output(Failure { stage: "salvage", seq: None, cause }, &output);
         let (salvaged, table) = saved.map_err(failure).with_context(what)?;
-        writer.flush().with_context(what)?;
         let judged = judge(&salvaged, table.as_ref(), (&input.name, output.name()), true);
-        let digests = [Digest::default(), written.digest().unwrap_or_default()];
+        let digests = [Digest::default(), written.digest()?];
         let content_bytes = salvaged.written_bytes;
         let mut made = Made::new(input, Some(output), self.settings(), digests);
         // Nothing is told of what it was made of, so that another run does it again.

@@ -13,9 +13,10 @@ use super::journal::{self, Inputs, Journal, JournalError, Known};
 use super::plan::{self, Plan};
 use super::policy::{Breaker, OnError, Retry};
 use super::tree::Tree;
-use crate::cli::args::{BatchArgs, FileArgs, FilterArgs, ListArgs, OnErrorArg};
+use crate::cli::args::{BatchArgs, FileArgs, FilterArgs, ListArgs, OnErrorArg, TalkArgs};
 use crate::cli::output::Manner;
 use crate::cli::problem::{self, Problem, quoted};
+use crate::cli::settings;
 use crate::cli::sys::Directory;
 use crate::pipeline::crew::Width;
 
@@ -53,7 +54,8 @@ pub fn names(files: &FileArgs, list: &ListArgs) -> Result<Option<BatchNames>, Pr
         return Err(problem.hint("give a directory for its outputs, beside it and not in it"));
     };
     let suffix = output.extension().and_then(std::ffi::OsStr::to_str);
-    if !output.exists() && matches!(suffix, Some("zst" | "age" | "tzst")) && !has_list && inputs.len() == 1 {
+    let is_named_like_a_file = matches!(suffix, Some("zst" | "age" | "tzst")) && !output.exists();
+    if is_named_like_a_file && !has_list && inputs.len() == 1 && is_directory(&inputs[0]) {
         let message = format!("{} is a directory, and {} is named like a file", quoted(&inputs[0]), quoted(&output));
         let hint = "a directory for its outputs; or one file by process --stdin-from-command OUT.tar.zst -- tar -c DIR";
         return Err(Problem::usage(message).hint(hint));
@@ -68,7 +70,7 @@ pub fn names(files: &FileArgs, list: &ListArgs) -> Result<Option<BatchNames>, Pr
 }
 
 /// How a batch is done: `width` and what it takes in memory are those of one run, and all files stay within them.
-pub fn conduct(args: &BatchArgs, width: Width, budget_bytes: usize, manner: Manner) -> Conduct {
+pub fn conduct(args: &BatchArgs, talk: &TalkArgs, width: Width, budget_bytes: usize, manner: Manner) -> Conduct {
     let workers = width.workers.get();
     let jobs = args.jobs.map_or(workers, |jobs| jobs as usize);
     Conduct {
@@ -84,7 +86,7 @@ pub fn conduct(args: &BatchArgs, width: Width, budget_bytes: usize, manner: Mann
         },
         breaker: args.max_failures.unwrap_or(Breaker::Never),
         retry: Retry { count: args.retries, base: args.retry_wait, max: args.retry_wait_max },
-        quiet: false,
+        quiet: talk.quiet,
     }
 }
 
@@ -171,11 +173,9 @@ fn journal_problem(tree: &Path, error: JournalError) -> Problem {
     }
 }
 
-/// The user's own folder, as the XDG Base Directory Specification has it, for its owner alone.
+/// The user's own folder, for its owner alone.
 fn state_folder() -> Option<Directory> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let folder = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
-    let folder = folder.join("pipeline");
+    let folder = settings::folder(|name| std::env::var_os(name), "XDG_STATE_HOME", ".local/state")?;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).ok()?;
     Directory::open(&folder).ok()
 }
@@ -225,6 +225,8 @@ mod tests {
         assert_eq!(of(&[folder, "out"], None, None).unwrap(), Some(1));
         assert_eq!(of(&["in", folder], None, None).unwrap(), Some(1));
         assert_eq!(of(&["in"], Some("out/"), None).unwrap(), Some(1));
+        assert_eq!(of(&["in"], Some("out.zst/"), None).unwrap(), Some(1), "its slash says what it is");
+        of(&[folder, "out.zst"], None, None).unwrap_err();
         assert_eq!(of(&["a", "b", "c"], Some("out"), None).unwrap(), Some(3));
         assert_eq!(of(&[], Some("out"), Some("list")).unwrap(), Some(0));
         for bad in [&["a", "b", "c"][..], &[folder], &["-", folder]] {

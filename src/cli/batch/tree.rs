@@ -1,7 +1,7 @@
 //! The directory of all outputs: its own directories, made and opened without ever following a link, and what is mirrored there.
 
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -10,9 +10,9 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::plan::Mirrored;
-use crate::cli::output::is_temporary_name;
+use crate::cli::output::{is_temporary_name, temporary_name};
 use crate::cli::problem::{Problem, quoted};
-use crate::cli::sys::{self, Directory};
+use crate::cli::sys::Directory;
 
 /// What an owner needs to make files in a directory.
 const OWNER_BITS: u32 = 0o700;
@@ -158,9 +158,9 @@ impl Tree {
             Ok(there) if !there.is_symlink() => Err(io::Error::other("something that is no link has its name")),
             Ok(_) if std::fs::read_link(self.path.join(place))? == target => Ok(()),
             Ok(_) => {
-                let temporary = OsString::from(format!(".pipeline-{0:016x}-{0:016x}.tmp", sys::random_u64()?));
+                let temporary = temporary_name(name)?;
                 directory.symlink(&temporary, target)?;
-                directory.rename(&temporary, OsStr::new(name), true)
+                directory.rename(&temporary, name, true)
             }
         }
     }

@@ -1,7 +1,7 @@
 //! `pipeline process`: a file into a seekable zstd file, an age file, or the one inside the other.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -20,7 +20,7 @@ use crate::cli::report::{Reports, Taken, Verb};
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
 use crate::cli::settings::{Settings, known};
 use crate::cli::sys::{self, WakeUp};
-use crate::cli::wrap::{ArmorWriter, seal_for};
+use crate::cli::wrap::{armored, seal_for};
 use crate::cli::{problem, resolve};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::pipeline::crew::Width;
@@ -109,10 +109,7 @@ fn process(
     let pace = Pace::of(&args.pace, &wake)?;
     let (reader, expected) = reader(&input, producer, is_verified, &wake)?;
     let reader = paced(reader, pace.as_ref());
-    let writer: Box<dyn Write + Send> = match is_text {
-        true => Box::new(ArmorWriter::new(output.writer(&wake)?)),
-        false => output.writer(&wake)?,
-    };
+    let writer = armored(output.writer(&wake)?, is_text);
     let work = Work::Process(Process { compress, seal });
     let plan = Plan { width, engine: resolve::engine(args.engine), work }.narrowed_to(input.bytes());
     if !args.talk.quiet {
@@ -123,7 +120,7 @@ fn process(
         .map_err(|failure| name_the_output(name_the_command(failure), &output))
         .with_context(what)?;
     if let Some(expected) = expected {
-        let back = read_back(session, &output, &plan, is_text, expected.digest());
+        let back = read_back(session, &output, &plan, is_text, expected.digest()?);
         let file_bytes = back.with_context(|| format!("what was written to {} is not right", output.name()))?;
         if !args.talk.quiet {
             problem::tell(&format!("verified: {file_bytes} bytes read back, their content is what was read\n"));

@@ -1,6 +1,6 @@
 //! `pipeline rekey`: new recipients over the same payload.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::cli::rewrap::rewrap;
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
 use crate::cli::settings::Settings;
 use crate::cli::sys::{self, WakeUp};
-use crate::cli::wrap::ArmorWriter;
+use crate::cli::wrap::armored;
 use crate::format::detect::{DETECT_LEN, Layer};
 
 /// What is said once it is done.
@@ -72,10 +72,7 @@ pub fn run(mut args: RekeyArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let is_text = args.encrypt.armor || (args.in_place && layer == Layer::AgeArmor);
     let wake = WakeUp::new().context("cannot start")?;
     let reader = Box::new(io::Cursor::new(head).chain(input.reader(&wake)?));
-    let mut writer: Box<dyn Write + Send> = match is_text {
-        true => Box::new(ArmorWriter::new(output.writer(&wake)?)),
-        false => output.writer(&wake)?,
-    };
+    let mut writer = armored(output.writer(&wake)?, is_text);
     sys::forbid_core_dumps().context("cannot turn core dumps off")?;
     let (encrypt, opens) = (args.encrypt.clone(), args.identities.clone());
     let rewritten = session.task_that_asks("rekey", &wake, move |prompter| {

@@ -6,7 +6,6 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::cli::args::RestoreArgs;
-use crate::cli::batch::restore::table_warning;
 use crate::cli::batch::start;
 use crate::cli::input::Input;
 use crate::cli::keys;
@@ -118,7 +117,7 @@ fn judge_table(name: &str, table: Option<&TableStatus>, require_table: bool, qui
         return Err(Problem::damaged(format!("restore {name}: {error}")).hint("without --require-table it is restored"));
     }
     if !quiet {
-        problem::warn(&table_warning(name, error));
+        problem::warn(&layers::table_warning(name, error));
     }
     Ok(false)
 }

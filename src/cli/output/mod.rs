@@ -19,7 +19,7 @@ use place::resolve_links;
 use stream::Stream;
 
 pub use place::Place;
-pub use temporary::{Temporary, is_temporary_name};
+pub use temporary::{Temporary, is_temporary_name, temporary_name};
 
 /// Names of standard output: what is behind them is written to, not replaced.
 const STDOUT_NAMES: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];

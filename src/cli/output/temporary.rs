@@ -192,6 +192,15 @@ fn temporary_prefix(final_name: &OsStr) -> String {
     format!("{PREFIX}{:016x}-", twox_hash::XxHash64::oneshot(0, final_name.as_bytes()))
 }
 
+/// A name that nobody can guess, for what gets `final_name` in the end.
+pub fn temporary_name(final_name: &OsStr) -> io::Result<OsString> {
+    with_random(&temporary_prefix(final_name))
+}
+
+fn with_random(prefix: &str) -> io::Result<OsString> {
+    Ok(format!("{prefix}{:016x}{SUFFIX}", sys::random_u64()?).into())
+}
+
 /// Whether `name` is one that a temporary has, for whichever destination.
 pub fn is_temporary_name(name: &OsStr) -> bool {
     let numbers = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split_once('-'));
@@ -203,7 +212,7 @@ pub fn is_temporary_name(name: &OsStr) -> bool {
 /// is made anew.
 fn create_temporary(directory: &Directory, prefix: &str) -> io::Result<(OsString, File)> {
     for _ in 0..TEMPORARY_TRIES_MAX {
-        let name = OsString::from(format!("{prefix}{:016x}{SUFFIX}", sys::random_u64()?));
+        let name = with_random(prefix)?;
         if let Some(file) = directory.create_locked(&name)? {
             return Ok((name, file));
         }
@@ -224,7 +233,7 @@ mod tests {
 
     #[test]
     fn only_names_of_temporaries_are_taken_for_such() {
-        let name = format!("{}{:016x}{SUFFIX}", temporary_prefix(OsStr::new("out")), 7);
+        let name = temporary_name(OsStr::new("out")).unwrap().into_string().unwrap();
         assert!(is_temporary_name(OsStr::new(&name)));
         for other in [".pipeline-journal", ".pipeline-0-0.tmp", ".pipeline-x.tmp", "out", &name[1..], &name[..40]] {
             assert!(!is_temporary_name(OsStr::new(other)), "{other}");

@@ -67,13 +67,15 @@ impl Settings {
         let file = match (&args.config, args.no_config) {
             (Some(path), _) => Some(ConfigFile::read(path)?),
             (None, true) => None,
-            (None, false) => match place(variable) {
-                Some(path) if is_there(&path) => {
-                    let hint = "--no-config leaves the file alone";
-                    Some(ConfigFile::read(&path).map_err(|problem| problem.or_hint(hint))?)
+            (None, false) => {
+                match folder(variable, "XDG_CONFIG_HOME", ".config").map(|folder| folder.join("config.toml")) {
+                    Some(path) if is_there(&path) => {
+                        let hint = "--no-config leaves the file alone";
+                        Some(ConfigFile::read(&path).map_err(|problem| problem.or_hint(hint))?)
+                    }
+                    _ => None,
                 }
-                _ => None,
-            },
+            }
         };
         let profile = args.profile.as_deref().map(|name| profile(name, file.as_ref())).transpose()?;
         Ok(Settings { variable, file, profile })
@@ -192,11 +194,12 @@ fn variable_name(key: &str) -> String {
     format!("PIPELINE_{}", key.to_ascii_uppercase().replace('-', "_"))
 }
 
-/// Where the XDG Base Directory Specification puts the file.
-fn place(variable: fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
-    Some(folder.join("pipeline/config.toml"))
+/// This program's folder of a kind, where the XDG Base Directory Specification puts it: in what the variable `name` says, else in `default` of
+/// the home.
+pub fn folder(variable: fn(&str) -> Option<OsString>, name: &str, default: &str) -> Option<PathBuf> {
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = absolute(name).or_else(|| Some(absolute("HOME")?.join(default)))?;
+    Some(folder.join("pipeline"))
 }
 
 /// Whether there is anything of this name, if only a link that leads nowhere. A folder that is closed to us, as another user's home is

@@ -282,6 +282,11 @@ pub fn unwrap(
     Err(AgeError::NoMatch { stanzas: header.stanza_types().join(", "), identities: kinds })
 }
 
+/// Whether it takes a passphrase to open the file of `header`, and so a key derivation that is slow and large on purpose.
+pub fn is_for_passphrase(header: &Header) -> bool {
+    header.stanzas.iter().any(|stanza| stanza.tag == SCRYPT_TAG)
+}
+
 /// A passphrase's stanza stands alone, and its arguments are a salt and a number without ornaments.
 fn check_scrypt(stanzas: &[Stanza], work_factor_max: u8) -> Result<(), AgeError> {
     let Some(scrypt) = stanzas.iter().find(|stanza| stanza.tag == SCRYPT_TAG) else {

@@ -21,7 +21,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::identity::Identity;
-use crate::cli::sys::{self, Directory};
+use crate::cli::output::temporary_name;
+use crate::cli::sys::Directory;
 use log::{Lines, Log, push_line};
 use record::{InputLine, OutputLine, PlaceText};
 
@@ -102,11 +103,6 @@ impl Known {
             known.by_place.entry(place).or_default().push(record);
         }
         known
-    }
-
-    /// Whether nothing is known.
-    pub fn is_empty(&self) -> bool {
-        self.by_place.is_empty()
     }
 
     /// What is known of the file at `place` that is `output`.
@@ -192,7 +188,8 @@ impl Journal {
         let kept = |records: &Vec<Record>| records[records.len().saturating_sub(RECORDS_KEPT)..].to_vec();
         let records: Vec<Record> = known.by_place.values().flat_map(kept).collect();
         let id = self.outputs.id.clone();
-        let (temporary, inputs_temporary) = (temporary_name()?, temporary_name()?);
+        let inputs_name = inputs_name(&id);
+        let (temporary, inputs_temporary) = (temporary_name(name)?, temporary_name(&inputs_name)?);
         let outputs = Log::begin(directory, &temporary, &id, self.outputs.is_made)?;
         let apart = match inputs {
             Inputs::Apart(folder) => Some((*folder, Log::begin(folder, &inputs_temporary, &id, false)?)),
@@ -202,7 +199,7 @@ impl Journal {
         let mut anew = Journal { outputs, inputs: apart, is_apart: self.is_apart, next_number: self.next_number };
         anew.append(&records, true)?;
         if let Some(folder) = folder {
-            folder.rename(&inputs_temporary, &inputs_name(&id), true)?;
+            folder.rename(&inputs_temporary, &inputs_name, true)?;
         }
         directory.rename(&temporary, name, true)?;
         *self = anew;
@@ -239,11 +236,6 @@ impl Journal {
         }
         self.outputs.append(&outputs, sync)
     }
-}
-
-/// A name that [`is_temporary_name`](crate::cli::output::is_temporary_name) knows, so that what is left of it goes.
-fn temporary_name() -> io::Result<OsString> {
-    Ok(format!(".pipeline-{:016x}-{:016x}.tmp", 0, sys::random_u64()?).into())
 }
 
 fn inputs_name(id: &str) -> OsString {

@@ -26,6 +26,7 @@ use crate::cli::keys;
 use crate::cli::output::Manner;
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::report::{Reports, Taken};
+use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::sys::WakeUp;
 use crate::pipeline::crew::Width;
@@ -110,10 +111,17 @@ fn carry_out(
 
 /// Outputs that the journal knows, whose input is gone, and that somebody has deleted.
 fn gone<'a>(plan: &Plan, known: &'a Known, root: &Path) -> Vec<&'a Path> {
-    let planned: HashSet<&Path> = plan.items.iter().map(|item| &*item.place).collect();
     let is_gone =
         |place: &&Path| std::fs::symlink_metadata(root.join(place)).is_err_and(|error| error.kind() == NotFound);
-    known.places().filter(|place| !planned.contains(place)).filter(is_gone).collect()
+    unplanned(plan, known).into_iter().filter(is_gone).collect()
+}
+
+/// Places that the journal knows and the plan does not, in order.
+fn unplanned<'a>(plan: &Plan, known: &'a Known) -> Vec<&'a Path> {
+    let planned: HashSet<&Path> = plan.items.iter().map(|item| &*item.place).collect();
+    let mut unplanned: Vec<&Path> = known.places().filter(|place| !planned.contains(place)).collect();
+    unplanned.sort_unstable();
+    unplanned
 }
 
 /// Looks at the inputs on a thread of its own, so that signals end it.
@@ -165,8 +173,5 @@ fn refuse_single_flags(files: &FileArgs, engine: EngineArg) -> Result<(), Proble
     if engine == EngineArg::Mutex {
         return Err(Problem::usage("--engine mutex is for one file"));
     }
-    match files.rm && files.no_sync {
-        true => Err(Problem::usage("--rm waits until OUT is durable, and --no-sync never does")),
-        false => Ok(()),
-    }
+    resolve::refuse_rm_unsynced(files)
 }

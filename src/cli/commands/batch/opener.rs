@@ -15,7 +15,7 @@ use crate::cli::prompt::Prompter;
 use crate::cli::resolve::WORK_FACTOR_MAX_DEFAULT;
 use crate::cli::session::Session;
 use crate::cli::sys::{self, WakeUp};
-use crate::format::age::keys::{Identity, SCRYPT_TAG};
+use crate::format::age::keys::{self, Identity};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::pipeline::cores::Cores;
 use crate::pipeline::peel::read_header;
@@ -31,7 +31,7 @@ pub fn opener(session: &mut Session, wake: &WakeUp, plan: &Plan, args: &Identity
     let looked_at: Vec<PathBuf> = plan.items.iter().take(LOOKED_AT).map(|item| item.source.clone()).collect();
     let identities = session.task_that_asks("keys", wake, move |prompter| {
         let mut identities = Keyring::new(&given, prompter)?.into_identities_and_passphrase()?;
-        if identities.is_empty() && looked_at.iter().any(|path| is_for_passphrase(path)) {
+        if identities.is_empty() && looked_at.iter().any(|path| wants_passphrase(path)) {
             identities.push(Identity::Passphrase(prompter.passphrase("passphrase")?));
         }
         Ok(identities)
@@ -45,12 +45,12 @@ pub fn opener(session: &mut Session, wake: &WakeUp, plan: &Plan, args: &Identity
 }
 
 /// Whether a file is encrypted with a passphrase, as far as that can be told.
-fn is_for_passphrase(path: &Path) -> bool {
+fn wants_passphrase(path: &Path) -> bool {
     let layer = || {
         let mut head = Vec::new();
         std::fs::File::open(path).ok()?.take(DETECT_LEN as u64).read_to_end(&mut head).ok()?;
         Some(detect(&head)).filter(|layer| matches!(layer, Layer::Age | Layer::AgeArmor))
     };
     let header = layer().and_then(|layer| read_header(Box::new(std::fs::File::open(path).ok()?), layer).ok());
-    header.is_some_and(|(header, _)| header.stanza_types() == [SCRYPT_TAG])
+    header.is_some_and(|(header, _)| keys::is_for_passphrase(&header))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::{Setup, carry_out, list_input, look, refuse_passphrases, refuse_single_flags, taken_lists};
-use crate::cli::args::{FilterArgs, ListArgs, PassphraseArgs, ProcessArgs};
+use crate::cli::args::{ListArgs, PassphraseArgs, ProcessArgs};
 use crate::cli::batch::Conduct;
 use crate::cli::batch::journal;
 use crate::cli::batch::process::ProcessFiles;
@@ -46,8 +46,8 @@ pub fn run(mut args: ProcessArgs, names: &BatchNames, settings: &Settings) -> an
 
     let mut session = Session::start(&args.talk)?;
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
-    let conduct = start::conduct(&args.batch, width, needed(width), manner);
-    let conduct = Conduct { rm: args.files.rm, quiet: args.talk.quiet, ..conduct };
+    let conduct = start::conduct(&args.batch, &args.talk, width, needed(width), manner);
+    let conduct = Conduct { rm: args.files.rm, ..conduct };
     let mut taken: Vec<Taken<'_>> = taken_files("--recipients-file", &args.encrypt.recipients_file).collect();
     taken.extend(taken_lists(&args.list));
     taken.extend(settings.file().map(|path| Taken::In("--config", path)));
@@ -76,14 +76,9 @@ pub fn run(mut args: ProcessArgs, names: &BatchNames, settings: &Settings) -> an
             settings,
         };
         let kind = if is_sealed { JournalKind::Apart } else { JournalKind::Beside };
-        let is_whole = is_whole(&args.list);
+        let ListArgs { files_from, files0_from, filter } = &args.list;
+        let is_whole = files_from.is_none() && files0_from.is_none() && filter.takes_all();
         let setup = Setup { plan, output: Some((&names.output, kind)), conduct, is_whole, width, wake };
         carry_out(session, reports, setup, Arc::new(work))
     })
-}
-
-/// Whether a run takes all that there is in its inputs.
-fn is_whole(list: &ListArgs) -> bool {
-    let ListArgs { files_from, files0_from, filter: FilterArgs { include, exclude, gitignore, .. } } = list;
-    files_from.is_none() && files0_from.is_none() && include.is_empty() && exclude.is_empty() && !gitignore
 }

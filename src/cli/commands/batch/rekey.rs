@@ -9,7 +9,6 @@ use anyhow::Context;
 use super::opener::opener;
 use super::{Setup, carry_out, check_identities, refuse_passphrases};
 use crate::cli::args::{ListArgs, RekeyArgs};
-use crate::cli::batch::Conduct;
 use crate::cli::batch::rekey::RekeyFiles;
 use crate::cli::batch::start::{self, BatchNames, JournalKind};
 use crate::cli::commands::rekey::OLD_KEYS_NOTE;
@@ -44,8 +43,7 @@ pub fn run(mut args: RekeyArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut session = Session::start(&args.talk)?;
     let manner = Manner { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };
     let width = resolve::width(&args.width, settings)?;
-    let conduct = start::conduct(&args.batch, width, memory::restore_bytes(width), manner);
-    let conduct = Conduct { quiet: args.talk.quiet, ..conduct };
+    let conduct = start::conduct(&args.batch, &args.talk, width, memory::restore_bytes(width), manner);
     let mut taken: Vec<Taken<'_>> = taken_keys(&args.identities).collect();
     taken.extend(taken_files("--recipients-file", &args.encrypt.recipients_file));
     with_reports((Verb::Rekeyed, &args.talk), &taken, &mut session, |session, reports| {

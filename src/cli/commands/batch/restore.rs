@@ -13,10 +13,10 @@ use crate::cli::batch::restore::{Decoder, RestoreFiles};
 use crate::cli::batch::salvage::SalvageFiles;
 use crate::cli::batch::start::{self, BatchNames, JournalKind};
 use crate::cli::batch::work::Work;
-use crate::cli::commands::{taken_keys, with_reports};
+use crate::cli::commands::{salvage, taken_keys, with_reports};
 use crate::cli::output::Manner;
 use crate::cli::pace::Pace;
-use crate::cli::problem::{Exit, Problem};
+use crate::cli::problem::Exit;
 use crate::cli::report::{Taken, Verb};
 use crate::cli::resolve;
 use crate::cli::session::Session;
@@ -30,8 +30,8 @@ pub fn run(mut args: RestoreArgs, names: &BatchNames, settings: &Settings) -> an
     resolve::identities(&mut args.identities, settings)?;
     check_identities(list_input(&args.list), &args.identities)?;
     refuse_single_flags(&args.files, args.engine)?;
-    if args.salvage && (args.files.rm || args.require_table) {
-        return Err(Problem::usage("--salvage is for files that are damaged, --rm and --require-table are not").into());
+    if args.salvage {
+        salvage::refuse_contradictions(&args)?;
     }
     let width = resolve::width(&args.width, settings)?;
     let width = resolve::fitted(width, &args.width, settings, memory::restore_bytes)?;
@@ -39,8 +39,8 @@ pub fn run(mut args: RestoreArgs, names: &BatchNames, settings: &Settings) -> an
 
     let mut session = Session::start(&args.talk)?;
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
-    let conduct = start::conduct(&args.batch, width, memory::restore_bytes(width), manner);
-    let conduct = Conduct { rm: args.files.rm, quiet: args.talk.quiet, ..conduct };
+    let conduct = start::conduct(&args.batch, &args.talk, width, memory::restore_bytes(width), manner);
+    let conduct = Conduct { rm: args.files.rm, ..conduct };
     let mut taken: Vec<Taken<'_>> = taken_keys(&args.identities).collect();
     taken.extend(taken_lists(&args.list));
     taken.extend(settings.file().map(|path| Taken::In("--config", path)));

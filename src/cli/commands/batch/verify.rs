@@ -1,15 +1,13 @@
 //! `pipeline verify` of a tree, against its journal where it has one.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 
 use super::opener::opener;
-use super::{Setup, carry_out, check_identities};
+use super::{Setup, carry_out, check_identities, unplanned};
 use crate::cli::args::VerifyArgs;
-use crate::cli::batch::Conduct;
 use crate::cli::batch::journal::Known;
 use crate::cli::batch::plan::Plan;
 use crate::cli::batch::restore::{Decoder, VerifyFiles};
@@ -40,15 +38,14 @@ pub fn run(mut args: VerifyArgs, settings: &Settings) -> anyhow::Result<Exit> {
 
     let mut session = Session::start(&args.talk)?;
     let manner = Manner { force: false, sync: false, umask: session.umask };
-    let conduct = start::conduct(&args.batch, width, memory::restore_bytes(width), manner);
-    let conduct = Conduct { quiet: args.talk.quiet, ..conduct };
+    let conduct = start::conduct(&args.batch, &args.talk, width, memory::restore_bytes(width), manner);
     let mut taken: Vec<Taken<'_>> = taken_keys(&args.identities).collect();
     taken.extend(settings.file().map(|path| Taken::In("--config", path)));
     with_reports((Verb::Verified, &args.talk), &taken, &mut session, |session, reports| {
         let (input, filter) = (args.input.clone(), args.filter.clone());
         let looked = session.task("list", Cancel::default(), move |_| Ok(start::plan_in_place(&input, &filter)))?;
         let (mut plan, known) = (looked?, start::known_of(&args.input)?);
-        if args.filter.include.is_empty() && args.filter.exclude.is_empty() && !args.filter.gitignore {
+        if args.filter.takes_all() {
             plan.failed.extend(missing(&plan, &known, &args.input));
         }
         let wake = WakeUp::new().context("cannot start")?;
@@ -62,8 +59,8 @@ pub fn run(mut args: VerifyArgs, settings: &Settings) -> anyhow::Result<Exit> {
 
 /// Outputs that the journal knows and that are not there.
 fn missing(plan: &Plan, known: &Known, root: &Path) -> Vec<(PathBuf, String)> {
-    let there: HashSet<&Path> = plan.items.iter().map(|item| &*item.place).collect();
-    let mut missing: Vec<&Path> = known.places().filter(|place| !there.contains(place)).collect();
-    missing.sort_unstable();
-    missing.into_iter().map(|place| (root.join(place), "it is missing: the journal knows it".to_owned())).collect()
+    unplanned(plan, known)
+        .into_iter()
+        .map(|place| (root.join(place), "it is missing: the journal knows it".to_owned()))
+        .collect()
 }
