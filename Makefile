@@ -124,7 +124,7 @@ fixtures:
 
 # Fuzzes every target for FUZZ_SECONDS, or the one that TARGET names; fuzz/README.md tells what each claims.
 FUZZ_SECONDS ?= 60
-TARGET ?= header armor keys segments frame_scanner seek_table finder reorder range salvage restore
+TARGET ?= header armor keys segments frame_scanner seek_table finder reorder range salvage restore journal
 
 # libFuzzer needs counters at every edge and a look at every comparison. cargo-fuzz gets them with flags of the nightly compiler; LLVM's
 # pass is in the stable one too, and so is all it needs but for the address sanitizer, which code without `unsafe` can do without.

@@ -11,7 +11,7 @@ use pipeline::format::age::header::encode;
 use pipeline::format::age::keys::{Identity, Recipient, wrap};
 use pipeline_fuzz::sealed::{self, armored, file_key};
 use pipeline_fuzz::seekable::Seekable;
-use pipeline_fuzz::{content, identities};
+use pipeline_fuzz::{content, identities, journal};
 
 #[path = "../tests/fixtures/generate.rs"]
 #[allow(dead_code, missing_docs, reason = "its main is for the example")]
@@ -34,6 +34,7 @@ fn main() -> io::Result<()> {
         ("range", chosen(4, 120)),
         ("salvage", [behind(&[&[0]], &streams()), chosen(8, 120)].concat()),
         ("restore", restores()),
+        ("journal", journals()),
     ] {
         let folder = corpus.join(target);
         std::fs::create_dir_all(&folder)?;
@@ -127,6 +128,24 @@ fn restores() -> Seeds {
         files.push((format!("sealed-{name}"), file));
     }
     [behind(&[&[0]], &files), chosen(8, 120)].concat()
+}
+
+/// Records of all kinds, as text to be made lines of, and as a whole journal.
+fn journals() -> Seeds {
+    let input = r#","in":{"device":1,"inode":2,"bytes":3,"mtime_ns":-4,"hash":"5"}"#;
+    let records = [
+        journal::record(0, r#""out":"a/b""#, input),
+        journal::record(1, r#""out_hex":"61ff""#, r#","fate":"deleted""#),
+        journal::record(u64::MAX, r#""out":"../up""#, r#","fate":"needed""#),
+        r#"{"n":2,"out":"a/b","hash":"0","settings":{"form":"0","recipients":"0"}}"#.to_owned(),
+    ];
+    let whole: Vec<u8> = [journal::HEAD]
+        .into_iter()
+        .chain(records.iter().map(String::as_str))
+        .flat_map(|text| journal::line(text.as_bytes()))
+        .collect();
+    let texts = records.join("\n").into_bytes();
+    [behind(&[&[0, 9]], &[("whole".to_owned(), whole)]), behind(&[&[1, 9]], &[("texts".to_owned(), texts)])].concat()
 }
 
 /// Each of `seeds` behind each of `fronts`.

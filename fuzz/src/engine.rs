@@ -61,7 +61,8 @@ pub fn restore(work: Restore, input: Box<dyn Read + Send>) -> Restored {
         progress: Arc::default(),
     };
     let watch = &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () };
-    let ended = SUPERVISOR.with_borrow_mut(|supervisor| pipeline::pipeline::run(&plan, &Default::default(), ends, supervisor, watch));
+    let ended = SUPERVISOR
+        .with_borrow_mut(|supervisor| pipeline::pipeline::run(&plan, &Default::default(), ends, supervisor, watch));
     if let Err(Failure { cause: cause @ (Cause::Panicked(_) | Cause::EndedEarly | Cause::Spawn(_)), .. }) = &ended {
         panic!("{cause}");
     }

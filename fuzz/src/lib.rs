@@ -24,4 +24,6 @@ pub mod panics;
 
 pub mod identities;
 
+pub mod journal;
+
 pub mod memory;

@@ -52,19 +52,20 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn read(file: &File) -> Result<Lines, JournalError> {
+    pub(super) fn read(file: impl Read) -> Result<Lines, JournalError> {
         let (mut lines, mut line) = (Lines::default(), Vec::new());
         let mut reader = BufReader::new(file);
         loop {
-            line.clear();
-            let len = reader.by_ref().take(LINE_LEN_MAX).read_until(b'\n', &mut line)? as u64;
+            let len = read_line(&mut reader, &mut line)?;
             if !line.ends_with(b"\n") {
                 // The end, or a line that was cut off by a crash, to be written over.
                 return Ok(lines);
             }
-            match (checked(&line), &lines.id) {
+            match (checked(&line).filter(|_| len <= LINE_LEN_MAX), &lines.id) {
                 (Some(text), None) => match serde_json::from_str(text) {
-                    Ok(Head { pipeline_journal: VERSION, id, made }) => (lines.id, lines.is_made) = (Some(id), made),
+                    Ok(Head { pipeline_journal: VERSION, id, made }) if is_id(&id) => {
+                        (lines.id, lines.is_made) = (Some(id), made);
+                    }
                     _ => return Err(JournalError::Unknown),
                 },
                 (Some(text), Some(_)) => lines.texts.push(text.to_owned()),
@@ -142,6 +143,24 @@ impl Log {
 pub(super) fn push_line(lines: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
     let text = serde_json::to_string(line)?;
     writeln!(lines, "{:016x} {text}", checksum(text.as_bytes()))
+}
+
+/// Reads up to the end of a line or of the file, and gives how many bytes that was. Of what is too long for a line `line` gets the end.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
+    let mut len = 0;
+    loop {
+        line.clear();
+        let read_len = reader.take(LINE_LEN_MAX).read_until(b'\n', line)? as u64;
+        len += read_len;
+        if line.ends_with(b"\n") || read_len < LINE_LEN_MAX {
+            return Ok(len);
+        }
+    }
+}
+
+/// Whether `id` is one that a journal gets. It is part of a file's name, and so must not lead anywhere.
+fn is_id(id: &str) -> bool {
+    id.len() == 16 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The text of a line that fits its checksum.

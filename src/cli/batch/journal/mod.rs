@@ -37,6 +37,9 @@ const RECORDS_KEPT: usize = 4;
 /// A journal with so many records that count no more, and more of them than of those that do, is written anew when it is opened.
 const STALE_RECORDS_MAX: usize = 1000;
 
+/// No tree has so many records. A line that claims it leaves no numbers for others, and tells nothing.
+const NUMBER_MAX: u64 = u64::MAX / 2;
+
 /// Where what is known of inputs is written.
 pub enum Inputs<'a> {
     /// Into the records in the tree.
@@ -86,11 +89,19 @@ impl Known {
         Ok(Known::of(outputs, inputs.unwrap_or_default()))
     }
 
+    /// What the bytes of a journal tell, which may be anybody's.
+    pub fn parse(bytes: &[u8]) -> Result<Known, JournalError> {
+        Ok(Known::of(Lines::read(bytes)?, Lines::default()))
+    }
+
     fn of(outputs: Lines, inputs: Lines) -> Known {
         let damaged_count = outputs.damaged_count + inputs.damaged_count;
         let mut known = Known { damaged_count, ..Known::default() };
         let apart: HashMap<u64, InputRecord> = inputs.parse::<InputLine>().map(|line| (line.n, line.input)).collect();
         for OutputLine { n, place, output, hash, settings, fate, input } in outputs.parse::<OutputLine>() {
+            if n > NUMBER_MAX {
+                continue;
+            }
             known.next_number = known.next_number.max(n + 1);
             known.record_count += 1;
             let Some(place) = place.place() else { continue };
@@ -323,6 +334,56 @@ mod tests {
             let (_, known) = open(folder.path(), None);
             assert_eq!((known.record_count, known.damaged_count), (1, 1), "{at}");
         }
+    }
+
+    #[test]
+    fn a_journal_that_somebody_else_made_leads_nowhere_else() {
+        let (tree, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (path, state) = (tree.path().join(NAME), apart.path().join("state"));
+        std::fs::create_dir(&state).unwrap();
+        let directories = [tree.path(), &state].map(|folder| Directory::open(folder).unwrap());
+        for id in ["../elsewhere", "", "0123456789ABCDEF", "0123456789abcdef0", "é123456789abcde"] {
+            let mut head = Vec::new();
+            push_line(&mut head, &serde_json::json!({ "pipeline_journal": 1, "id": id })).unwrap();
+            std::fs::write(&path, &head).unwrap();
+            let opened = Journal::open(&directories[0], OsStr::new(NAME), Inputs::Apart(&directories[1]), false);
+            assert!(matches!(opened, Err(JournalError::Unknown)), "{id}");
+            let read = Known::read(&directories[0], Some(&directories[1]));
+            assert!(matches!(read, Err(JournalError::Unknown)), "{id}");
+        }
+        assert_eq!(std::fs::read_dir(apart.path()).unwrap().count(), 1, "nothing was made beside the folder");
+
+        std::fs::remove_file(&path).unwrap();
+        let (mut journal, _) = open(tree.path(), None);
+        let places: [&[u8]; 6] = [b"/etc/passwd", b"../up", b"a/../../up", b"", b"./a", b"good/\xff"];
+        journal.append(&places.map(|place| record(place, 1)), false).unwrap();
+        journal.next_number = u64::MAX - 1;
+        journal.append(&[record(b"last", 1)], false).unwrap();
+        drop(journal);
+        let (mut journal, known) = open(tree.path(), None);
+        assert_eq!(known.places().collect::<Vec<_>>(), [Path::new(OsStr::from_bytes(b"good/\xff"))]);
+        journal.append(&[record(b"next", 1)], false).unwrap();
+    }
+
+    #[test]
+    fn a_long_run_of_damage_is_a_line_of_its_own_and_no_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        let (mut journal, _) = open(folder.path(), None);
+        journal.append(&[record(b"first", 1)], false).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        journal.append(&[record(b"second", 2)], false).unwrap();
+        drop(journal);
+        let second = std::fs::read(&path).unwrap()[whole.len()..].to_vec();
+        std::fs::write(&path, [&whole[..], &[0; 300_000], b"\n", &second].concat()).unwrap();
+        let (_, known) = open(folder.path(), None);
+        assert_eq!((known.record_count, known.damaged_count), (2, 1));
+        // Without an end it is what a crash left, to be written over.
+        std::fs::write(&path, [&whole[..], &[0; 300_000]].concat()).unwrap();
+        let (mut journal, known) = open(folder.path(), None);
+        assert_eq!((known.record_count, known.damaged_count), (1, 0));
+        journal.append(&[record(b"third", 3)], false).unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() < 2000);
     }
 
     #[test]

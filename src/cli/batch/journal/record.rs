@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -135,15 +135,18 @@ impl PlaceText {
         }
     }
 
+    /// The path, if it is one below the tree.
     pub(super) fn place(self) -> Option<PathBuf> {
-        match self {
-            PlaceText::Text(text) => Some(text.into()),
+        let path: PathBuf = match self {
+            PlaceText::Text(text) => text.into(),
             PlaceText::Bytes(text) => {
                 let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
                 let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
-                bytes.map(|bytes| OsStr::from_bytes(&bytes).into())
+                OsStr::from_bytes(&bytes?).into()
             }
-        }
+        };
+        let is_below = path.components().all(|component| matches!(component, Component::Normal(_)));
+        (is_below && path.file_name().is_some()).then_some(path)
     }
 }
 

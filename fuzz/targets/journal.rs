@@ -1,0 +1,57 @@
+//! Journals of trees that anybody may have made: arbitrary bytes, and arbitrary lines with the right checksums.
+//!
+//! What is told is of places below the tree. What was cut off at the end tells nothing, and takes nothing away. A line that is damaged is
+//! counted, and its neighbours still tell what they told.
+
+#![no_main]
+
+use std::path::{Component, Path};
+
+use libfuzzer_sys::fuzz_target;
+use pipeline::cli::batch::journal::{JournalError, Known, Record};
+use pipeline_fuzz::choices::Choices;
+use pipeline_fuzz::journal::{HEAD, line, record};
+
+/// The name in the lines that are added.
+const PLACE: &str = "a/place of its own";
+
+fuzz_target!(|input: &[u8]| {
+    let mut choices = Choices::new(input);
+    let (kind, cut_len) = (choices.byte(), choices.byte());
+    let bytes = match kind % 2 {
+        0 => choices.rest().to_vec(),
+        _ => [HEAD.as_bytes()].into_iter().chain(choices.rest().split(|byte| *byte == b'\n')).flat_map(line).collect(),
+    };
+    let known = match Known::parse(&bytes) {
+        Ok(known) => known,
+        Err(JournalError::Unknown) => return,
+        Err(error) => panic!("{error}"),
+    };
+    for place in known.places() {
+        assert!(place.components().all(|component| matches!(component, Component::Normal(_))), "{place:?}");
+        let records = known.records(place);
+        assert!(!records.is_empty() && records.iter().all(|record| record.place == place));
+        assert!(records.iter().all(|record| known.record(place, &record.output).is_some()));
+    }
+    // What is behind the last line is what a crash left.
+    let whole_len = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let whole = &bytes[..whole_len];
+    assert_eq!(all(&Known::parse(whole).expect("it was one with less")), all(&known));
+    if whole.is_empty() {
+        return;
+    }
+    let more = line(record(1, &format!(r#""out":"{PLACE}""#), "").as_bytes());
+    let cut = &more[..usize::from(cut_len) % more.len()];
+    assert_eq!(all(&Known::parse(&[whole, cut].concat()).expect("a line was cut off")), all(&known));
+    let damaged = [whole, b"x\n", &more].concat();
+    let damaged = Known::parse(&damaged).expect("a line is damaged");
+    assert_eq!(damaged.damaged_count, known.damaged_count + 1);
+    assert!(!damaged.records(Path::new(PLACE)).is_empty());
+});
+
+/// Everything that is told, in order.
+fn all(known: &Known) -> Vec<&Record> {
+    let mut places: Vec<&Path> = known.places().collect();
+    places.sort_unstable();
+    places.into_iter().flat_map(|place| known.records(place)).collect()
+}
