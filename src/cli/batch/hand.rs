@@ -25,10 +25,6 @@ use crate::pipeline::solo::{Solo, SoloPools};
 use crate::pipeline::supervisor::{Supervisor, Watch};
 use crate::pipeline::write::Summary;
 
-/// Files of so many bytes at most are done without a pipeline: a chunk of the default length. What more threads could do for one is done for
-/// another file meanwhile.
-pub const SOLO_BYTES_MAX: u64 = 4 * 1024 * 1024;
-
 /// Nobody watches a single file's run, so it is seldom woken for that.
 const TICK: Duration = Duration::from_secs(60);
 
@@ -39,6 +35,8 @@ pub struct Shared {
     pub cores: Cores,
     /// Buffers of the files that are done without a pipeline.
     pub pools: SoloPools,
+    /// See [`Plan::solo_bytes_max`](batch::Plan::solo_bytes_max).
+    pub solo_bytes_max: u64,
     /// Bytes of all files.
     pub progress: Arc<Progress>,
     /// Ends the batch.
@@ -51,6 +49,8 @@ pub struct Shared {
 pub struct Hand {
     shared: Shared,
     solo: Option<Solo>,
+    /// The file at hand is done without a pipeline.
+    is_solo: bool,
     /// Made for the first large file.
     supervisor: Option<Supervisor>,
     /// How the end of the batch reaches a pipeline that runs here.
@@ -68,7 +68,7 @@ impl Hand {
         give_figures: async_channel::Sender<Figures>,
     ) -> Hand {
         let solo = Some(Solo::new(&shared.pools));
-        Hand { shared, solo, supervisor: None, signals, figures: Figures::default(), give_figures }
+        Hand { shared, solo, is_solo: true, supervisor: None, signals, figures: Figures::default(), give_figures }
     }
 
     /// What all hands share.
@@ -111,7 +111,7 @@ impl Hand {
         let plan = plan.clone().narrowed_to(Some(input_bytes));
         let progress = Arc::clone(&self.shared.progress);
         let ends = |cancel| Ends { input, input_bytes: Some(input_bytes), output, cancel, progress };
-        if input_bytes <= SOLO_BYTES_MAX {
+        if self.is_solo {
             let solo = self.solo.as_mut().expect("it is there until this goes");
             return solo.run(&plan.work, ends(self.shared.cancel.clone())).map_err(failure_of);
         }
@@ -160,6 +160,7 @@ fn failure_of(stop: Stop) -> Failure {
 pub fn work_on(hand: &mut Hand, work: &dyn Work, plan: &batch::Plan, retry: Retry, todo: Todo) -> Arrived {
     let Todo { index, target, is_again, unless } = todo;
     let (item, started_at, mut tries) = (&plan.items[index], Instant::now(), 0);
+    hand.is_solo = item.identity.bytes <= hand.shared.solo_bytes_max;
     let result = loop {
         tries += 1;
         let error = match try_once(hand, work, item, target.clone(), unless) {

@@ -80,6 +80,8 @@ pub struct Lister {
     memory: Window,
     /// Files that travel together at most.
     bundle_files: usize,
+    /// See [`Plan::solo_bytes_max`].
+    solo_bytes_max: u64,
     next_index: usize,
 }
 
@@ -100,8 +102,9 @@ impl Lister {
         // Each file that is not committed may hold two descriptors, its own and its directory's, and one that waits the latter.
         let held = 2 * (waiting + depth.get()) + depth.get();
         let bundle_files = (descriptors.min(DESCRIPTORS_MAX) / 4 * 3 / held).clamp(1, BUNDLE_FILES_MAX);
+        let solo_bytes_max = plan.solo_bytes_max(conduct.jobs);
         let (plan, work) = (Arc::clone(plan), Arc::clone(work));
-        Lister { plan, conduct, work, known, tree, give_tree, memory, bundle_files, next_index: 0 }
+        Lister { plan, conduct, work, known, tree, give_tree, memory, bundle_files, solo_bytes_max, next_index: 0 }
     }
 
     /// Starts it in `crew`; what it lists goes to `jobs`.
@@ -135,7 +138,8 @@ impl Lister {
             files.push(match self.decide(item, index) {
                 Ok(Decision::Unchanged(delete)) => Job::Ended(ended(index, Ok(Came::Unchanged(delete)))),
                 Ok(Decision::Work(todo)) => {
-                    weight = weight.max(self.work.weight(item));
+                    let is_solo = item.identity.bytes <= self.solo_bytes_max;
+                    weight = weight.max(self.work.weight(item, is_solo));
                     Job::Work(Box::new(todo))
                 }
                 Err(error) => Job::Ended(ended(index, Err(error))),

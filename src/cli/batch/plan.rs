@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
+use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,20 @@ pub struct Plan {
     pub failed: Vec<(PathBuf, String)>,
     /// Bytes of all files.
     pub bytes: u64,
+}
+
+/// What one thread always does alone: a chunk of the default length.
+const SOLO_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
+/// What one thread does alone at most: a fraction of a second at the default level.
+const SOLO_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+impl Plan {
+    /// The longest file that is done by one thread, without a pipeline, in bytes. What more threads could do for it is done for other files
+    /// meanwhile, and at the end, when there are no others, it is little beside what each of `jobs` threads has done.
+    pub fn solo_bytes_max(&self, jobs: NonZeroUsize) -> u64 {
+        (self.bytes / (8 * jobs.get() as u64)).clamp(SOLO_BYTES_MIN, SOLO_BYTES_MAX)
+    }
 }
 
 /// Puts outputs to `inputs`; `name` makes an output's file name from an input's. Of directories only those that hold something are
@@ -177,6 +192,16 @@ mod tests {
         assert_eq!(places, [Path::new("a.zst"), Path::new("d/b.zst")]);
         assert_eq!((plan.directories.len(), plan.bytes), (1, 20));
         refuse_doubles(&plan).unwrap();
+    }
+
+    #[test]
+    fn the_more_there_is_to_do_the_longer_may_a_file_be_for_one_thread() {
+        let solo = |mebibytes: u64, jobs| {
+            let plan = Plan { bytes: mebibytes << 20, ..Plan::default() };
+            plan.solo_bytes_max(NonZeroUsize::new(jobs).unwrap()) >> 20
+        };
+        assert_eq!([solo(0, 2), solo(100, 2), solo(160, 2), solo(100_000, 2)], [4, 6, 10, 32]);
+        assert_eq!([solo(2_000, 64), solo(8_192, 64), solo(100_000, 64)], [4, 16, 32]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::hand::{Hand, SOLO_BYTES_MAX};
+use super::hand::Hand;
 use super::journal::{Record, Settings};
 use super::plan::Item;
 use super::work::{Made, Target, Verdict, Work, judge_by_input, open};
@@ -44,14 +44,14 @@ pub struct ProcessFiles {
 }
 
 impl Work for ProcessFiles {
-    fn weight(&self, item: &Item) -> u64 {
-        let (bytes, is_sealed) = (item.identity.bytes, self.recipients.is_some());
-        let plan = self.plan(None).narrowed_to(Some(bytes));
+    fn weight(&self, item: &Item, is_solo: bool) -> u64 {
+        let is_sealed = self.recipients.is_some();
+        let plan = self.plan(None).narrowed_to(Some(item.identity.bytes));
         let compress = match plan.work {
             plan::Work::Process(Process { compress, .. }) => compress,
             plan::Work::Restore(_) => None,
         };
-        let needed_bytes = match bytes <= SOLO_BYTES_MAX {
+        let needed_bytes = match is_solo {
             true => solo_process_bytes(compress, is_sealed),
             false => process_bytes(plan.width, compress, is_sealed),
         };

@@ -49,7 +49,7 @@ impl RekeyFiles {
 }
 
 impl Work for RekeyFiles {
-    fn weight(&self, _: &Item) -> u64 {
+    fn weight(&self, _: &Item, _: bool) -> u64 {
         WEIGHT
     }
 

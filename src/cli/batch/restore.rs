@@ -1,12 +1,13 @@
 //! Each file of a batch brought back, or decoded and compared with what is known of it.
 
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use age_core::format::FileKey;
 use anyhow::Context;
 
-use super::hand::{Hand, SOLO_BYTES_MAX};
+use super::hand::Hand;
 use super::journal::{Fate, Known, Record, Settings};
 use super::plan::Item;
 use super::work::{Made, Target, Verdict, Work, judge_by_input, open};
@@ -28,6 +29,10 @@ use crate::pipeline::memory::{restore_bytes, solo_restore_bytes};
 use crate::pipeline::peel::age_failure;
 use crate::pipeline::plan::{ContentRange, Engine, Plan, Work as PlanWork};
 use crate::pipeline::write::Summary;
+
+/// Compressed bytes of a file for which another worker is started: a frame of the default length that shrank to a quarter. What shrank more
+/// could keep more workers busy, but those are busy with other files.
+const BYTES_A_WORKER: u64 = 1024 * 1024;
 
 /// Who opens the files of a batch.
 pub struct Opener {
@@ -89,12 +94,19 @@ struct Decoded {
 }
 
 impl Decoder {
-    fn weight(&self, item: &Item) -> u64 {
-        let needed_bytes = match item.identity.bytes <= SOLO_BYTES_MAX {
+    fn weight(&self, item: &Item, is_solo: bool) -> u64 {
+        let needed_bytes = match is_solo {
             true => solo_restore_bytes(),
-            false => restore_bytes(self.width),
+            false => restore_bytes(self.width_for(item.identity.bytes)),
         };
         needed_bytes as u64
+    }
+
+    /// The width of the pipeline for a file of `bytes`.
+    fn width_for(&self, bytes: u64) -> Width {
+        let count = usize::try_from(bytes.div_ceil(BYTES_A_WORKER)).unwrap_or(usize::MAX);
+        let workers = NonZeroUsize::new(count).map_or(NonZeroUsize::MIN, |count| count.min(self.width.workers));
+        Width { workers, ..self.width }
     }
 
     /// Decodes `input` to `output`, or to nowhere.
@@ -111,7 +123,8 @@ impl Decoder {
             return Err(Problem::usage("--no-decompress takes off an age layer, and it has none").into());
         }
         let work = restore_work(&layers, ContentRange::All, self.window_log_max, self.decompress);
-        let plan = Plan { width: self.width, engine: Engine::Channels, work: PlanWork::Restore(work) };
+        let width = self.width_for(input.metadata.len());
+        let plan = Plan { width, engine: Engine::Channels, work: PlanWork::Restore(work) };
         let writer = match output {
             Some(output) => output.writer(wake)?,
             None => Box::new(io::sink()),
@@ -132,8 +145,8 @@ pub struct RestoreFiles {
 }
 
 impl Work for RestoreFiles {
-    fn weight(&self, item: &Item) -> u64 {
-        self.decoder.weight(item)
+    fn weight(&self, item: &Item, is_solo: bool) -> u64 {
+        self.decoder.weight(item, is_solo)
     }
 
     fn settings(&self) -> Settings {
@@ -203,8 +216,8 @@ impl VerifyFiles {
 }
 
 impl Work for VerifyFiles {
-    fn weight(&self, item: &Item) -> u64 {
-        self.decoder.weight(item)
+    fn weight(&self, item: &Item, is_solo: bool) -> u64 {
+        self.decoder.weight(item, is_solo)
     }
 
     fn settings(&self) -> Settings {

@@ -25,7 +25,7 @@ pub struct SalvageFiles {
 }
 
 impl Work for SalvageFiles {
-    fn weight(&self, _: &Item) -> u64 {
+    fn weight(&self, _: &Item, _: bool) -> u64 {
         solo_restore_bytes() as u64
     }
 

@@ -17,8 +17,8 @@ use crate::cli::sys::Directory;
 
 /// A kind of work, the same for all files of a batch.
 pub trait Work: Send + Sync + 'static {
-    /// What a file takes in memory while it is worked on, in bytes.
-    fn weight(&self, item: &Item) -> u64;
+    /// What a file takes in memory while it is worked on, in bytes; `is_solo` tells that one thread does it alone.
+    fn weight(&self, item: &Item, is_solo: bool) -> u64;
 
     /// What decides about the bytes of an output, beside its input.
     fn settings(&self) -> Settings;
