@@ -140,7 +140,7 @@ fn a_batch_that_is_killed_at_a_step_of_its_commit_goes_on_where_it_was() {
     let mut struck_count = 0;
     for kind in &KINDS {
         for calls in
-            ["flock", "write", "fsync,fdatasync", "renameat,renameat2", "utimensat,fchmod", "mkdirat,symlinkat"]
+            ["flock", "write", "fsync,fdatasync", "renameat,renameat2", "utimensat,fchmod", "mkdir,mkdirat,symlinkat"]
         {
             for number in 1..40 {
                 // Calls are counted in each thread on its own, and one hand makes it the same each time.

@@ -110,9 +110,9 @@ fn an_output_directory_that_was_there_keeps_its_mode() {
     let bench = Bench::new();
     plant_small(&bench.path("tree"), 3);
     fs::create_dir(bench.path("out")).unwrap();
-    fs::set_permissions(bench.path("out"), fs::Permissions::from_mode(0o1700)).unwrap();
+    fs::set_permissions(bench.path("out"), fs::Permissions::from_mode(0o1710)).unwrap();
     bench.ok("process tree out -q");
-    assert_eq!(fs::metadata(bench.path("out")).unwrap().permissions().mode() & 0o7777, 0o1700);
+    assert_eq!(fs::metadata(bench.path("out")).unwrap().permissions().mode() & 0o7777, 0o1710);
 }
 
 #[test]

@@ -112,6 +112,7 @@ pub fn open_tree(
     conduct: &Conduct,
 ) -> anyhow::Result<(Tree, Option<Journal>, Arc<Known>)> {
     let mut tree = Tree::open(output, conduct.rm && conduct.manner.sync)?;
+    let umask = conduct.manner.umask;
     let folder = match kind {
         JournalKind::Beside => None,
         JournalKind::Apart | JournalKind::Elsewhere => state_folder(),
@@ -134,11 +135,13 @@ pub fn open_tree(
         }
         (JournalKind::Elsewhere, None) => {
             problem::warn("there is no folder for a journal: another run will not know what this one has done");
+            tree.settle(umask)?;
             return Ok((tree, None, Arc::default()));
         }
     };
     let (journal, known) = opened.map_err(|error| journal_problem(output, error))?;
     tree.is_ours |= journal.is_of_made_tree();
+    tree.settle(umask)?;
     if known.damaged_count > 0 {
         let (count, name) = (known.damaged_count, quoted(output));
         problem::warn(&format!(

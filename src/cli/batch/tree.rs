@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,13 @@ use super::plan::Mirrored;
 use crate::cli::output::{is_temporary_name, temporary_name};
 use crate::cli::problem::{Problem, quoted};
 use crate::cli::sys::Directory;
+
+/// The mode of a directory that was made and has no journal yet. A run that is killed in between leaves it empty and so, and the next one
+/// knows it for a directory of ours, which gets mode and time of the one that it mirrors.
+const MARK: u32 = 0o1700;
+
+/// What a directory has from the one that it is in.
+const INHERITED_BITS: u32 = 0o2000;
 
 /// What an owner needs to make files in a directory.
 const OWNER_BITS: u32 = 0o700;
@@ -37,17 +44,20 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Opens `path`, or makes it, in a directory that is there.
+    /// Opens `path`, or makes it, in a directory that is there. What is made has a mark until it is [settled](Tree::settle).
     pub fn open(path: &Path, sync_at_once: bool) -> anyhow::Result<Tree> {
         let cannot = || format!("cannot write to {}", quoted(path));
-        let is_ours = match std::fs::create_dir(path) {
+        let is_made = match std::fs::DirBuilder::new().mode(MARK).create(path) {
             Ok(()) => true,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
             Err(error) => return Err(error).with_context(cannot),
         };
-        if !std::fs::metadata(path).with_context(cannot)?.is_dir() {
+        let metadata = std::fs::metadata(path).with_context(cannot)?;
+        if !metadata.is_dir() {
             return Err(Problem::failed(format!("{}: {} is no directory", cannot(), quoted(path))).into());
         }
+        let is_ours =
+            is_made || is_mark(metadata.mode()) && std::fs::read_dir(path).with_context(cannot)?.next().is_none();
         let root = Arc::new(Directory::open(path).with_context(cannot)?);
         if sync_at_once {
             sync_parent(path).and_then(|()| root.sync()).with_context(cannot)?;
@@ -55,6 +65,18 @@ impl Tree {
         let (path, tidied) = (path.to_owned(), HashSet::new());
         let (way, made) = (Vec::new(), Vec::new());
         Ok(Tree { path, root, is_ours, made, sync_at_once, way, tidied, cut_off_count: 0 })
+    }
+
+    /// Gives a directory that was made the permission bits of any that is, less `umask`: from now on its journal tells whose it is.
+    pub fn settle(&self, umask: u32) -> anyhow::Result<()> {
+        let settle = || {
+            let mode = std::fs::metadata(&self.path)?.mode();
+            match self.is_ours && is_mark(mode) {
+                true => self.root.copy_mode_and_times(mode & INHERITED_BITS | 0o777 & !umask, None),
+                false => Ok(()),
+            }
+        };
+        settle().with_context(|| format!("cannot set the mode of {}", quoted(&self.path)))
     }
 
     /// The directory itself.
@@ -112,7 +134,7 @@ impl Tree {
         for Mirrored { source, place } in directories.rev().collect::<Vec<_>>() {
             let finished = self.open_below(place).and_then(|directory| {
                 let metadata = std::fs::metadata(source)?;
-                directory.copy_mode_and_times(metadata.mode() & 0o777 & !umask, &metadata)?;
+                directory.copy_mode_and_times(metadata.mode() & 0o777 & !umask, Some(&metadata))?;
                 if sync { directory.sync() } else { Ok(()) }
             });
             if let Err(error) = finished {
@@ -164,6 +186,10 @@ impl Tree {
             }
         }
     }
+}
+
+fn is_mark(mode: u32) -> bool {
+    mode & 0o7777 & !INHERITED_BITS == MARK
 }
 
 /// Waits until the name of a directory is on the disk.

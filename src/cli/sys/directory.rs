@@ -92,8 +92,8 @@ impl Directory {
     }
 
     /// Sets its permission bits and times, like [`copy_mode_and_times`].
-    pub fn copy_mode_and_times(&self, mode: u32, source: &Metadata) -> io::Result<()> {
-        copy_mode_and_times_of(&self.0, mode, Some(source))
+    pub fn copy_mode_and_times(&self, mode: u32, source: Option<&Metadata>) -> io::Result<()> {
+        copy_mode_and_times_of(&self.0, mode, source)
     }
 
     /// Creates `name` with mode 0600, exclusively, never through a link, and locks it for as long as it is open. `None` if
