@@ -134,10 +134,10 @@ fn restores() -> Seeds {
 fn journals() -> Seeds {
     let input = r#","in":{"device":1,"inode":2,"bytes":3,"mtime_ns":-4,"hash":"5"}"#;
     let records = [
-        journal::record(0, r#""out":"a/b""#, input),
-        journal::record(1, r#""out_hex":"61ff""#, r#","fate":"deleted""#),
-        journal::record(u64::MAX, r#""out":"../up""#, r#","fate":"needed""#),
-        r#"{"n":2,"out":"a/b","hash":"0","settings":{"form":"0","recipients":"0"}}"#.to_owned(),
+        journal::record(r#""out":"a/b""#, input),
+        journal::record(r#""out_hex":"61ff""#, r#","fate":"deleted""#),
+        journal::record(r#""out":"../up""#, r#","fate":"needed""#),
+        r#"{"out":"a/b","hash":"0","settings":{"form":"0","recipients":"0"}}"#.to_owned(),
     ];
     let whole: Vec<u8> = [journal::HEAD]
         .into_iter()

@@ -12,8 +12,8 @@ pub fn line(text: &[u8]) -> Vec<u8> {
 }
 
 /// What a record of an output says.
-pub fn record(number: u64, place: &str, input: &str) -> String {
+pub fn record(place: &str, input: &str) -> String {
     let output = r#""output":{"device":1,"inode":2,"bytes":3,"mtime_ns":4},"hash":"5""#;
     let settings = r#""settings":{"form":"6","recipients":"7"}"#;
-    format!(r#"{{"n":{number},{place},{output},{settings}{input}}}"#)
+    format!(r#"{{{place},{output},{settings}{input}}}"#)
 }

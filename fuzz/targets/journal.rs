@@ -40,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
     if whole.is_empty() {
         return;
     }
-    let more = line(record(1, &format!(r#""out":"{PLACE}""#), "").as_bytes());
+    let more = line(record(&format!(r#""out":"{PLACE}""#), "").as_bytes());
     let cut = &more[..usize::from(cut_len) % more.len()];
     assert_eq!(all(&Known::parse(&[whole, cut].concat()).expect("a line was cut off")), all(&known));
     let damaged = [whole, b"x\n", &more].concat();

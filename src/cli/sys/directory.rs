@@ -71,7 +71,8 @@ impl Directory {
     pub fn open_file(&self, name: &OsStr) -> io::Result<Option<File>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty())) {
-            Ok(file) => Ok(Some(file.into())),
+            Ok(file) if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode).is_file() => Ok(Some(file.into())),
+            Ok(_) => Err(io::Error::other("it is no regular file")),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(errno.into()),
         }

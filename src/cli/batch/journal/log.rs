@@ -16,6 +16,9 @@ const VERSION: u32 = 1;
 /// Longer than a line with a path of 4096 bytes, all of them escaped.
 const LINE_LEN_MAX: u64 = 64 * 1024;
 
+/// A run of damage that no journal of ours has: whatever it is, it is not read to its end.
+const DAMAGE_LEN_MAX: u64 = 16 * 1024 * 1024;
+
 /// The first line of a journal.
 #[derive(Serialize, Deserialize)]
 struct Head {
@@ -59,7 +62,11 @@ impl Lines {
             let len = read_line(&mut reader, &mut line)?;
             if !line.ends_with(b"\n") {
                 // The end, or a line that was cut off by a crash, to be written over.
-                return Ok(lines);
+                return if lines.id.is_some() || may_become_head(&line) {
+                    Ok(lines)
+                } else {
+                    Err(JournalError::Unknown)
+                };
             }
             match (checked(&line).filter(|_| len <= LINE_LEN_MAX), &lines.id) {
                 (Some(text), None) => match serde_json::from_str(text) {
@@ -96,6 +103,10 @@ impl Log {
         // One without a name was written anew by another run meanwhile.
         if !sys::lock(&file)? || file.metadata()?.nlink() == 0 {
             return Err(JournalError::Locked);
+        }
+        // Another name of it may be somebody else's.
+        if file.metadata()?.nlink() > 1 {
+            return Err(JournalError::Unknown);
         }
         let mut lines = Lines::read(&file)?;
         let known = lines.id.clone();
@@ -146,9 +157,9 @@ pub(super) fn push_line(lines: &mut Vec<u8>, line: &impl Serialize) -> io::Resul
 }
 
 /// Reads up to the end of a line or of the file, and gives how many bytes that was. Of what is too long for a line `line` gets the end.
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> Result<u64, JournalError> {
     let mut len = 0;
-    loop {
+    while len < DAMAGE_LEN_MAX {
         line.clear();
         let read_len = reader.take(LINE_LEN_MAX).read_until(b'\n', line)? as u64;
         len += read_len;
@@ -156,6 +167,16 @@ fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
             return Ok(len);
         }
     }
+    Err(JournalError::Unknown)
+}
+
+/// Whether a file that holds `bytes` and no line may be a journal that a crash cut off as it was begun, and not something else of its name.
+fn may_become_head(bytes: &[u8]) -> bool {
+    let (sum, rest) = bytes.split_at(bytes.len().min(16));
+    let begin: &[u8] = b" {\"pipeline_journal\":";
+    let is_begin = sum.iter().all(u8::is_ascii_hexdigit) && (begin.starts_with(rest) || rest.starts_with(begin));
+    // A length may be on the disk before what is in it.
+    is_begin || bytes.iter().all(|byte| *byte == 0)
 }
 
 /// Whether `id` is one that a journal gets. It is part of a file's name, and so must not lead anywhere.

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! No plaintext and no key is in it. Beside an encrypted tree stands nothing that tells of the content either: what is known of the inputs is
-//! in a second journal of the same form, in the user's own folder, joined by number.
+//! in a second journal of the same form, in the user's own folder, joined by the hash of the output. That one is believed: a tree may have been
+//! copied, with its journal, or be somebody else's.
 
 mod log;
 mod record;
@@ -36,9 +37,6 @@ const RECORDS_KEPT: usize = 4;
 
 /// A journal with so many records that count no more, and more of them than of those that do, is written anew when it is opened.
 const STALE_RECORDS_MAX: usize = 1000;
-
-/// No tree has so many records. A line that claims it leaves no numbers for others, and tells nothing.
-const NUMBER_MAX: u64 = u64::MAX / 2;
 
 /// Where what is known of inputs is written.
 pub enum Inputs<'a> {
@@ -70,7 +68,6 @@ pub struct Known {
     /// By place: several records where runs were killed, the newest at the end.
     by_place: HashMap<PathBuf, Vec<Record>>,
     record_count: usize,
-    next_number: u64,
     /// Lines that did not fit their checksum.
     pub damaged_count: usize,
 }
@@ -86,30 +83,31 @@ impl Known {
             _ => None,
         };
         let inputs = inputs.map(|inputs| Lines::read(&inputs)).transpose()?;
-        Ok(Known::of(outputs, inputs.unwrap_or_default()))
+        Ok(Known::of(outputs, inputs.unwrap_or_default(), false))
     }
 
     /// What the bytes of a journal tell, which may be anybody's.
     pub fn parse(bytes: &[u8]) -> Result<Known, JournalError> {
-        Ok(Known::of(Lines::read(bytes)?, Lines::default()))
+        Ok(Known::of(Lines::read(bytes)?, Lines::default(), false))
     }
 
-    fn of(outputs: Lines, inputs: Lines) -> Known {
+    /// With `is_apart` nothing is known of inputs and settings but what `inputs` tell.
+    fn of(outputs: Lines, inputs: Lines, is_apart: bool) -> Known {
         let damaged_count = outputs.damaged_count + inputs.damaged_count;
         let mut known = Known { damaged_count, ..Known::default() };
-        let apart: HashMap<u64, InputRecord> = inputs.parse::<InputLine>().map(|line| (line.n, line.input)).collect();
-        for OutputLine { n, place, output, hash, settings, fate, input } in outputs.parse::<OutputLine>() {
-            if n > NUMBER_MAX {
-                continue;
-            }
-            known.next_number = known.next_number.max(n + 1);
+        let apart: HashMap<u64, InputLine> = inputs.parse::<InputLine>().map(|line| (line.hash, line)).collect();
+        for OutputLine { place, output, hash, settings, fate, input } in outputs.parse::<OutputLine>() {
             known.record_count += 1;
             let Some(place) = place.place() else { continue };
             let Some(output) = output else {
                 known.by_place.remove(&place);
                 continue;
             };
-            let input = input.or_else(|| apart.get(&n).copied());
+            let (settings, input) = match apart.get(&hash) {
+                Some(told) => (told.settings, told.input),
+                None if is_apart => (Settings { recipients: 0, ..settings }, None),
+                None => (settings, input),
+            };
             let record = Record { place: place.clone(), output, output_hash: hash, settings, fate, input };
             known.by_place.entry(place).or_default().push(record);
         }
@@ -137,7 +135,6 @@ pub struct Journal {
     outputs: Log,
     inputs: Option<Log>,
     is_apart: bool,
-    next_number: u64,
 }
 
 impl Journal {
@@ -157,8 +154,8 @@ impl Journal {
             Inputs::Beside | Inputs::Nowhere => None,
         };
         let (inputs, input_lines) = opened.map_or((None, Lines::default()), |(log, lines)| (Some(log), lines));
-        let known = Known::of(lines, input_lines);
-        let mut journal = Journal { outputs, inputs, is_apart, next_number: known.next_number };
+        let known = Known::of(lines, input_lines, is_apart);
+        let mut journal = Journal { outputs, inputs, is_apart };
         if known.record_count > 2 * known.by_place.len() + STALE_RECORDS_MAX {
             journal.write_anew(directory, name, &inputs_folder, &known)?;
         }
@@ -169,26 +166,17 @@ impl Journal {
     pub fn forget(&mut self, places: &[&Path]) -> io::Result<()> {
         let mut lines = Vec::new();
         for place in places {
-            let (n, place) = (self.next_number, PlaceText::of(place));
-            self.next_number += 1;
+            let (place, settings) = (PlaceText::of(place), Settings::default());
             push_line(
                 &mut lines,
-                &OutputLine {
-                    n,
-                    place,
-                    output: None,
-                    hash: 0,
-                    settings: Settings::default(),
-                    fate: Fate::Stays,
-                    input: None,
-                },
+                &OutputLine { place, output: None, hash: 0, settings, fate: Fate::Stays, input: None },
             )?;
         }
         self.outputs.append(&lines, false)
     }
 
     /// Replaces the files by ones that hold the newest records of each place alone, which get their names when they are on the disk. The inputs
-    /// come first: what is known of them by numbers that no output has is not looked at.
+    /// come first: what is known of inputs of outputs that are not there is not looked at.
     fn write_anew(
         &mut self,
         directory: &Directory,
@@ -207,7 +195,7 @@ impl Journal {
             Inputs::Beside | Inputs::Nowhere => None,
         };
         let (folder, apart) = apart.unzip();
-        let mut anew = Journal { outputs, inputs: apart, is_apart: self.is_apart, next_number: self.next_number };
+        let mut anew = Journal { outputs, inputs: apart, is_apart: self.is_apart };
         anew.append(&records, true)?;
         if let Some(folder) = folder {
             folder.rename(&inputs_temporary, &inputs_name, true)?;
@@ -226,10 +214,7 @@ impl Journal {
     pub fn append(&mut self, records: &[Record], sync: bool) -> io::Result<()> {
         let (mut outputs, mut inputs) = (Vec::new(), Vec::new());
         for record in records {
-            let n = self.next_number;
-            self.next_number += 1;
             let line = OutputLine {
-                n,
                 place: PlaceText::of(&record.place),
                 output: Some(record.output),
                 hash: record.output_hash,
@@ -238,8 +223,9 @@ impl Journal {
                 input: record.input.filter(|_| !self.is_apart),
             };
             push_line(&mut outputs, &line)?;
-            if let (Some(_), Some(input)) = (&self.inputs, record.input) {
-                push_line(&mut inputs, &InputLine { n, input })?;
+            if self.inputs.is_some() {
+                let Record { output_hash: hash, settings, input, .. } = *record;
+                push_line(&mut inputs, &InputLine { hash, settings, input })?;
             }
         }
         if let Some(log) = &mut self.inputs {
@@ -265,7 +251,7 @@ mod tests {
         Record {
             place: OsStr::from_bytes(place).into(),
             output: identity,
-            output_hash: 3,
+            output_hash: twox_hash::XxHash64::oneshot(inode, place),
             settings: Settings { form: 4, recipients: 5 },
             fate: Fate::Deleted,
             input,
@@ -292,7 +278,6 @@ mod tests {
             assert_eq!(known.records(Path::new("a/b")).last(), Some(&records[2]));
             assert_eq!(known.record(Path::new("a/b"), &records[0].output), Some(&records[0]));
             assert_eq!(known.records(&records[1].place).last(), Some(&records[1]));
-            assert_eq!(known.next_number, 3);
             let beside = std::fs::read_to_string(folder.join(NAME)).unwrap();
             assert_eq!(beside.contains("fedcba9876543210"), apart.is_none(), "{beside}");
         }
@@ -357,12 +342,27 @@ mod tests {
         let (mut journal, _) = open(tree.path(), None);
         let places: [&[u8]; 6] = [b"/etc/passwd", b"../up", b"a/../../up", b"", b"./a", b"good/\xff"];
         journal.append(&places.map(|place| record(place, 1)), false).unwrap();
-        journal.next_number = u64::MAX - 1;
-        journal.append(&[record(b"last", 1)], false).unwrap();
         drop(journal);
-        let (mut journal, known) = open(tree.path(), None);
+        let (_, known) = open(tree.path(), None);
         assert_eq!(known.places().collect::<Vec<_>>(), [Path::new(OsStr::from_bytes(b"good/\xff"))]);
-        journal.append(&[record(b"next", 1)], false).unwrap();
+    }
+
+    #[test]
+    fn of_inputs_and_recipients_only_the_own_folder_tells_and_of_no_output_but_its_own() {
+        let (tree, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mine = record(b"mine", 1);
+        open(tree.path(), Some(apart.path())).0.append(std::slice::from_ref(&mine), false).unwrap();
+        // Lines that whoever can write to the tree adds, and those of a copy of it, whose run went on elsewhere.
+        open(tree.path(), None).0.append(&[record(b"theirs", 2)], false).unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::copy(tree.path().join(NAME), copy.path().join(NAME)).unwrap();
+        let newer = InputRecord { hash: 77, ..mine.input.unwrap() };
+        let other = Record { input: Some(newer), ..record(b"mine", 3) };
+        open(copy.path(), Some(apart.path())).0.append(&[other], false).unwrap();
+        let (_, known) = open(tree.path(), Some(apart.path()));
+        assert_eq!(known.records(Path::new("mine")), [mine]);
+        let theirs = &known.records(Path::new("theirs"))[0];
+        assert_eq!((theirs.input, theirs.settings.recipients), (None, 0));
     }
 
     #[test]
@@ -396,18 +396,17 @@ mod tests {
             let (mut journal, _) = open(&folder, apart);
             journal.append(&records, false).unwrap();
             journal.append(&[record(b"other", 1)], false).unwrap();
-            let number = journal.next_number;
             drop(journal);
             let (mut journal, known) = open(&folder, apart);
             assert_eq!(known.record_count, records.len() + 1);
             journal.append(&[record(b"third", 1)], false).unwrap();
             drop(journal);
-            let (journal, known) = open(&folder, apart);
+            let (_, known) = open(&folder, apart);
             assert_eq!(
                 (known.record_count, known.records(Path::new("same")).last()),
                 (2 + RECORDS_KEPT, records.last())
             );
-            assert!(journal.next_number > number && known.records(Path::new("third")).last().unwrap().input.is_some());
+            assert!(known.records(Path::new("third")).last().unwrap().input.is_some());
             let names = |folder: &Path| std::fs::read_dir(folder).unwrap().count();
             assert_eq!((names(&folder), apart.map_or(1, names)), (1, 1), "no temporary is left");
         }
@@ -436,10 +435,13 @@ mod tests {
         assert!(matches!(again(), Err(JournalError::Locked)));
         drop(first);
         again().unwrap();
-        for other in ["text of mine\n", "0123456789abcdef {}\n"] {
+        for other in ["text of mine\n", "0123456789abcdef {}\n", "text of mine", "0123456789abcdef {}", "abc\0"] {
             std::fs::write(folder.path().join(NAME), other).unwrap();
             assert!(matches!(again(), Err(JournalError::Unknown)), "{other}");
             assert_eq!(std::fs::read_to_string(folder.path().join(NAME)).unwrap(), other);
         }
+        std::fs::write(folder.path().join(NAME), "").unwrap();
+        std::fs::hard_link(folder.path().join(NAME), folder.path().join("another name")).unwrap();
+        assert!(matches!(again(), Err(JournalError::Unknown)));
     }
 }

@@ -95,7 +95,6 @@ pub struct Record {
 /// A line of the journal in the tree.
 #[derive(Serialize, Deserialize)]
 pub(super) struct OutputLine {
-    pub(super) n: u64,
     #[serde(flatten)]
     pub(super) place: PlaceText,
     /// Without it there is no such output any more, and none is missed.
@@ -110,12 +109,15 @@ pub(super) struct OutputLine {
     pub(super) input: Option<InputRecord>,
 }
 
-/// A line of the journal in the user's own folder.
+/// A line of the journal in the user's own folder: what whoever can write to the tree shall not tell.
 #[derive(Serialize, Deserialize)]
 pub(super) struct InputLine {
-    pub(super) n: u64,
-    #[serde(rename = "in")]
-    pub(super) input: InputRecord,
+    /// Of the output, which no other encrypted file has.
+    #[serde(with = "hexadecimal")]
+    pub(super) hash: u64,
+    pub(super) settings: Settings,
+    #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
+    pub(super) input: Option<InputRecord>,
 }
 
 /// A path: as text where it is text, else in hexadecimal.
