@@ -189,9 +189,12 @@ fn a_second_run_does_what_is_new_or_has_changed_and_leaves_the_rest_alone() {
         let expected = words([("file_count", 41), ("unchanged_count", 37), ("redone_count", 2), ("done_count", 2)]);
         assert_eq!(counts(&bench.batch_report(&line, 0).0), expected, "{flags}");
         let second = finished(&bench.path("out"));
-        let changed = ["3", "4", "5"].map(|number| PathBuf::from(format!("d000/f0000{number}.{suffix}")));
+        let changed = ["3", "4"].map(|number| PathBuf::from(format!("d000/f0000{number}.{suffix}")));
         for (name, inode) in &first {
-            assert_eq!(second[name] == *inode, !changed.contains(name), "{flags}: {name:?}");
+            // What was deleted may get the number that it had.
+            if !name.ends_with(format!("f00005.{suffix}")) {
+                assert_eq!(second[name] == *inode, !changed.contains(name), "{flags}: {name:?}");
+            }
         }
         bench.ok("restore out back -q -i key");
         assert_same(&bench.path("tree"), &bench.path("back"), &flags);

@@ -52,17 +52,19 @@ fn what_fails_once_is_tried_again_and_done_and_what_fails_for_ever_is_named() {
         ("process tree out -q", "tree/d000/f00004", "tree/d000/f00005"),
         ("restore made out -q", "made/d000/f00004.zst", "made/d000/f00005.zst"),
     ] {
-        for call in ["read", "openat"] {
+        // The file is named as it is opened: below the directory.
+        let inside = bad.split_once('/').unwrap().1;
+        for call in ["read", "openat2"] {
             let trace = format!("trace={call}");
             let once = format!("inject={call}:error=EIO:when=1");
-            let flags = ["-P", bad, "-e", &trace, "-e", &once];
+            let flags = ["-P", bad, "-P", inside, "-e", &trace, "-e", &once];
             let Some((report, said)) = traced(&bench, &flags, line, 0) else { return };
             assert_eq!((end_of(&report, bad), end_of(&report, other)), (done(2), done(1)), "{call}, {line}: {said}");
             assert_eq!(report["batch"]["done_count"], 9);
             remove(&bench.path("out"));
 
             let always = format!("inject={call}:error=EIO:when=1+");
-            let flags = ["-P", bad, "-e", &trace, "-e", &always];
+            let flags = ["-P", bad, "-P", inside, "-e", &trace, "-e", &always];
             let retries = format!("{line} --retries 4");
             let Some((report, said)) = traced(&bench, &flags, &retries, 3) else { return };
             assert_eq!((end_of(&report, bad), end_of(&report, other)), (("failed".to_owned(), 5), done(1)));

@@ -24,4 +24,9 @@ impl Identity {
         let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
         Identity { device: metadata.dev(), inode: metadata.ino(), bytes: metadata.len(), mtime_ns }
     }
+
+    /// Whether `other` is the same where it is known to be on the same file system, whose number may be another one when it is mounted again.
+    pub fn is_same_there(&self, other: &Identity) -> bool {
+        Identity { device: other.device, ..*self } == *other
+    }
 }

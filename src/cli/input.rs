@@ -10,7 +10,7 @@ use anyhow::Context;
 
 use super::identity::Identity;
 use super::problem::{Problem, quoted};
-use super::sys::{self, PatientReader, WakeUp};
+use super::sys::{self, Directory, PatientReader, WakeUp};
 
 /// A shorter file is read before advice about it would tell.
 const ADVISED_BYTES_MIN: u64 = 1024 * 1024;
@@ -32,6 +32,16 @@ impl Input {
         let is_stdin = path == Path::new("-");
         let name = if is_stdin { "standard input".to_owned() } else { quoted(path) };
         let opened = if is_stdin { sys::stdin() } else { sys::open_to_read(path) };
+        Input::of(opened, name, is_stdin)
+    }
+
+    /// Opens `inside` below the directory `top`. Of links on the way only those in `top` are followed.
+    pub fn open_below(top: &Path, inside: &Path) -> anyhow::Result<Input> {
+        let opened = Directory::open(top).and_then(|top| top.open_to_read_below(inside));
+        Input::of(opened, quoted(top.join(inside)), false)
+    }
+
+    fn of(opened: io::Result<File>, name: String, is_stdin: bool) -> anyhow::Result<Input> {
         let file = opened.with_context(|| format!("cannot open {name}"))?;
         let metadata = file.metadata().with_context(|| format!("cannot look at {name}"))?;
         if metadata.is_dir() {

@@ -197,11 +197,12 @@ pub fn names_of_command(args: &FileArgs) -> Result<Names, Problem> {
 pub fn restored_name(name: &OsStr, decompress: bool) -> Option<OsString> {
     let path = Path::new(name);
     if path.extension() == Some(OsStr::new("age")) {
-        let inside = path.file_stem()?;
+        let inside = path.file_stem().filter(|stem| *stem != "." && *stem != "..")?;
         let restored = if decompress { restored_name(inside, true) } else { None };
         return Some(restored.unwrap_or_else(|| inside.to_owned()));
     }
-    let stem = path.file_stem()?;
+    // `..zst` and `...zst` have no name of their own.
+    let stem = path.file_stem().filter(|stem| *stem != "." && *stem != "..")?;
     match path.extension()?.to_str()? {
         "zst" | "zstd" => Some(stem.to_owned()),
         "tzst" => {
@@ -226,5 +227,7 @@ mod tests {
         assert_eq!(restored("a.tar.zst").as_deref(), Some("a.tar"));
         assert_eq!(restored("a.tzst").as_deref(), Some("a.tar"));
         assert_eq!([restored("a.txt"), restored("zst"), restored(".zst")], [None, None, None]);
+        assert_eq!([restored("..zst"), restored("...zst"), restored("...age")], [None, None, None]);
+        assert_eq!(restored("...zst.age").as_deref(), Some("...zst"));
     }
 }

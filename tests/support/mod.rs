@@ -81,6 +81,7 @@ impl Bench {
 
     pub fn write(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, content).unwrap();
         path
     }

@@ -297,11 +297,11 @@ impl Commit {
 
     /// Deletes an input whose output is on the disk, if it is still the file `identity`.
     fn delete(&self, index: usize, identity: Identity) -> io::Result<()> {
-        let source = &self.plan.items[index].source;
-        if Identity::of(&std::fs::symlink_metadata(source)?) != identity {
-            return Err(io::Error::other("it is another file by now"));
+        let (top, inside) = self.plan.items[index].way();
+        match Directory::open(top)?.unlink_below(inside, |there| Identity::of(there) == identity)? {
+            true => Ok(()),
+            false => Err(io::Error::other("it is another file by now")),
         }
-        std::fs::remove_file(source)
     }
 
     /// The same for an input whose output is of an earlier run, which may have been stopped, or not have waited for the disk: the output is
@@ -309,7 +309,7 @@ impl Commit {
     fn delete_late(&mut self, index: usize, to_delete: ToDelete) -> io::Result<()> {
         let ToDelete { directory, name, mut record, input } = to_delete;
         let output = directory.open_file(&name)?.ok_or_else(|| io::Error::other("its output is gone"))?;
-        if Identity::of(&output.metadata()?) != record.output {
+        if !record.output.is_same_there(&Identity::of(&output.metadata()?)) {
             return Err(io::Error::other("its output is another file by now"));
         }
         output.sync_all()?;

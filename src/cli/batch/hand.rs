@@ -189,7 +189,7 @@ fn try_once(
     unless: Option<Digest>,
 ) -> anyhow::Result<Option<Made>> {
     if let Some(expected) = unless.filter(|expected| expected.bytes == item.identity.bytes) {
-        let input = open(&item.source)?;
+        let input = open(item)?;
         let digest = Digest::of(&*input.file, || !hand.is_cancelled());
         if digest.with_context(|| format!("cannot read {}", input.name))? == expected {
             return Ok(None);

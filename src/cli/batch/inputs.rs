@@ -17,7 +17,6 @@ use ignore::overrides::{Override, OverrideBuilder};
 use super::journal;
 use crate::cli::args::{FilterArgs, Links, ListArgs};
 use crate::cli::identity::Identity;
-use crate::cli::output::is_temporary_name;
 use crate::cli::problem::{Problem, quoted};
 use crate::cli::sys;
 
@@ -27,8 +26,10 @@ const LIST_BYTES_MAX: u64 = 1 << 30;
 /// What was found.
 #[derive(Debug)]
 pub struct Found {
-    /// As it is opened.
+    /// As it is named.
     pub source: PathBuf,
+    /// See [`Item::depth`](super::plan::Item::depth).
+    pub depth: usize,
     /// Where it belongs in the output, before its name changes.
     pub place: PathBuf,
     /// What it is.
@@ -109,7 +110,7 @@ impl Inputs {
             Some(what) => self.skipped.push((path.to_owned(), format!("it is {what}"))),
             None => {
                 let kind = Kind::File(Identity::of(&metadata));
-                self.found.push(Found { source: path.to_owned(), place, kind });
+                self.found.push(Found { source: path.to_owned(), depth: 0, place, kind });
             }
         }
         Ok(())
@@ -130,8 +131,7 @@ impl Inputs {
                 }
             };
             let inside = entry.path().strip_prefix(root).unwrap_or(Path::new(""));
-            let is_ours = inside == Path::new(journal::NAME) || is_temporary_name(entry.file_name());
-            if !is_ours {
+            if !journal::is_own_name(inside) {
                 let place = if inside.as_os_str().is_empty() { place.to_owned() } else { place.join(inside) };
                 self.take_entry(&entry, place, args.links);
             }
@@ -162,7 +162,8 @@ impl Inputs {
                 None => Kind::File(Identity::of(&metadata)),
             },
         };
-        self.found.push(Found { source, place, kind });
+        let depth = if links == Links::Follow { 0 } else { entry.depth() };
+        self.found.push(Found { source, depth, place, kind });
     }
 }
 
@@ -213,8 +214,11 @@ fn read_list(list: &Path, separator: u8) -> anyhow::Result<Vec<PathBuf>> {
         if bytes >= LIST_BYTES_MAX {
             return Err(Problem::failed(format!("{} is longer than a list may be", what())).into());
         }
-        if !line.is_empty() {
-            paths.push(PathBuf::from(OsStr::from_bytes(&line)));
+        match &line[..] {
+            b"" => {}
+            // In a list it is a file's name as any other.
+            b"-" => paths.push(PathBuf::from("./-")),
+            line => paths.push(PathBuf::from(OsStr::from_bytes(line))),
         }
     }
     Ok(paths)

@@ -170,8 +170,12 @@ impl Lister {
                 return Ok(Decision::Unchanged(to_delete.map(Box::new)));
             }
             Some(Verdict::Done) => return Ok(Decision::Unchanged(None)),
+            Some(Verdict::Kept) if !self.conduct.manner.force => {
+                let message = format!("{shown} was restored whole, from what has changed since");
+                return Err(Problem::failed(message).hint("--force puts there what can be saved now").into());
+            }
             Some(Verdict::DoneIf(digest)) => Some(digest),
-            Some(Verdict::Stale) | None => None,
+            Some(Verdict::Stale | Verdict::Kept) | None => None,
         };
         let Manner { force, .. } = self.conduct.manner;
         match &there {

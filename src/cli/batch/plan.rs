@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::inputs::{Inputs, Kind};
+use super::journal;
 use crate::cli::identity::Identity;
 use crate::cli::problem::{Problem, quoted};
 use crate::cli::sys;
@@ -15,12 +16,23 @@ use crate::cli::sys;
 /// One file of a batch.
 #[derive(Debug)]
 pub struct Item {
-    /// As it is opened.
+    /// As it is named.
     pub source: PathBuf,
+    /// How far it is below a directory that was named, on a way without links; 0 for what was named itself, or reached by a link.
+    pub depth: usize,
     /// Its output, below the directory of all outputs.
     pub place: PathBuf,
     /// As it was seen.
     pub identity: Identity,
+}
+
+impl Item {
+    /// The directory that was named, and where in it the file is; or the directory it is in, and its name, if it was named itself.
+    pub fn way(&self) -> (&Path, &Path) {
+        let top = self.source.ancestors().nth(self.depth.max(1)).filter(|top| !top.as_os_str().is_empty());
+        let inside = top.and_then(|top| self.source.strip_prefix(top).ok());
+        (top.unwrap_or(Path::new(".")), inside.unwrap_or(&self.source))
+    }
 }
 
 /// What is mirrored and not processed.
@@ -72,8 +84,15 @@ pub fn plan(inputs: Inputs, only_needed: bool, name: impl Fn(&OsStr) -> OsString
         match found.kind {
             Kind::File(identity) => {
                 let place = found.place.with_file_name(name(found.place.file_name().unwrap_or_default()));
+                if journal::is_own_name(&place) {
+                    plan.skipped.push((
+                        found.source,
+                        "its output would have a name that journals or temporaries have".to_owned(),
+                    ));
+                    continue;
+                }
                 plan.bytes += identity.bytes;
-                plan.items.push(Item { source: found.source, place, identity });
+                plan.items.push(Item { source: found.source, depth: found.depth, place, identity });
             }
             Kind::Directory => plan.directories.push(Mirrored { source: found.source, place: found.place }),
             Kind::Link => plan.links.push(Mirrored { source: found.source, place: found.place }),
@@ -173,6 +192,7 @@ mod tests {
     fn inputs(places: &[&str]) -> Inputs {
         let found = places.iter().zip(1..).map(|(place, inode)| Found {
             source: Path::new("in").join(place),
+            depth: Path::new(place).components().count(),
             place: place.trim_end_matches('/').into(),
             kind: if place.ends_with('/') { Kind::Directory } else { Kind::File(identity(inode)) },
         });
@@ -192,6 +212,20 @@ mod tests {
         assert_eq!(places, [Path::new("a.zst"), Path::new("d/b.zst")]);
         assert_eq!((plan.directories.len(), plan.bytes), (1, 20));
         refuse_doubles(&plan).unwrap();
+    }
+
+    #[test]
+    fn the_way_to_a_file_begins_at_the_directory_that_was_named() {
+        let way = |source: &str, depth| {
+            let item = Item { source: source.into(), depth, place: PathBuf::new(), identity: identity(1) };
+            let (top, inside) = item.way();
+            (top.to_str().unwrap().to_owned(), inside.to_str().unwrap().to_owned())
+        };
+        let pair = |top: &str, inside: &str| (top.to_owned(), inside.to_owned());
+        assert_eq!(way("a/b/c/d", 2), pair("a/b", "c/d"));
+        assert_eq!([way("./x", 1), way("../x/y", 2)], [pair(".", "x"), pair("..", "x/y")]);
+        assert_eq!([way("/etc/hosts", 2), way("/hosts", 1)], [pair("/", "etc/hosts"), pair("/", "hosts")]);
+        assert_eq!([way("a/b", 0), way("b", 0)], [pair("a", "b"), pair(".", "b")]);
     }
 
     #[test]

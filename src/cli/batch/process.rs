@@ -71,7 +71,7 @@ impl Work for ProcessFiles {
 
     fn work(&self, hand: &mut Hand, item: &Item, target: Option<Target>) -> anyhow::Result<Made> {
         let target = target.expect("internal error: a file is processed to nowhere");
-        let input = open(&item.source)?;
+        let input = open(item)?;
         let what = || format!("process {}", input.name);
         let output = target.create()?;
         let seal = self

@@ -68,7 +68,7 @@ impl Work for RekeyFiles {
 
     fn work(&self, hand: &mut Hand, item: &Item, target: Option<Target>) -> anyhow::Result<Made> {
         let target = target.expect("internal error: a file is rekeyed to nowhere");
-        let input = open(&item.source)?;
+        let input = open(item)?;
         let what = || format!("rekey {}", input.name);
         let wake = &hand.shared().wake.clone();
         let (mut reader, read) = DigestReader::new(paced(input.reader(wake)?, self.pace.as_ref()));

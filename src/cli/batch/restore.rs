@@ -136,6 +136,11 @@ impl Decoder {
     }
 }
 
+/// What decides about the bytes of a file that is brought back.
+pub fn restored(decompress: bool) -> Settings {
+    Settings { form: u64::from(decompress), recipients: 0 }
+}
+
 /// Brings files back.
 pub struct RestoreFiles {
     /// How they are decoded.
@@ -150,7 +155,7 @@ impl Work for RestoreFiles {
     }
 
     fn settings(&self) -> Settings {
-        Settings { form: u64::from(self.decoder.decompress), recipients: 0 }
+        restored(self.decoder.decompress)
     }
 
     /// What an earlier run let pass is refused, if that is asked for.
@@ -163,7 +168,7 @@ impl Work for RestoreFiles {
 
     fn work(&self, hand: &mut Hand, item: &Item, target: Option<Target>) -> anyhow::Result<Made> {
         let target = target.expect("internal error: a file is restored to nowhere");
-        let input = open(&item.source)?;
+        let input = open(item)?;
         let what = || format!("restore {}", input.name);
         let output = target.create()?;
         let decoded = self.decoder.decode(hand, &input, Some(&output));
@@ -225,7 +230,7 @@ impl Work for VerifyFiles {
     }
 
     fn work(&self, hand: &mut Hand, item: &Item, _: Option<Target>) -> anyhow::Result<Made> {
-        let input = open(&item.source)?;
+        let input = open(item)?;
         let what = || format!("verify {}", input.name);
         let Decoded { summary, read, content, is_bare } = self.decoder.decode(hand, &input, None).with_context(what)?;
         if let (true, false, Some(TableStatus::Unusable(error))) = (is_bare, self.foreign, &summary.table) {

@@ -7,8 +7,8 @@ use anyhow::Context;
 use super::hand::Hand;
 use super::journal::{Record, Settings};
 use super::plan::Item;
-use super::restore::Decoder;
-use super::work::{Made, Target, Verdict, Work, open};
+use super::restore::{Decoder, restored};
+use super::work::{Made, Target, Verdict, Work, judge_by_input, open};
 use crate::cli::digest::{Digest, DigestWriter};
 use crate::cli::problem::{self, quoted};
 use crate::cli::save::{SaveManner, has_age_layer, judge, line_of, open_header, save};
@@ -34,15 +34,19 @@ impl Work for SalvageFiles {
         Settings { form: u64::MAX, recipients: 0 }
     }
 
-    /// What was restored whole stays.
-    fn judge(&self, _: &Item, record: &Record, _: bool) -> Verdict {
-        if record.settings == self.settings() { Verdict::Stale } else { Verdict::Done }
+    /// What was restored whole, of the input as it is, stays.
+    fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
+        let whole = restored(self.decoder.decompress);
+        match judge_by_input(whole, item, record, checksum) {
+            Verdict::Stale if record.settings == whole => Verdict::Kept,
+            verdict => verdict,
+        }
     }
 
     fn work(&self, hand: &mut Hand, item: &Item, target: Option<Target>) -> anyhow::Result<Made> {
         let target = target.expect("internal error: a file is saved to nowhere");
         let Decoder { opener, decompress, window_log_max, .. } = &self.decoder;
-        let input = open(&item.source)?;
+        let input = open(item)?;
         let what = || format!("restore {}", input.name);
         let file = input.file.try_clone().with_context(what)?;
         let mut head = Vec::with_capacity(DETECT_LEN);

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::Metadata;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::hand::Hand;
@@ -51,6 +50,8 @@ pub enum Verdict {
     DoneIf(Digest),
     /// It is of another input, or was made in another way.
     Stale,
+    /// It is of another input, and may be better than what would be made now.
+    Kept,
 }
 
 /// Where an output goes.
@@ -126,11 +127,17 @@ impl Made {
     }
 }
 
-/// Opens the input of a file, which was a regular one when it was looked at.
-pub fn open(source: &Path) -> anyhow::Result<Input> {
-    let input = Input::open(source)?;
+/// Opens the input of a file, which was a regular one when it was looked at. A link that took the place of a directory meanwhile leads nowhere.
+pub fn open(item: &Item) -> anyhow::Result<Input> {
+    let input = match item.depth {
+        0 => Input::open(&item.source)?,
+        _ => {
+            let (top, inside) = item.way();
+            Input::open_below(top, inside)?
+        }
+    };
     match input.metadata.is_file() {
         true => Ok(input),
-        false => Err(anyhow::anyhow!("{} is no regular file any more", quoted(source))),
+        false => Err(anyhow::anyhow!("{} is no regular file any more", quoted(&item.source))),
     }
 }

@@ -6,9 +6,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{copy_mode_and_times_of, lock};
@@ -48,6 +48,49 @@ impl Directory {
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place));
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o700))?;
         self.open_below(name)
+    }
+
+    /// Opens the file `path` below this directory to read, without waiting, whatever it is. No link is followed.
+    pub fn open_to_read_below(&self, path: &Path) -> io::Result<File> {
+        Ok(self.open_deep(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?.into())
+    }
+
+    /// Removes the file `path` below this directory if `is_wanted`, of what is there, says so. No link is followed. Tells whether it did.
+    pub fn unlink_below(&self, path: &Path, is_wanted: impl Fn(&Metadata) -> bool) -> io::Result<bool> {
+        let name = path.file_name().ok_or(Errno::INVAL)?;
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => {
+                Some(Directory(self.open_deep(parent, OFlags::PATH | OFlags::DIRECTORY)?))
+            }
+            _ => None,
+        };
+        let parent = parent.as_ref().unwrap_or(self);
+        let there = File::from(parent.open_deep(Path::new(name), OFlags::PATH)?);
+        match is_wanted(&there.metadata()?) {
+            true => parent.unlink(name).map(|()| true),
+            false => Ok(false),
+        }
+    }
+
+    fn open_deep(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match retry_on_intr(|| rustix::fs::openat2(&self.0, path, flags, Mode::empty(), resolve)) {
+            // An older kernel, or a sandbox that does not know the call: one directory after the other.
+            Err(Errno::NOSYS | Errno::PERM) => self.open_step_by_step(path, flags),
+            opened => Ok(opened?),
+        }
+    }
+
+    fn open_step_by_step(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let name = path.file_name().ok_or(Errno::INVAL)?;
+        let mut way: Option<Directory> = None;
+        for component in path.parent().into_iter().flat_map(Path::components) {
+            let Component::Normal(name) = component else { return Err(Errno::XDEV.into()) };
+            way = Some(way.as_ref().unwrap_or(self).open_below(name)?);
+        }
+        let parent = &way.as_ref().unwrap_or(self).0;
+        Ok(retry_on_intr(|| rustix::fs::openat(parent, name.as_bytes(), flags, Mode::empty()))?)
     }
 
     /// Opens the directory `name` in this one, which is no link.
@@ -167,5 +210,44 @@ impl Directory {
     pub fn identity(&self) -> io::Result<(u64, u64)> {
         let stat = rustix::fs::fstat(&self.0)?;
         Ok((stat.st_dev, stat.st_ino))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_below_is_opened_through_no_link_with_the_call_for_it_and_without() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(path("top/a/b")).unwrap();
+        std::fs::create_dir(path("out")).unwrap();
+        for name in ["top/a/b/file", "top/file", "out/file"] {
+            std::fs::write(path(name), name).unwrap();
+        }
+        for (to, link) in [("../../out", "top/a/link"), ("b/file", "top/a/last")] {
+            std::os::unix::fs::symlink(to, path(link)).unwrap();
+        }
+        let top = Directory::open(&path("top")).unwrap();
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
+        let openers: [&dyn Fn(&str) -> bool; 2] =
+            [&|inside| top.open_deep(Path::new(inside), OFlags::RDONLY).is_ok(), &|inside| {
+                top.open_step_by_step(Path::new(inside), flags).is_ok()
+            }];
+        for opens in openers {
+            for inside in ["file", "a/b/file"] {
+                assert!(opens(inside), "{inside}");
+            }
+            for elsewhere in ["a/link/file", "a/last", "../out/file", "a/../../out/file", "no such file", ""] {
+                assert!(!opens(elsewhere), "{elsewhere}");
+            }
+        }
+        assert!(top.unlink_below(Path::new("a/link/file"), |_| true).is_err());
+        assert!(!top.unlink_below(Path::new("a/b/file"), |_| false).unwrap());
+        assert!(path("out/file").exists() && path("top/a/b/file").exists());
+        assert!(top.unlink_below(Path::new("a/b/file"), Metadata::is_file).unwrap());
+        assert!(top.unlink_below(Path::new("file"), |there| there.len() == 8).unwrap());
+        assert!(!path("top/a/b/file").exists() && !path("top/file").exists());
     }
 }

@@ -22,7 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::identity::Identity;
-use crate::cli::output::temporary_name;
+use crate::cli::output::{is_temporary_name, temporary_name};
 use crate::cli::sys::Directory;
 use log::{Lines, Log, push_line};
 use record::{InputLine, OutputLine, PlaceText};
@@ -31,6 +31,11 @@ pub use record::{Fate, InputRecord, Record, Settings};
 
 /// The journal's name in the tree.
 pub const NAME: &str = ".pipeline-journal";
+
+/// Whether what is at `place` in a tree is a journal, or what a run that was killed left.
+pub fn is_own_name(place: &Path) -> bool {
+    place == Path::new(NAME) || place.file_name().is_some_and(is_temporary_name)
+}
 
 /// Records that are kept of a place: the newest may be of an output that never got its name, and so may the one before.
 const RECORDS_KEPT: usize = 4;
@@ -114,9 +119,9 @@ impl Known {
         known
     }
 
-    /// What is known of the file at `place` that is `output`.
+    /// What is known of the file at `place` that is `output`. What it is on moves with the journal, and has a new number with every mount.
     pub fn record(&self, place: &Path, output: &Identity) -> Option<&Record> {
-        self.by_place.get(place)?.iter().rev().find(|record| record.output == *output)
+        self.by_place.get(place)?.iter().rev().find(|record| record.output.is_same_there(output))
     }
 
     /// All records of `place`, whether there is such a file or not, the newest at the end.
@@ -277,6 +282,8 @@ mod tests {
             let (_, known) = open(&folder, apart);
             assert_eq!(known.records(Path::new("a/b")).last(), Some(&records[2]));
             assert_eq!(known.record(Path::new("a/b"), &records[0].output), Some(&records[0]));
+            let mounted_again = Identity { device: 99, ..records[0].output };
+            assert_eq!(known.record(Path::new("a/b"), &mounted_again), Some(&records[0]));
             assert_eq!(known.records(&records[1].place).last(), Some(&records[1]));
             let beside = std::fs::read_to_string(folder.join(NAME)).unwrap();
             assert_eq!(beside.contains("fedcba9876543210"), apart.is_none(), "{beside}");

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::cli::args::{EngineArg, FileArgs, IdentityArgs, ListArgs};
-use crate::cli::batch::journal::Known;
+use crate::cli::args::{EngineArg, FileArgs, IdentityArgs, Links, ListArgs};
+use crate::cli::batch::journal::{Fate, Known};
 use crate::cli::batch::plan::Plan;
 use crate::cli::batch::start::{self, BatchNames, JournalKind};
 use crate::cli::batch::summary::{Other, Summary};
@@ -34,6 +34,9 @@ use crate::pipeline::plan::Engine;
 use crate::pipeline::report::Report;
 use crate::pipeline::shutdown::Cancel;
 use crate::pipeline::write;
+
+/// What is said of an output that was all there was.
+const LOST: &str = "it is missing, and --rm had deleted its input; --force forgets it";
 
 /// What all kinds of work have in common.
 struct Setup<'a> {
@@ -56,29 +59,48 @@ fn carry_out(
     work: Arc<dyn Work>,
 ) -> anyhow::Result<Exit> {
     let Setup { plan, output, conduct, is_whole, width, wake } = setup;
-    let (plan, Manner { sync, umask, .. }) = (Arc::new(plan), conduct.manner);
-    let opened = output.map(|(path, kind)| start::open_tree(path, kind, &conduct)).transpose()?;
+    let (plan, Manner { force, sync, umask }) = (Arc::new(plan), conduct.manner);
+    // What touches a tree is done on threads of their own, so that signals end it.
+    let opened = output.map(|(path, kind)| {
+        let path = path.to_owned();
+        session.task("journal", Cancel::default(), move |_| Ok(start::open_tree(&path, kind, &conduct)))?
+    });
+    let opened = opened.transpose()?;
     let mut others = others(&plan);
     let (tree, journal, known) = match opened {
         Some((mut tree, mut journal, known)) => {
             if let (true, Some(journal)) = (is_whole && plan.failed.is_empty(), &mut journal) {
-                let gone = gone(&plan, &known, &tree.path);
+                let is_lost =
+                    |place: &&Path| known.records(place).last().is_some_and(|record| record.fate == Fate::Deleted);
+                let gone = gone(&plan, &known, &tree.path).into_iter();
+                let (lost, gone): (Vec<_>, Vec<_>) = gone.partition(|place| is_lost(place) && !force);
                 journal.forget(&gone).context("cannot write the journal")?;
+                let lost = lost.into_iter().map(|place| failed((tree.path.join(place), LOST.to_owned())));
+                others.extend(lost);
             }
-            others.extend(tree.mirror(&plan.directories, &plan.links).into_iter().map(failed));
+            let mirrored = Arc::clone(&plan);
+            let (tree, not_made) = session.task("mirror", Cancel::default(), move |_| {
+                let not_made = tree.mirror(&mirrored.directories, &mirrored.links);
+                Ok((tree, not_made))
+            })?;
+            others.extend(not_made.into_iter().map(failed));
             (Some(tree), journal, known)
         }
         None => (None, None, Arc::default()),
     };
     let batch = Batch { plan: Arc::clone(&plan), conduct, tree, journal, known, wake };
     let Ran { ledger, tree, figures, wall, progress, failure } = batch::run(session, batch, work);
-    let mut cut_off_count = 0;
-    if let Some(mut tree) = tree {
-        // One that could not be read was not finished, and the next run has to get in.
-        let unread: HashSet<&Path> = plan.failed.iter().map(|(path, _)| &**path).collect();
-        let finished = plan.directories.iter().filter(|directory| !unread.contains(&*directory.source));
-        others.extend(tree.finish(finished, umask, sync).into_iter().map(failed));
-        cut_off_count = tree.cut_off_count;
+    let cut_off_count = tree.as_ref().map_or(0, |tree| tree.cut_off_count);
+    // After a signal nothing is finished: the next run does it.
+    if let (Some(mut tree), None) = (tree, &failure) {
+        let finished = Arc::clone(&plan);
+        let not_finished = session.task("finish", Cancel::default(), move |_| {
+            // One that could not be read was not finished, and the next run has to get in.
+            let unread: HashSet<&Path> = finished.failed.iter().map(|(path, _)| &**path).collect();
+            let directories = finished.directories.iter().filter(|directory| !unread.contains(&*directory.source));
+            Ok(tree.finish(directories, umask, sync))
+        })?;
+        others.extend(not_finished.into_iter().map(failed));
     }
     let summary = Summary { plan, ledger, others, cut_off_count };
     summary.tell_failures();
@@ -107,6 +129,12 @@ fn carry_out(
             Ok(if exit == Exit::Done { Exit::Warned } else { exit })
         }
     }
+}
+
+/// What is known of the files in `input`.
+fn known_of(session: &mut Session, input: &Path) -> anyhow::Result<Arc<Known>> {
+    let input = input.to_owned();
+    session.task("journal", Cancel::default(), move |_| Ok(start::known_of(&input)))?
 }
 
 /// Outputs that the journal knows, whose input is gone, and that somebody has deleted.
@@ -169,9 +197,13 @@ fn refuse_passphrases(is_asked_for: bool) -> Result<(), Problem> {
     }
 }
 
-fn refuse_single_flags(files: &FileArgs, engine: EngineArg) -> Result<(), Problem> {
+/// Flags that do not go with many files, or with each other.
+fn refuse_flags(files: &FileArgs, list: &ListArgs, engine: EngineArg) -> Result<(), Problem> {
     if engine == EngineArg::Mutex {
         return Err(Problem::usage("--engine mutex is for one file"));
+    }
+    if files.rm && list.filter.links == Links::Follow {
+        return Err(Problem::usage("--rm with --links follow would delete what links lead to, wherever that is"));
     }
     resolve::refuse_rm_unsynced(files)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::{Setup, carry_out, list_input, look, refuse_passphrases, refuse_single_flags, taken_lists};
+use super::{Setup, carry_out, list_input, look, refuse_flags, refuse_passphrases, taken_lists};
 use crate::cli::args::{ListArgs, PassphraseArgs, ProcessArgs};
 use crate::cli::batch::Conduct;
 use crate::cli::batch::journal;
@@ -31,7 +31,7 @@ pub fn run(mut args: ProcessArgs, names: &BatchNames, settings: &Settings) -> an
     resolve::recipients(&mut args.encrypt, Some(&args.passphrases), settings);
     let files = [("--recipients-file", args.encrypt.recipients_file.as_slice())];
     keys::check_sources(list_input(&args.list), &args.passphrases, &files)?;
-    refuse_single_flags(&args.files, args.engine)?;
+    refuse_flags(&args.files, &args.list, args.engine)?;
     let PassphraseArgs { passphrase_file, passphrase_fd } = &args.passphrases;
     refuse_passphrases(args.encrypt.passphrase || passphrase_file.is_some() || passphrase_fd.is_some())?;
     let level = resolve::level(args.level, settings)?;
@@ -77,7 +77,8 @@ pub fn run(mut args: ProcessArgs, names: &BatchNames, settings: &Settings) -> an
         };
         let kind = if is_sealed { JournalKind::Apart } else { JournalKind::Beside };
         let ListArgs { files_from, files0_from, filter } = &args.list;
-        let is_whole = files_from.is_none() && files0_from.is_none() && filter.takes_all();
+        let is_one_tree = names.inputs.len() == 1 && names.inputs[0].is_dir();
+        let is_whole = is_one_tree && files_from.is_none() && files0_from.is_none() && filter.takes_all();
         let setup = Setup { plan, output: Some((&names.output, kind)), conduct, is_whole, width, wake };
         carry_out(session, reports, setup, Arc::new(work))
     })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::opener::opener;
-use super::{Setup, carry_out, check_identities, refuse_passphrases};
+use super::{Setup, carry_out, check_identities, known_of, refuse_passphrases};
 use crate::cli::args::{ListArgs, RekeyArgs};
 use crate::cli::batch::rekey::RekeyFiles;
 use crate::cli::batch::start::{self, BatchNames, JournalKind};
@@ -71,7 +71,7 @@ pub fn run(mut args: RekeyArgs, settings: &Settings) -> anyhow::Result<Exit> {
             recipients: recipients.list,
             recipients_digest: recipients.digest,
             is_armored: args.encrypt.armor,
-            known: in_place.then(|| start::known_of(&args.input)).transpose()?,
+            known: in_place.then(|| known_of(session, &args.input)).transpose()?,
             pace: Pace::of(&args.pace, &wake)?,
         };
         let setup = Setup { plan, output: Some((&output, JournalKind::Apart)), conduct, is_whole: false, width, wake };

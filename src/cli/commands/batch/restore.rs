@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::opener::opener;
-use super::{Setup, carry_out, check_identities, list_input, look, refuse_single_flags, taken_lists};
+use super::{Setup, carry_out, check_identities, list_input, look, refuse_flags, taken_lists};
 use crate::cli::args::RestoreArgs;
 use crate::cli::batch::Conduct;
 use crate::cli::batch::restore::{Decoder, RestoreFiles};
@@ -29,7 +29,7 @@ pub fn run(mut args: RestoreArgs, names: &BatchNames, settings: &Settings) -> an
     resolve::talk(&mut args.talk, settings)?;
     resolve::identities(&mut args.identities, settings)?;
     check_identities(list_input(&args.list), &args.identities)?;
-    refuse_single_flags(&args.files, args.engine)?;
+    refuse_flags(&args.files, &args.list, args.engine)?;
     if args.salvage {
         salvage::refuse_contradictions(&args)?;
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::opener::opener;
-use super::{Setup, carry_out, check_identities, unplanned};
+use super::{Setup, carry_out, check_identities, known_of, unplanned};
 use crate::cli::args::VerifyArgs;
 use crate::cli::batch::journal::Known;
 use crate::cli::batch::plan::Plan;
@@ -44,7 +44,7 @@ pub fn run(mut args: VerifyArgs, settings: &Settings) -> anyhow::Result<Exit> {
     with_reports((Verb::Verified, &args.talk), &taken, &mut session, |session, reports| {
         let (input, filter) = (args.input.clone(), args.filter.clone());
         let looked = session.task("list", Cancel::default(), move |_| Ok(start::plan_in_place(&input, &filter)))?;
-        let (mut plan, known) = (looked?, start::known_of(&args.input)?);
+        let (mut plan, known) = (looked?, known_of(session, &args.input)?);
         if args.filter.takes_all() {
             plan.failed.extend(missing(&plan, &known, &args.input));
         }
