@@ -40,22 +40,27 @@ pub(super) struct Log {
     end: u64,
 }
 
-/// The lines of a log.
-#[derive(Default)]
-pub(super) struct Lines {
+/// The lines of a log, of which each says a `T`.
+pub(super) struct Lines<T> {
     /// Of the first line; `None` where there is none that is whole.
     pub(super) id: Option<String>,
     /// See [`Head`].
     pub(super) is_made: bool,
-    /// The others, less their checksums.
-    texts: Vec<String>,
+    /// What the others say. A line that fits its checksum and is not understood has fields of a later version; what it tells is not known here.
+    pub(super) told: Vec<T>,
     pub(super) damaged_count: usize,
     /// Where the last one that is whole ends.
     end: u64,
 }
 
-impl Lines {
-    pub(super) fn read(file: impl Read) -> Result<Lines, JournalError> {
+impl<T> Default for Lines<T> {
+    fn default() -> Lines<T> {
+        Lines { id: None, is_made: false, told: Vec::new(), damaged_count: 0, end: 0 }
+    }
+}
+
+impl<T: for<'de> Deserialize<'de>> Lines<T> {
+    pub(super) fn read(file: impl Read) -> Result<Lines<T>, JournalError> {
         let (mut lines, mut line) = (Lines::default(), Vec::new());
         let mut reader = BufReader::new(file);
         loop {
@@ -75,29 +80,24 @@ impl Lines {
                     }
                     _ => return Err(JournalError::Unknown),
                 },
-                (Some(text), Some(_)) => lines.texts.push(text.to_owned()),
+                (Some(text), Some(_)) => lines.told.extend(serde_json::from_str::<T>(text)),
                 (None, None) => return Err(JournalError::Unknown),
                 (None, Some(_)) => lines.damaged_count += 1,
             }
             lines.end += len;
         }
     }
-
-    pub(super) fn parse<T: for<'de> Deserialize<'de>>(self) -> impl Iterator<Item = T> {
-        // A line that fits its checksum and is not understood has fields of a later version; what it tells is then not known here.
-        self.texts.into_iter().filter_map(|text| serde_json::from_str(&text).ok())
-    }
 }
 
 impl Log {
     /// Opens `name`, or begins it as the journal `id`, or as one of a new name. `is_new` tells that the tree's directory was just made; one
     /// that a run was killed at begins as if it were.
-    pub(super) fn open(
+    pub(super) fn open<T: for<'de> Deserialize<'de>>(
         directory: &Directory,
         name: &OsStr,
         id: Option<&str>,
         is_new: bool,
-    ) -> Result<(Log, Lines), JournalError> {
+    ) -> Result<(Log, Lines<T>), JournalError> {
         let is_begun = directory.open_file(name)?.is_some();
         let file = directory.open_or_create(name)?;
         // One without a name was written anew by another run meanwhile.

@@ -97,11 +97,11 @@ impl Known {
     }
 
     /// With `is_apart` nothing is known of inputs and settings but what `inputs` tell.
-    fn of(outputs: Lines, inputs: Lines, is_apart: bool) -> Known {
+    fn of(outputs: Lines<OutputLine>, inputs: Lines<InputLine>, is_apart: bool) -> Known {
         let damaged_count = outputs.damaged_count + inputs.damaged_count;
         let mut known = Known { damaged_count, ..Known::default() };
-        let apart: HashMap<u64, InputLine> = inputs.parse::<InputLine>().map(|line| (line.hash, line)).collect();
-        for OutputLine { place, output, hash, settings, fate, input } in outputs.parse::<OutputLine>() {
+        let apart: HashMap<u64, InputLine> = inputs.told.into_iter().map(|line| (line.hash, line)).collect();
+        for OutputLine { place, output, hash, settings, fate, input } in outputs.told {
             known.record_count += 1;
             let Some(place) = place.place() else { continue };
             let Some(output) = output else {
@@ -114,7 +114,8 @@ impl Known {
                 None => (settings, input),
             };
             let record = Record { place: place.clone(), output, output_hash: hash, settings, fate, input };
-            known.by_place.entry(place).or_default().push(record);
+            // Mostly there is one.
+            known.by_place.entry(place).or_insert_with(|| Vec::with_capacity(1)).push(record);
         }
         known
     }
