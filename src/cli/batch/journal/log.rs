@@ -36,6 +36,8 @@ pub(super) struct Log {
     pub(super) id: String,
     /// See [`Head`].
     pub(super) is_made: bool,
+    /// It has another name as well, as in a tree that was copied with hard links: to be written anew, and not changed.
+    pub(super) is_shared: bool,
     /// Where the next line goes: behind the last one that is whole.
     end: u64,
 }
@@ -104,19 +106,19 @@ impl Log {
         if !sys::lock(&file)? || file.metadata()?.nlink() == 0 {
             return Err(JournalError::Locked);
         }
-        // Another name of it may be somebody else's.
-        if file.metadata()?.nlink() > 1 {
-            return Err(JournalError::Unknown);
-        }
+        let is_shared = file.metadata()?.nlink() > 1;
         let mut lines = Lines::read(&file)?;
         let known = lines.id.clone();
         lines.is_made |= known.is_none() && (is_new || is_begun);
         let new = || id.map_or_else(|| sys::random_u64().map(|id| format!("{id:016x}")), |id| Ok(id.to_owned()));
-        let mut log = Log { id: known.clone().map_or_else(new, Ok)?, file, end: lines.end, is_made: lines.is_made };
-        if id.is_some_and(|id| id != log.id) {
+        let id_there = known.clone().map_or_else(new, Ok)?;
+        let mut log = Log { id: id_there, file, is_shared, end: lines.end, is_made: lines.is_made };
+        if id.is_some_and(|id| id != log.id) || is_shared && known.is_none() {
             return Err(JournalError::Unknown);
         }
-        log.file.set_len(log.end)?;
+        if !is_shared {
+            log.file.set_len(log.end)?;
+        }
         if known.is_none() {
             log.write_head()?;
         }
@@ -131,7 +133,7 @@ impl Log {
         is_made: bool,
     ) -> Result<Log, JournalError> {
         let file = directory.create_locked(temporary)?.ok_or(JournalError::Locked)?;
-        let mut log = Log { file, id: id.to_owned(), end: 0, is_made };
+        let mut log = Log { file, id: id.to_owned(), is_shared: false, end: 0, is_made };
         log.write_head()?;
         Ok(log)
     }

@@ -162,7 +162,8 @@ impl Journal {
         let (inputs, input_lines) = opened.map_or((None, Lines::default()), |(log, lines)| (Some(log), lines));
         let known = Known::of(lines, input_lines, is_apart);
         let mut journal = Journal { outputs, inputs, is_apart };
-        if known.record_count > 2 * known.by_place.len() + STALE_RECORDS_MAX {
+        let is_shared = journal.outputs.is_shared || journal.inputs.as_ref().is_some_and(|inputs| inputs.is_shared);
+        if is_shared || known.record_count > 2 * known.by_place.len() + STALE_RECORDS_MAX {
             journal.write_anew(directory, name, &inputs_folder, &known)?;
         }
         Ok((journal, known))
@@ -451,5 +452,21 @@ mod tests {
         std::fs::write(folder.path().join(NAME), "").unwrap();
         std::fs::hard_link(folder.path().join(NAME), folder.path().join("another name")).unwrap();
         assert!(matches!(again(), Err(JournalError::Unknown)));
+    }
+
+    #[test]
+    fn a_journal_that_a_copy_of_hard_links_shares_is_left_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, snapshot) = (folder.path().join(NAME), folder.path().join("snapshot"));
+        open(folder.path(), None).0.append(&[record(b"first", 1)], false).unwrap();
+        std::fs::hard_link(&path, &snapshot).unwrap();
+        let before = std::fs::read(&snapshot).unwrap();
+        let (mut journal, known) = open(folder.path(), None);
+        assert_eq!(known.records(Path::new("first")).len(), 1);
+        journal.append(&[record(b"second", 2)], false).unwrap();
+        drop(journal);
+        assert_eq!(std::fs::read(&snapshot).unwrap(), before);
+        let (_, known) = open(folder.path(), None);
+        assert_eq!(known.places().count(), 2);
     }
 }
