@@ -79,6 +79,30 @@ fn what_fails_once_is_tried_again_and_done_and_what_fails_for_ever_is_named() {
 
 /// What the disk refused once may be lost, and a second fsync would not tell.
 #[test]
+fn when_nothing_passes_any_more_nothing_is_waited_for() {
+    let bench = Bench::new();
+    plant_small(&bench.path("tree"), 40);
+    let flags = ["-e", "trace=openat2", "-e", "inject=openat2:error=EIO:when=1+"];
+    let Some((report, _)) = traced(&bench, &flags, "process tree out -q --jobs 1 --retries 2", 3) else { return };
+    let tries: Vec<u64> =
+        report["files"].as_array().unwrap().iter().map(|file| file["tries"].as_u64().unwrap()).collect();
+    assert_eq!(tries, [[3; 8].as_slice(), &[1; 32]].concat());
+    assert_eq!(report["batch"]["failed_count"], 40);
+    // What may not pass is no sign of that: files that are gone.
+    let flags = [
+        "-e",
+        "trace=openat2",
+        "-e",
+        "inject=openat2:error=ENOENT:when=1..20",
+        "-e",
+        "inject=openat2:error=EIO:when=21+",
+    ];
+    let Some((report, _)) = traced(&bench, &flags, "process tree out -q --jobs 1 --retries 2", 3) else { return };
+    let tries = |index: usize| report["files"][index]["tries"].as_u64().unwrap();
+    assert_eq!([tries(0), tries(19), tries(20), tries(27), tries(28)], [1, 1, 3, 3, 1]);
+}
+
+#[test]
 fn a_sync_that_fails_is_never_tried_again_and_its_file_gets_no_name() {
     let bench = Bench::new();
     plant_small(&bench.path("tree"), 9);

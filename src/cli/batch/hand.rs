@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -25,6 +26,9 @@ use crate::pipeline::solo::{Solo, SoloPools};
 use crate::pipeline::supervisor::{Supervisor, Watch};
 use crate::pipeline::write::Summary;
 
+/// Files in a row that failed however often they were tried: what they failed with will not pass, and nothing is waited for any more.
+const HOPELESS_COUNT: u32 = 8;
+
 /// Nobody watches a single file's run, so it is seldom woken for that.
 const TICK: Duration = Duration::from_secs(60);
 
@@ -39,6 +43,8 @@ pub struct Shared {
     pub solo_bytes_max: u64,
     /// Bytes of all files.
     pub progress: Arc<Progress>,
+    /// Files in a row that failed for what may pass.
+    pub failed_in_a_row: Arc<AtomicU32>,
     /// Ends the batch.
     pub cancel: Cancel,
     /// Wakes who waits, when it ends.
@@ -161,6 +167,7 @@ pub fn work_on(hand: &mut Hand, work: &dyn Work, plan: &batch::Plan, retry: Retr
     let Todo { index, target, is_again, unless } = todo;
     let (item, started_at, mut tries) = (&plan.items[index], Instant::now(), 0);
     hand.is_solo = item.identity.bytes <= hand.shared.solo_bytes_max;
+    let failed_in_a_row = Arc::clone(&hand.shared.failed_in_a_row);
     let result = loop {
         tries += 1;
         let error = match try_once(hand, work, item, target.clone(), unless) {
@@ -168,7 +175,8 @@ pub fn work_on(hand: &mut Hand, work: &dyn Work, plan: &batch::Plan, retry: Retr
             Ok(Some(made)) => break Ok(Came::Made { made: Box::new(made), is_again }),
             Err(error) => error,
         };
-        if hand.is_cancelled() || tries > retry.count || !may_pass(&error) {
+        let is_hopeless = failed_in_a_row.load(Ordering::Relaxed) >= HOPELESS_COUNT;
+        if hand.is_cancelled() || tries > retry.count || is_hopeless || !may_pass(&error) {
             break Err(error);
         }
         let wait = retry.wait(tries, sys::random_u64().unwrap_or_default());
@@ -177,6 +185,11 @@ pub fn work_on(hand: &mut Hand, work: &dyn Work, plan: &batch::Plan, retry: Retr
             break Err(error);
         }
     };
+    match &result {
+        Ok(_) => failed_in_a_row.store(0, Ordering::Relaxed),
+        Err(error) if may_pass(error) => drop(failed_in_a_row.fetch_add(1, Ordering::Relaxed)),
+        Err(_) => {}
+    }
     Arrived { index, result, took: started_at.elapsed(), tries }
 }
 

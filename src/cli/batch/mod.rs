@@ -148,7 +148,15 @@ pub fn run(session: &mut Session, batch: Batch, work: Arc<dyn Work>) -> Ran {
     let budget_len = usize::try_from(conduct.budget_bytes).unwrap_or(usize::MAX);
     let pools = SoloPools::new(jobs, budget_len, cores.clone());
     let solo_bytes_max = plan.solo_bytes_max(conduct.jobs);
-    let shared = Shared { cores, pools, solo_bytes_max, progress: Arc::clone(&progress), cancel, wake };
+    let shared = Shared {
+        cores,
+        pools,
+        solo_bytes_max,
+        progress: Arc::clone(&progress),
+        failed_in_a_row: Arc::default(),
+        cancel,
+        wake,
+    };
     let hands = Hands {
         plan: Arc::clone(&plan),
         work: Arc::clone(&work),
