@@ -35,10 +35,9 @@ impl Input {
         Input::of(opened, name, is_stdin)
     }
 
-    /// Opens `inside` below the directory `top`. Of links on the way only those in `top` are followed.
-    pub fn open_below(top: &Path, inside: &Path) -> anyhow::Result<Input> {
-        let opened = Directory::open(top).and_then(|top| top.open_to_read_below(inside));
-        Input::of(opened, quoted(top.join(inside)), false)
+    /// Opens `inside` below the directory `top`, shown as `name`. No link is followed on the way.
+    pub fn open_below(top: &Directory, inside: &Path, name: String) -> anyhow::Result<Input> {
+        Input::of(top.open_to_read_below(inside), name, false)
     }
 
     fn of(opened: io::Result<File>, name: String, is_stdin: bool) -> anyhow::Result<Input> {

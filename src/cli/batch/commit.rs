@@ -298,7 +298,7 @@ impl Commit {
     /// Deletes an input whose output is on the disk, if it is still the file `identity`.
     fn delete(&self, index: usize, identity: Identity) -> io::Result<()> {
         let (top, inside) = self.plan.items[index].way();
-        match Directory::open(top)?.unlink_below(inside, |there| Identity::of(there) == identity)? {
+        match Directory::open_to_pass(top)?.unlink_below(inside, |there| Identity::of(there) == identity)? {
             true => Ok(()),
             false => Err(io::Error::other("it is another file by now")),
         }

@@ -2,6 +2,7 @@
 //! it runs a pipeline, whose workers compute with the cores that all hands share.
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -12,10 +13,11 @@ use super::commit::{Arrived, Came};
 use super::list::Todo;
 use super::plan as batch;
 use super::policy::{Retry, may_pass};
-use super::work::{Made, Target, Work, open};
+use super::work::{Made, Target, Work};
 use crate::cli::digest::Digest;
+use crate::cli::input::Input;
 use crate::cli::problem::quoted;
-use crate::cli::sys::{self, WakeUp};
+use crate::cli::sys::{self, Directory, WakeUp};
 use crate::pipeline::cores::Cores;
 use crate::pipeline::ends::Ends;
 use crate::pipeline::error::{Cause, Failure, Signal, Stop};
@@ -57,6 +59,8 @@ pub struct Hand {
     solo: Option<Solo>,
     /// The file at hand is done without a pipeline.
     is_solo: bool,
+    /// The directory that the last file was below of, as it was named.
+    top: Option<(PathBuf, Directory)>,
     /// Made for the first large file.
     supervisor: Option<Supervisor>,
     /// How the end of the batch reaches a pipeline that runs here.
@@ -74,7 +78,16 @@ impl Hand {
         give_figures: async_channel::Sender<Figures>,
     ) -> Hand {
         let solo = Some(Solo::new(&shared.pools));
-        Hand { shared, solo, is_solo: true, supervisor: None, signals, figures: Figures::default(), give_figures }
+        Hand {
+            shared,
+            solo,
+            is_solo: true,
+            top: None,
+            supervisor: None,
+            signals,
+            figures: Figures::default(),
+            give_figures,
+        }
     }
 
     /// What all hands share.
@@ -85,6 +98,30 @@ impl Hand {
     /// Whether the batch is being ended.
     pub fn is_cancelled(&self) -> bool {
         self.shared.cancel.is_set()
+    }
+
+    /// Opens the input of a file, which was a regular one when it was looked at. A link that took the place of a directory meanwhile leads
+    /// nowhere.
+    pub fn open(&mut self, item: &batch::Item) -> anyhow::Result<Input> {
+        let name = quoted(&item.source);
+        let input = match item.depth {
+            0 => Input::open(&item.source)?,
+            _ => {
+                let (top, inside) = item.way();
+                let directory = match &mut self.top {
+                    Some((path, directory)) if path == top => directory,
+                    other => {
+                        let opened = Directory::open_to_pass(top).with_context(|| format!("cannot open {name}"))?;
+                        &mut other.insert((top.to_owned(), opened)).1
+                    }
+                };
+                Input::open_below(directory, inside, name.clone())?
+            }
+        };
+        match input.metadata.is_file() {
+            true => Ok(input),
+            false => Err(anyhow::anyhow!("{name} is no regular file any more")),
+        }
     }
 
     /// Does `step` with a core, as `stage`.
@@ -202,7 +239,7 @@ fn try_once(
     unless: Option<Digest>,
 ) -> anyhow::Result<Option<Made>> {
     if let Some(expected) = unless.filter(|expected| expected.bytes == item.identity.bytes) {
-        let input = open(item)?;
+        let input = hand.open(item)?;
         let digest = Digest::of(&*input.file, || !hand.is_cancelled());
         if digest.with_context(|| format!("cannot read {}", input.name))? == expected {
             return Ok(None);

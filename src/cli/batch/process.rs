@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::hand::Hand;
 use super::journal::{Record, Settings};
 use super::plan::Item;
-use super::work::{Made, Target, Verdict, Work, judge_by_input, open};
+use super::work::{Made, Target, Verdict, Work, judge_by_input};
 use crate::cli::digest::{Digest, DigestReader, DigestWriter};
 use crate::cli::output::Output;
 use crate::cli::pace::{Pace, paced};
@@ -71,7 +71,7 @@ impl Work for ProcessFiles {
 
     fn work(&self, hand: &mut Hand, item: &Item, target: Option<Target>) -> anyhow::Result<Made> {
         let target = target.expect("internal error: a file is processed to nowhere");
-        let input = open(item)?;
+        let input = hand.open(item)?;
         let what = || format!("process {}", input.name);
         let output = target.create()?;
         let seal = self

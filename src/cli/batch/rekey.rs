@@ -10,7 +10,7 @@ use super::hand::Hand;
 use super::journal::{Known, Record, Settings};
 use super::plan::Item;
 use super::restore::Opener;
-use super::work::{Made, Target, Verdict, Work, judge_by_input, open};
+use super::work::{Made, Target, Verdict, Work, judge_by_input};
 use crate::cli::digest::{DigestReader, DigestWriter};
 use crate::cli::identity::Identity;
 use crate::cli::pace::{Pace, paced};
@@ -68,7 +68,7 @@ impl Work for RekeyFiles {
 
     fn work(&self, hand: &mut Hand, item: &Item, target: Option<Target>) -> anyhow::Result<Made> {
         let target = target.expect("internal error: a file is rekeyed to nowhere");
-        let input = open(item)?;
+        let input = hand.open(item)?;
         let what = || format!("rekey {}", input.name);
         let wake = &hand.shared().wake.clone();
         let (mut reader, read) = DigestReader::new(paced(input.reader(wake)?, self.pace.as_ref()));

@@ -10,7 +10,7 @@ use anyhow::Context;
 use super::hand::Hand;
 use super::journal::{Fate, Known, Record, Settings};
 use super::plan::Item;
-use super::work::{Made, Target, Verdict, Work, judge_by_input, open};
+use super::work::{Made, Target, Verdict, Work, judge_by_input};
 use crate::cli::digest::{Digest, DigestReader, DigestWriter};
 use crate::cli::input::Input;
 use crate::cli::layers::{Layers, layer_of, restore_work, table_warning};
@@ -168,7 +168,7 @@ impl Work for RestoreFiles {
 
     fn work(&self, hand: &mut Hand, item: &Item, target: Option<Target>) -> anyhow::Result<Made> {
         let target = target.expect("internal error: a file is restored to nowhere");
-        let input = open(item)?;
+        let input = hand.open(item)?;
         let what = || format!("restore {}", input.name);
         let output = target.create()?;
         let decoded = self.decoder.decode(hand, &input, Some(&output));
@@ -230,7 +230,7 @@ impl Work for VerifyFiles {
     }
 
     fn work(&self, hand: &mut Hand, item: &Item, _: Option<Target>) -> anyhow::Result<Made> {
-        let input = open(item)?;
+        let input = hand.open(item)?;
         let what = || format!("verify {}", input.name);
         let Decoded { summary, read, content, is_bare } = self.decoder.decode(hand, &input, None).with_context(what)?;
         if let (true, false, Some(TableStatus::Unusable(error))) = (is_bare, self.foreign, &summary.table) {

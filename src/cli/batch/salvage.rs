@@ -8,7 +8,7 @@ use super::hand::Hand;
 use super::journal::{Record, Settings};
 use super::plan::Item;
 use super::restore::{Decoder, restored};
-use super::work::{Made, Target, Verdict, Work, judge_by_input, open};
+use super::work::{Made, Target, Verdict, Work, judge_by_input};
 use crate::cli::digest::{Digest, DigestWriter};
 use crate::cli::problem::{self, quoted};
 use crate::cli::save::{SaveManner, has_age_layer, judge, line_of, open_header, save};
@@ -46,7 +46,7 @@ impl Work for SalvageFiles {
     fn work(&self, hand: &mut Hand, item: &Item, target: Option<Target>) -> anyhow::Result<Made> {
         let target = target.expect("internal error: a file is saved to nowhere");
         let Decoder { opener, decompress, window_log_max, .. } = &self.decoder;
-        let input = open(item)?;
+        let input = hand.open(item)?;
         let what = || format!("restore {}", input.name);
         let file = input.file.try_clone().with_context(what)?;
         let mut head = Vec::with_capacity(DETECT_LEN);

@@ -11,7 +11,6 @@ use crate::cli::digest::Digest;
 use crate::cli::identity::Identity;
 use crate::cli::input::Input;
 use crate::cli::output::{Manner, Output, Temporary};
-use crate::cli::problem::quoted;
 use crate::cli::sys::Directory;
 
 /// A kind of work, the same for all files of a batch.
@@ -124,20 +123,5 @@ impl Made {
             settings,
             notes: Vec::new(),
         }
-    }
-}
-
-/// Opens the input of a file, which was a regular one when it was looked at. A link that took the place of a directory meanwhile leads nowhere.
-pub fn open(item: &Item) -> anyhow::Result<Input> {
-    let input = match item.depth {
-        0 => Input::open(&item.source)?,
-        _ => {
-            let (top, inside) = item.way();
-            Input::open_below(top, inside)?
-        }
-    };
-    match input.metadata.is_file() {
-        true => Ok(input),
-        false => Err(anyhow::anyhow!("{} is no regular file any more", quoted(&item.source))),
     }
 }
