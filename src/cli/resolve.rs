@@ -196,13 +196,14 @@ pub fn names_of_command(args: &FileArgs) -> Result<Names, Problem> {
 /// IN's name with `.age` taken off, and behind that `.zst`, unless only the first is wanted; `.tzst` becomes `.tar`.
 pub fn restored_name(name: &OsStr, decompress: bool) -> Option<OsString> {
     let path = Path::new(name);
+    // `..zst` and `...zst` have no name of their own.
+    let stem = path.file_stem().filter(|stem| *stem != "." && *stem != "..");
     if path.extension() == Some(OsStr::new("age")) {
-        let inside = path.file_stem().filter(|stem| *stem != "." && *stem != "..")?;
+        let inside = stem?;
         let restored = if decompress { restored_name(inside, true) } else { None };
         return Some(restored.unwrap_or_else(|| inside.to_owned()));
     }
-    // `..zst` and `...zst` have no name of their own.
-    let stem = path.file_stem().filter(|stem| *stem != "." && *stem != "..")?;
+    let stem = stem?;
     match path.extension()?.to_str()? {
         "zst" | "zstd" => Some(stem.to_owned()),
         "tzst" => {

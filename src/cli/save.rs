@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::path::Path;
 
 use age_core::format::FileKey;
 use anyhow::Context;
 
-use super::problem::{self, Exit, Problem};
+use super::problem::{self, Exit, Problem, quoted};
 use crate::format::age::AgeError;
 use crate::format::age::header::{Header, NONCE_LEN, payload_key};
 use crate::format::age::stream::PayloadKey;
@@ -120,21 +121,24 @@ fn save_stream(file: &mut File, manner: SaveManner, rescue: &mut Rescue<'_>) -> 
     saver.save(rescue).map(Some)
 }
 
-/// A loss in one line.
-pub fn line_of(loss: &Loss) -> String {
+/// A loss in one line; with the name of `file` where there are many.
+pub fn line_of(loss: &Loss, file: Option<&Path>) -> String {
+    let file = file.map_or_else(String::new, |file| format!("{}: ", quoted(file)));
     match loss {
         Loss::Filled { content: Range { start, end }, is_len_sure } => {
             let as_declared = if *is_len_sure { "" } else { ", as many as the damaged frame's header says" };
-            format!("pipeline: lost: bytes {start}..{end} of the content, zeros are in their place{as_declared}\n")
+            format!(
+                "pipeline: {file}lost: bytes {start}..{end} of the content, zeros are in their place{as_declared}\n"
+            )
         }
         Loss::Unlisted(Range { start, end }) => format!(
-            "pipeline: wrong: bytes {start}..{end} of the content are a whole frame, but not the one that the seek table lists\n"
+            "pipeline: {file}wrong: bytes {start}..{end} of the content are a whole frame, but not the one that the seek table lists\n"
         ),
         Loss::LeftOut { at, source } if source.is_empty() => {
-            format!("pipeline: lost: the end, which is missing; what is there ends at byte {at}\n")
+            format!("pipeline: {file}lost: the end, which is missing; what is there ends at byte {at}\n")
         }
         Loss::LeftOut { at, source: Range { start, end } } => format!(
-            "pipeline: lost: what bytes {start}..{end} of the compressed data held, left out at byte {at}, how much that was is unknown\n"
+            "pipeline: {file}lost: what bytes {start}..{end} of the compressed data held, left out at byte {at}, how much that was is unknown\n"
         ),
     }
 }
@@ -191,7 +195,7 @@ mod tests {
         let filled = Loss::Filled { content: 3..9, is_len_sure: false };
         let left_out = |source| Loss::LeftOut { at: 1, source };
         for loss in [filled, left_out(2..5), left_out(9..9), Loss::Unlisted(1..2)] {
-            let line = line_of(&loss);
+            let line = line_of(&loss, None);
             assert!(line.starts_with("pipeline: ") && line.lines().count() == 1, "{line}");
         }
     }

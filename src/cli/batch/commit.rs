@@ -138,26 +138,20 @@ struct Step {
 }
 
 impl Step {
-    fn temporary(&self) -> Option<&Temporary> {
+    /// What was made, and the output, where there is one and nothing has failed.
+    fn output(&self) -> Option<(&Temporary, &Made)> {
         match (&self.failure, &self.arrived.result) {
             (None, Ok(Came::Made { made, .. })) => match &made.output {
-                Some(Output::Temporary(temporary)) => Some(temporary),
+                Some(Output::Temporary(temporary)) => Some((temporary, made)),
                 _ => None,
             },
             _ => None,
         }
     }
 
-    fn made(&self) -> Option<&Made> {
-        match (&self.failure, &self.arrived.result) {
-            (None, Ok(Came::Made { made, .. })) => Some(made),
-            _ => None,
-        }
-    }
-
     /// Takes a step, unless an earlier one failed.
-    fn take(&mut self, step: impl FnOnce(&Temporary) -> Result<(), Problem>) {
-        if let Some(Err(problem)) = self.temporary().map(step) {
+    fn take(&mut self, step: impl FnOnce(&Temporary, &Made) -> Result<(), Problem>) {
+        if let Some(Err(problem)) = self.output().map(|(temporary, made)| step(temporary, made)) {
             self.failure = Some(problem.into());
         }
     }
@@ -178,17 +172,15 @@ impl Commit {
     pub fn take(&mut self, arrived: Vec<Arrived>) -> Result<Flow, Stop> {
         let mut steps: Vec<Step> = arrived.into_iter().map(|arrived| Step { arrived, failure: None }).collect();
         for step in &mut steps {
-            let source = step.made().map(|made| made.source.clone());
-            step.take(|temporary| temporary.copy_mode_and_times(source.as_ref()));
-            if let (true, Some(temporary)) = (self.conduct.manner.sync, step.temporary()) {
+            step.take(|temporary, made| temporary.copy_mode_and_times(Some(&made.source)));
+            if let (true, Some((temporary, _))) = (self.conduct.manner.sync, step.output()) {
                 sys::start_writing_back(temporary.parts().0);
             }
         }
-        steps.iter_mut().for_each(|step| step.take(Temporary::sync));
+        steps.iter_mut().for_each(|step| step.take(|temporary, _| temporary.sync()));
         self.note(&mut steps);
         for step in &mut steps {
-            let replaced = step.made().and_then(|made| made.replaces);
-            step.take(|temporary| match replaced {
+            step.take(|temporary, made| match made.replaces {
                 Some(identity) if !temporary.would_replace(identity) => {
                     Err(Problem::failed("it changed meanwhile, and stays as it is"))
                 }
@@ -207,7 +199,7 @@ impl Commit {
         let Some(journal) = &mut self.journal else { return };
         let mut records = Vec::with_capacity(steps.len());
         for step in steps.iter_mut() {
-            let (Some(temporary), Some(made)) = (step.temporary(), step.made()) else { continue };
+            let Some((temporary, made)) = step.output() else { continue };
             match temporary.parts().0.metadata() {
                 Ok(output) => records.push(Record {
                     place: self.plan.items[step.arrived.index].place.clone(),
@@ -231,7 +223,7 @@ impl Commit {
             // What a failed sync left behind nobody knows: nothing is appended any more.
             self.journal = None;
             self.ledger.stopped = Some("without a journal nothing more can be done".to_owned());
-            for step in steps.iter_mut().filter(|step| step.temporary().is_some()) {
+            for step in steps.iter_mut().filter(|step| step.output().is_some()) {
                 step.failure = Some(Problem::failed(format!("cannot write the journal: {error}")).into());
             }
         }
@@ -241,7 +233,7 @@ impl Commit {
     fn sync_directories(&self, steps: &mut [Step]) {
         let mut synced: Vec<(*const Directory, Result<(), String>)> = Vec::new();
         for step in steps.iter_mut() {
-            step.take(|temporary| {
+            step.take(|temporary, _| {
                 let directory = Arc::as_ptr(temporary.parts().1);
                 if let Some((_, known)) = synced.iter().find(|(known, _)| *known == directory) {
                     return known.clone().map_err(Problem::failed);

@@ -103,7 +103,6 @@ impl Hand {
     /// Opens the input of a file, which was a regular one when it was looked at. A link that took the place of a directory meanwhile leads
     /// nowhere.
     pub fn open(&mut self, item: &batch::Item) -> anyhow::Result<Input> {
-        let name = quoted(&item.source);
         let input = match item.depth {
             0 => Input::open(&item.source)?,
             _ => {
@@ -111,16 +110,17 @@ impl Hand {
                 let directory = match &mut self.top {
                     Some((path, directory)) if path == top => directory,
                     other => {
-                        let opened = Directory::open_to_pass(top).with_context(|| format!("cannot open {name}"))?;
+                        let opened = Directory::open_to_pass(top);
+                        let opened = opened.with_context(|| format!("cannot open {}", quoted(&item.source)))?;
                         &mut other.insert((top.to_owned(), opened)).1
                     }
                 };
-                Input::open_below(directory, inside, name.clone())?
+                Input::open_below(directory, inside, quoted(&item.source))?
             }
         };
         match input.metadata.is_file() {
             true => Ok(input),
-            false => Err(anyhow::anyhow!("{name} is no regular file any more")),
+            false => Err(anyhow::anyhow!("{} is no regular file any more", input.name)),
         }
     }
 

@@ -154,16 +154,17 @@ impl Lister {
             return Ok(Decision::Work(Todo { index, target: None, is_again: false, unless: None }));
         };
         let path = tree.path.join(&item.place);
-        let shown = quoted(&path);
+        let shown = || quoted(&path);
         let there = match std::fs::symlink_metadata(&path) {
             Ok(metadata) => Some(metadata),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error).with_context(|| format!("cannot write {shown}")),
+            Err(error) => return Err(error).with_context(|| format!("cannot write {}", shown())),
         };
         let record = there.as_ref().and_then(|there| self.known.record(&item.place, &Identity::of(there)));
         let unless = match record.map(|record| self.work.judge(item, record, self.conduct.checksum)) {
             Some(Verdict::Done) if self.conduct.rm && record.is_some_and(|record| record.fate != Fate::Needed) => {
-                let directory = tree.directory_of(&item.place).with_context(|| format!("cannot look at {shown}"))?;
+                let directory =
+                    tree.directory_of(&item.place).with_context(|| format!("cannot look at {}", shown()))?;
                 let name = item.place.file_name().unwrap_or_default().to_owned();
                 let to_delete =
                     record.cloned().map(|record| ToDelete { directory, name, record, input: item.identity });
@@ -171,7 +172,7 @@ impl Lister {
             }
             Some(Verdict::Done) => return Ok(Decision::Unchanged(None)),
             Some(Verdict::Kept) if !self.conduct.manner.force => {
-                let message = format!("{shown} was restored whole, from what has changed since");
+                let message = format!("{} was restored whole, from what has changed since", shown());
                 return Err(Problem::failed(message).hint("--force puts there what can be saved now").into());
             }
             Some(Verdict::DoneIf(digest)) => Some(digest),
@@ -180,26 +181,27 @@ impl Lister {
         let Manner { force, .. } = self.conduct.manner;
         match &there {
             Some(there) if there.is_dir() => {
-                return Err(Problem::failed(format!("cannot write {shown}: it is a directory")).into());
+                return Err(Problem::failed(format!("cannot write {}: it is a directory", shown())).into());
             }
             Some(_) if record.is_some_and(|record| record.fate == Fate::Deleted) && !force => {
-                let message = format!("{shown} exists already, and may be all there is of an input that --rm deleted");
+                let message =
+                    format!("{} exists already, and may be all there is of an input that --rm deleted", shown());
                 return Err(Problem::failed(message).hint("--force overwrites it").into());
             }
             Some(_) if record.is_none() && !force => {
                 let problem =
-                    Problem::failed(format!("{shown} exists already, and the journal does not know it as it is"));
+                    Problem::failed(format!("{} exists already, and the journal does not know it as it is", shown()));
                 return Err(problem.hint("--force overwrites it").into());
             }
             _ => {}
         }
-        let directory = tree.directory_of(&item.place).with_context(|| format!("cannot write {shown}"))?;
+        let directory = tree.directory_of(&item.place).with_context(|| format!("cannot write {}", shown()))?;
         // What is ours is replaced; of anything that comes into being meanwhile the rename keeps off.
         let manner = Manner { force: force || record.is_some(), ..self.conduct.manner };
         let name = item.place.file_name().unwrap_or_default().to_owned();
         let old_mode = there.as_ref().map(MetadataExt::mode);
         let is_again = record.is_some();
-        let target = Some(Target { directory, name, shown, old_mode, manner });
+        let target = Some(Target { directory, name, shown: shown(), old_mode, manner });
         Ok(Decision::Work(Todo { index, target, is_again, unless }))
     }
 }

@@ -41,13 +41,6 @@ pub struct RekeyFiles {
     pub pace: Option<Pace>,
 }
 
-impl RekeyFiles {
-    /// The record of a file that is changed in place.
-    fn record(&self, item: &Item, identity: Identity) -> Option<&Record> {
-        self.known.as_ref()?.record(&item.place, &identity)
-    }
-}
-
 impl Work for RekeyFiles {
     fn weight(&self, _: &Item, _: bool) -> u64 {
         WEIGHT
@@ -89,20 +82,21 @@ impl Work for RekeyFiles {
         });
         rewrapped.map_err(|error| name_the_output(error, &output)).with_context(what)?;
         let digests = [read.digest()?, written.digest()?];
-        let before = self.record(item, Identity::of(&input.metadata)).cloned();
         let content_bytes = digests[0].bytes;
         let made = Made::new(input, Some(output), self.settings(), digests);
         let mut made = Made { content_bytes, ..made };
-        if self.known.is_some() {
+        if let Some(known) = &self.known {
             // What was written to it meanwhile would be lost.
-            made.replaces = Some(Identity::of(&made.source));
+            let identity = Identity::of(&made.source);
+            made.replaces = Some(identity);
             let names = made.source.nlink();
             if names > 1 {
                 let path = quoted(&item.source);
                 let note = format!("{path} is one of {names} names of the file; the others keep the old recipients");
                 made.notes.push(note);
             }
-            made.input_record = before.as_ref().and_then(|record| record.input);
+            let before = known.record(&item.place, &identity);
+            made.input_record = before.and_then(|record| record.input);
             made.settings.form = before.map_or(made.settings.form, |record| record.settings.form);
         }
         Ok(made)

@@ -10,7 +10,7 @@ use super::plan::Item;
 use super::restore::{Decoder, restored};
 use super::work::{Made, Target, Verdict, Work, judge_by_input};
 use crate::cli::digest::{Digest, DigestWriter};
-use crate::cli::problem::{self, quoted};
+use crate::cli::problem;
 use crate::cli::save::{SaveManner, has_age_layer, judge, line_of, open_header, save};
 use crate::cli::session::name_the_output;
 use crate::format::detect::DETECT_LEN;
@@ -64,10 +64,7 @@ impl Work for SalvageFiles {
         let manner = SaveManner { decompress: *decompress, is_age_expected, window_log_max: *window_log_max };
         let cancel = hand.shared().cancel.clone();
         let saved = hand.compute("salvage", || {
-            let mut on_loss = |loss: &Loss| {
-                let line = line_of(loss);
-                problem::tell(&line.replacen("pipeline: ", &format!("pipeline: {}: ", quoted(&item.source)), 1));
-            };
+            let mut on_loss = |loss: &Loss| problem::tell(&line_of(loss, Some(&item.source)));
             let is_cancelled = || cancel.is_set();
             save(file, key.as_ref(), manner, Rescue::new(&mut writer, &mut on_loss, &is_cancelled))
         });

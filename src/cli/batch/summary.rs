@@ -95,12 +95,13 @@ impl Summary {
     /// Names every file that failed, with its cause, and everything that was skipped; advice once for all that it fits.
     pub fn tell_failures(&self) {
         let mut hints: HashSet<&str> = HashSet::new();
-        let mut entries: Vec<&Entry> = self.ledger.entries.iter().collect();
+        let is_told = |entry: &&Entry| matches!(entry.ended, Ended::Failed { .. } | Ended::Warned { .. });
+        let mut entries: Vec<&Entry> = self.ledger.entries.iter().filter(is_told).collect();
         entries.sort_by_key(|entry| entry.index);
         for entry in entries {
-            let source = quoted(&self.plan.items[entry.index].source);
             match &entry.ended {
                 Ended::Failed { message, hint, .. } => {
+                    let source = quoted(&self.plan.items[entry.index].source);
                     let names_it = message.contains(&source);
                     let name = if names_it { String::new() } else { format!("{source}: ") };
                     problem::tell(&format!("pipeline: error: {name}{message}\n"));

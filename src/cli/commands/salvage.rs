@@ -49,7 +49,7 @@ pub fn run(args: &RestoreArgs, names: &Names, settings: &Settings) -> anyhow::Re
     let manner =
         SaveManner { decompress: !args.no_decompress, is_age_expected: has_key(&args.identities), window_log_max };
     let saved = session.task("salvage", wake.cancel(), move |cancel| {
-        let mut on_loss = |loss: &Loss| problem::tell(&line_of(loss));
+        let mut on_loss = |loss: &Loss| problem::tell(&line_of(loss, None));
         let is_cancelled = || cancel.is_set();
         Ok(save(file, key.as_ref(), manner, Rescue::new(&mut writer, &mut on_loss, &is_cancelled)))
     });

@@ -149,13 +149,12 @@ impl Journal {
     pub fn open(
         directory: &Directory,
         name: &OsStr,
-        inputs: Inputs<'_>,
+        inputs_at: Inputs<'_>,
         is_new: bool,
     ) -> Result<(Journal, Known), JournalError> {
         let (outputs, lines) = Log::open(directory, name, None, is_new)?;
-        let is_apart = !matches!(inputs, Inputs::Beside);
-        let inputs_folder = inputs;
-        let opened = match &inputs_folder {
+        let is_apart = !matches!(inputs_at, Inputs::Beside);
+        let opened = match &inputs_at {
             Inputs::Apart(folder) => Some(Log::open(folder, &inputs_name(&outputs.id), Some(&outputs.id), false)?),
             Inputs::Beside | Inputs::Nowhere => None,
         };
@@ -164,7 +163,7 @@ impl Journal {
         let mut journal = Journal { outputs, inputs, is_apart };
         let is_shared = journal.outputs.is_shared || journal.inputs.as_ref().is_some_and(|inputs| inputs.is_shared);
         if is_shared || known.record_count > 2 * known.by_place.len() + STALE_RECORDS_MAX {
-            journal.write_anew(directory, name, &inputs_folder, &known)?;
+            journal.write_anew(directory, name, &inputs_at, &known)?;
         }
         Ok((journal, known))
     }
