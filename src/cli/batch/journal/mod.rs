@@ -13,20 +13,20 @@
 //! in a second journal of the same form, in the user's own folder, joined by the hash of the output. That one is believed: a tree may have been
 //! copied, with its journal, or be somebody else's.
 
+mod known;
 mod log;
 mod record;
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::cli::identity::Identity;
 use crate::cli::output::{is_temporary_name, temporary_name};
 use crate::cli::sys::Directory;
 use log::{Lines, Log, push_line};
 use record::{InputLine, OutputLine, PlaceText};
 
+pub use known::Known;
 pub use record::{Fate, InputRecord, Record, Settings};
 
 /// The journal's name in the tree.
@@ -36,12 +36,6 @@ pub const NAME: &str = ".pipeline-journal";
 pub fn is_own_name(place: &Path) -> bool {
     place == Path::new(NAME) || place.file_name().is_some_and(is_temporary_name)
 }
-
-/// Records that are kept of a place: the newest may be of an output that never got its name, and so may the one before.
-const RECORDS_KEPT: usize = 4;
-
-/// A journal with so many records that count no more, and more of them than of those that do, is written anew when it is opened.
-const STALE_RECORDS_MAX: usize = 1000;
 
 /// Where what is known of inputs is written.
 pub enum Inputs<'a> {
@@ -65,75 +59,6 @@ pub enum JournalError {
     /// It could not be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-/// What journals tell of a tree.
-#[derive(Debug, Default)]
-pub struct Known {
-    /// By place: several records where runs were killed, the newest at the end.
-    by_place: HashMap<PathBuf, Vec<Record>>,
-    record_count: usize,
-    /// Lines that did not fit their checksum.
-    pub damaged_count: usize,
-}
-
-impl Known {
-    /// What the journal in `tree` tells, which may be one that somebody is writing to; nothing where there is none. `folder` is the user's
-    /// own, for what is known of inputs.
-    pub fn read(tree: &Directory, folder: Option<&Directory>) -> Result<Known, JournalError> {
-        let Some(outputs) = tree.open_file(OsStr::new(NAME))? else { return Ok(Known::default()) };
-        let outputs = Lines::read(&outputs)?;
-        let inputs = match (&outputs.id, folder) {
-            (Some(id), Some(folder)) => folder.open_file(&inputs_name(id))?,
-            _ => None,
-        };
-        let inputs = inputs.map(|inputs| Lines::read(&inputs)).transpose()?;
-        Ok(Known::of(outputs, inputs.unwrap_or_default(), false))
-    }
-
-    /// What the bytes of a journal tell, which may be anybody's.
-    pub fn parse(bytes: &[u8]) -> Result<Known, JournalError> {
-        Ok(Known::of(Lines::read(bytes)?, Lines::default(), false))
-    }
-
-    /// With `is_apart` nothing is known of inputs and settings but what `inputs` tell.
-    fn of(outputs: Lines<OutputLine>, inputs: Lines<InputLine>, is_apart: bool) -> Known {
-        let damaged_count = outputs.damaged_count + inputs.damaged_count;
-        let mut known = Known { damaged_count, ..Known::default() };
-        let apart: HashMap<u64, InputLine> = inputs.told.into_iter().map(|line| (line.hash, line)).collect();
-        for OutputLine { place, output, hash, settings, fate, input } in outputs.told {
-            known.record_count += 1;
-            let Some(place) = place.place() else { continue };
-            let Some(output) = output else {
-                known.by_place.remove(&place);
-                continue;
-            };
-            let (settings, input) = match apart.get(&hash) {
-                Some(told) => (told.settings, told.input),
-                None if is_apart => (Settings { recipients: 0, ..settings }, None),
-                None => (settings, input),
-            };
-            let record = Record { place: place.clone(), output, output_hash: hash, settings, fate, input };
-            // Mostly there is one.
-            known.by_place.entry(place).or_insert_with(|| Vec::with_capacity(1)).push(record);
-        }
-        known
-    }
-
-    /// What is known of the file at `place` that is `output`. What it is on moves with the journal, and has a new number with every mount.
-    pub fn record(&self, place: &Path, output: &Identity) -> Option<&Record> {
-        self.by_place.get(place)?.iter().rev().find(|record| record.output.is_same_there(output))
-    }
-
-    /// All records of `place`, whether there is such a file or not, the newest at the end.
-    pub fn records(&self, place: &Path) -> &[Record] {
-        self.by_place.get(place).map_or(&[], |records| records)
-    }
-
-    /// Every place that something was written to.
-    pub fn places(&self) -> impl Iterator<Item = &Path> {
-        self.by_place.keys().map(|place| &**place)
-    }
 }
 
 /// An open journal; nobody else has it while this is there.
@@ -162,7 +87,7 @@ impl Journal {
         let known = Known::of(lines, input_lines, is_apart);
         let mut journal = Journal { outputs, inputs, is_apart };
         let is_shared = journal.outputs.is_shared || journal.inputs.as_ref().is_some_and(|inputs| inputs.is_shared);
-        if is_shared || known.record_count > 2 * known.by_place.len() + STALE_RECORDS_MAX {
+        if is_shared || known.is_mostly_stale() {
             journal.write_anew(directory, name, &inputs_at, &known)?;
         }
         Ok((journal, known))
@@ -190,8 +115,6 @@ impl Journal {
         inputs: &Inputs<'_>,
         known: &Known,
     ) -> Result<(), JournalError> {
-        let kept = |records: &Vec<Record>| records[records.len().saturating_sub(RECORDS_KEPT)..].to_vec();
-        let records: Vec<Record> = known.by_place.values().flat_map(kept).collect();
         let id = self.outputs.id.clone();
         let inputs_name = inputs_name(&id);
         let (temporary, inputs_temporary) = (temporary_name(name)?, temporary_name(&inputs_name)?);
@@ -202,7 +125,7 @@ impl Journal {
         };
         let (folder, apart) = apart.unzip();
         let mut anew = Journal { outputs, inputs: apart, is_apart: self.is_apart };
-        anew.append(&records, true)?;
+        anew.append(&known.newest(), true)?;
         if let Some(folder) = folder {
             folder.rename(&inputs_temporary, &inputs_name, true)?;
         }
@@ -249,7 +172,9 @@ fn inputs_name(id: &str) -> OsString {
 mod tests {
     use std::os::unix::ffi::OsStrExt;
 
+    use super::known::{RECORDS_KEPT, STALE_RECORDS_MAX};
     use super::*;
+    use crate::cli::identity::Identity;
 
     fn record(place: &[u8], inode: u64) -> Record {
         let identity = Identity { device: 1, inode, bytes: 7, mtime_ns: -5 };

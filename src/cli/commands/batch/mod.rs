@@ -16,10 +16,11 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::cli::args::{EngineArg, FileArgs, IdentityArgs, Links, ListArgs};
-use crate::cli::batch::journal::{Fate, Known};
+use crate::cli::batch::journal::{Fate, Journal, Known};
 use crate::cli::batch::plan::Plan;
 use crate::cli::batch::start::{self, BatchNames, JournalKind};
 use crate::cli::batch::summary::{Other, Summary};
+use crate::cli::batch::tree::Tree;
 use crate::cli::batch::work::Work;
 use crate::cli::batch::{self, Batch, Conduct, Ran};
 use crate::cli::keys;
@@ -70,13 +71,7 @@ fn carry_out(
     let (tree, journal, known) = match opened {
         Some((mut tree, mut journal, known)) => {
             if let (true, Some(journal)) = (is_whole && plan.failed.is_empty(), &mut journal) {
-                let is_lost =
-                    |place: &&Path| known.records(place).last().is_some_and(|record| record.fate == Fate::Deleted);
-                let gone = gone(&plan, &known, &tree.path).into_iter();
-                let (lost, gone): (Vec<_>, Vec<_>) = gone.partition(|place| is_lost(place) && !force);
-                journal.forget(&gone).context("cannot write the journal")?;
-                let lost = lost.into_iter().map(|place| failed((tree.path.join(place), LOST.to_owned())));
-                others.extend(lost);
+                others.extend(forget_gone(&plan, &known, &tree, journal, force)?);
             }
             let mirrored = Arc::clone(&plan);
             let (tree, not_made) = session.task("mirror", Cancel::default(), move |_| {
@@ -137,11 +132,22 @@ fn known_of(session: &mut Session, input: &Path) -> anyhow::Result<Arc<Known>> {
     session.task("journal", Cancel::default(), move |_| Ok(start::known_of(&input)))?
 }
 
-/// Outputs that the journal knows, whose input is gone, and that somebody has deleted.
-fn gone<'a>(plan: &Plan, known: &'a Known, root: &Path) -> Vec<&'a Path> {
+/// Lets the journal forget outputs whose input is gone, and that somebody has deleted. Gives those that were all there was, which it forgets
+/// with `force` only.
+fn forget_gone(
+    plan: &Plan,
+    known: &Known,
+    tree: &Tree,
+    journal: &mut Journal,
+    force: bool,
+) -> anyhow::Result<Vec<Other>> {
     let is_gone =
-        |place: &&Path| std::fs::symlink_metadata(root.join(place)).is_err_and(|error| error.kind() == NotFound);
-    unplanned(plan, known).into_iter().filter(is_gone).collect()
+        |place: &&Path| std::fs::symlink_metadata(tree.path.join(place)).is_err_and(|error| error.kind() == NotFound);
+    let is_lost = |place: &&Path| known.records(place).last().is_some_and(|record| record.fate == Fate::Deleted);
+    let gone = unplanned(plan, known).into_iter().filter(is_gone);
+    let (lost, gone): (Vec<_>, Vec<_>) = gone.partition(|place| is_lost(place) && !force);
+    journal.forget(&gone).context("cannot write the journal")?;
+    Ok(lost.into_iter().map(|place| failed((tree.path.join(place), LOST.to_owned()))).collect())
 }
 
 /// Places that the journal knows and the plan does not, in order.
