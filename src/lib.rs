@@ -47,6 +47,25 @@
 #[doc(hidden)]
 pub mod cli;
 
+#[cfg(feature = "cli")]
+mod bench;
+
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod report;
+
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod batch;
+
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod task;
+
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod store;
+
 mod library;
 
 #[doc(hidden)]

@@ -144,10 +144,10 @@ fn ten_thousand_ranges_of_a_sealed_file_equal_the_slices_of_the_original() {
 #[test]
 fn a_thousand_runs_have_a_thousand_file_keys_and_nonces_and_equal_chunks_look_different() {
     use age::secrecy::ExposeSecret;
-    use pipeline::cli::prompt::Prompter;
-    use pipeline::cli::sys::WakeUp;
     use pipeline::format::age::header::{Header, Parsed};
     use pipeline::format::age::keys::{Identity, unwrap};
+    use pipeline::store::prompt::Prompter;
+    use pipeline::store::sys::WakeUp;
 
     let (bench, recipient) = Bench::with_key();
     bench.write("in", &vec![b'x'; 2 * SEGMENT]);

@@ -10,9 +10,6 @@ mod support;
 use std::io::Cursor;
 
 use memory::{decompress, run};
-use pipeline::cli::prompt::Prompter;
-use pipeline::cli::sys::WakeUp;
-use pipeline::cli::wrap::{ArmorWriter, seal_for};
 use pipeline::format::age::keys::{Identity, Recipient, unwrap};
 use pipeline::format::age::stream::SEALED_LEN;
 use pipeline::format::detect::{Layer, detect};
@@ -20,6 +17,9 @@ use pipeline::format::zstd::codec::Level;
 use pipeline::pipeline::peel::{age_failure, peel};
 use pipeline::pipeline::plan::{Compress, Content, ContentRange, Process, Restore, Work};
 use pipeline::pipeline::supervisor::Supervisor;
+use pipeline::store::prompt::Prompter;
+use pipeline::store::sys::WakeUp;
+use pipeline::task::wrap::{ArmorWriter, seal_for};
 use support::{noise, text};
 
 struct Bench {

@@ -69,7 +69,7 @@ fn libzstd_is_reached_in_one_file_and_system_calls_in_one_folder() {
         users_of("src", &["rustix::"]),
         names(
             &["child", "directory", "mod", "terminal", "wait"]
-                .map(|file| format!("src/cli/sys/{file}.rs"))
+                .map(|file| format!("src/store/sys/{file}.rs"))
                 .each_ref()
                 .map(String::as_str)
         )

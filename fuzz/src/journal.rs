@@ -1,6 +1,6 @@
 //! Lines of a tree's journal, with the checksums they have to have.
 
-use pipeline::cli::digest::Digest;
+use pipeline::store::digest::Digest;
 
 /// What the first line says.
 pub const HEAD: &str = r#"{"pipeline_journal":1,"id":"0123456789abcdef"}"#;

@@ -8,7 +8,7 @@
 use std::path::{Component, Path};
 
 use libfuzzer_sys::fuzz_target;
-use pipeline::cli::batch::journal::{JournalError, Known, Record};
+use pipeline::batch::journal::{JournalError, Known, Record};
 use pipeline_fuzz::choices::Choices;
 use pipeline_fuzz::journal::{HEAD, line, record};
 

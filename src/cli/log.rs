@@ -8,9 +8,9 @@ use tracing_subscriber::fmt::time::uptime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::problem::Problem;
-use super::settings::Settings;
-use super::settings::known;
+use crate::cli::problem::Problem;
+use crate::cli::settings::Settings;
+use crate::cli::settings::known;
 
 /// Starts to log what `settings` ask for, and says where settings come from.
 pub fn start(settings: &Settings) -> Result<(), Problem> {

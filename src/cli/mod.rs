@@ -18,45 +18,7 @@ pub mod commands;
 
 pub mod session;
 
-pub mod input;
-
-pub mod identity;
-
-pub mod child;
-
-pub mod output;
-
-pub mod readback;
-
-pub mod digest;
-
-pub mod pace;
-
-pub mod batch;
-
-pub mod prompt;
-
-pub mod keys;
-
-pub mod layers;
-
-pub mod wrap;
-
-pub mod rewrap;
-
-pub mod save;
-
 pub mod problem;
-
-pub mod report;
-
-pub mod progress;
-
-pub mod bench;
-
-pub mod tune;
-
-pub mod sys;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

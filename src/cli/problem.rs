@@ -223,7 +223,7 @@ pub fn tell(text: &str) {
 
 /// Writes to stdout what was asked for there.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    super::sys::stdout().and_then(|mut stdout| stdout.write_all(text.as_bytes())).context(ToStdout)
+    crate::store::sys::stdout().and_then(|mut stdout| stdout.write_all(text.as_bytes())).context(ToStdout)
 }
 
 /// A file name as it is shown: in quotes, with everything escaped that could pass for something else.

@@ -4,18 +4,18 @@ use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use super::args::{
+use crate::cli::args::{
     EncryptArgs, EngineArg, FileArgs, IdentityArgs, PassphraseArgs, ProgressWhen, StatsForm, TalkArgs, WidthArgs,
 };
-use super::keys;
-use super::problem::{Problem, quoted};
-use super::settings::Settings;
-use super::settings::known;
-use super::sys;
+use crate::cli::problem::{Problem, quoted};
+use crate::cli::settings::Settings;
+use crate::cli::settings::known;
 use crate::format::zstd::codec::Level;
 use crate::pipeline::crew::Width;
 use crate::pipeline::memory::fit;
 use crate::pipeline::plan::Engine;
+use crate::store::sys;
+use crate::task::keys;
 
 /// A depth of 4 covers the jitter between stages; see ARCHITECTURE.md for its cost in memory.
 pub const CHANNEL_DEPTH_DEFAULT: u32 = 4;
@@ -120,7 +120,7 @@ pub fn fitted(
         (Err(_), None) => Ok(Width { workers: NonZeroUsize::MIN, channel_depth: NonZeroUsize::MIN }),
         (Err(needed_bytes), asked_bytes) => {
             let mebibytes = needed_bytes.div_ceil(1 << 20);
-            let limit = asked_bytes.map_or_else(String::new, super::report::bytes);
+            let limit = asked_bytes.map_or_else(String::new, crate::report::bytes);
             Err(Problem::usage(format!(
                 "one worker alone takes {mebibytes} MiB of memory, more than the {limit} allowed"
             )))

@@ -6,14 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::args::{ProgressWhen, TalkArgs};
-use super::batch::live::Live;
-use super::input::Input;
-use super::output::Output;
-use super::problem::{self, Problem, ToStdout};
-use super::progress::Display;
-use super::prompt::Prompter;
-use super::sys::{self, WakeUp};
+use crate::batch::live::Live;
+use crate::cli::args::{ProgressWhen, TalkArgs};
+use crate::cli::problem::{self, Problem, ToStdout};
 use crate::pipeline::cores::Cores;
 use crate::pipeline::crew::Crew;
 use crate::pipeline::ends::Ends;
@@ -24,6 +19,11 @@ use crate::pipeline::plan::Plan;
 use crate::pipeline::report::Report;
 use crate::pipeline::shutdown::Cancel;
 use crate::pipeline::supervisor::{Ran, Supervisor, Tick, Watch};
+use crate::report::progress::Display;
+use crate::store::input::Input;
+use crate::store::output::Output;
+use crate::store::prompt::Prompter;
+use crate::store::sys::{self, WakeUp};
 
 /// Often enough for a bar to move smoothly, seldom enough to cost nothing.
 const TICK: Duration = Duration::from_millis(100);

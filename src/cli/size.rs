@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::batch::policy::Breaker;
+use crate::batch::policy::Breaker;
 use crate::pipeline::plan::ContentRange;
 
 /// Reads a number of bytes with an optional suffix K, M, G or T (1024 and its powers), `KiB` and the like included.

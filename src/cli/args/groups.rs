@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::cli::batch::policy::Breaker;
+use crate::batch::policy::Breaker;
 use crate::cli::settings::known::{
     parse_channel_depth, parse_jobs, parse_max_work_factor, parse_window_max, parse_workers,
 };

@@ -1,4 +1,4 @@
-//! Arguments as typed. Nothing is opened or looked up here; [`resolve`](super::resolve) settles what was left out.
+//! Arguments as typed. Nothing is opened or looked up here; [`resolve`](crate::cli::resolve) settles what was left out.
 
 mod examples;
 mod groups;
@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use clap::{FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::settings::known::{parse_chunk_size, parse_level};
-use super::size::parse_range;
+use crate::cli::settings::known::{parse_chunk_size, parse_level};
+use crate::cli::size::parse_range;
 use crate::format::zstd::codec::Level;
 use crate::pipeline::plan::ContentRange;
 

@@ -8,17 +8,17 @@ use age::secrecy::ExposeSecret;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::bench::cases::{Case, Choice, Places, Setting, Task, cases, ours};
+use crate::bench::measure::{self, Run};
+use crate::bench::results::{Measured, MemoryPoint, Results};
+use crate::bench::{page, table};
 use crate::cli::args::{BenchArgs, EngineArg};
-use crate::cli::bench::cases::{Case, Choice, Places, Setting, Task, cases, ours};
-use crate::cli::bench::measure::{self, Run};
-use crate::cli::bench::results::{Measured, MemoryPoint, Results};
-use crate::cli::bench::{page, table};
-use crate::cli::input::Input;
-use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::session::Session;
-use crate::cli::sys::{self, WakeUp};
 use crate::pipeline::shutdown::Cancel;
+use crate::store::input::Input;
+use crate::store::output::{Manner, Output};
+use crate::store::sys::{self, WakeUp};
 
 /// Parts of the input that memory is measured with.
 const MEMORY_PARTS: [u64; 4] = [8, 4, 2, 1];

@@ -8,16 +8,10 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::cli::args::{CatArgs, ProgressWhen};
-use crate::cli::input::Input;
-use crate::cli::keys;
-use crate::cli::layers::{self, Layers};
-use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{self, Exit};
-use crate::cli::report::{Reports, Taken, Verb};
 use crate::cli::resolve;
 use crate::cli::session::{Session, name_the_output};
 use crate::cli::settings::Settings;
-use crate::cli::sys::WakeUp;
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{DETECT_LEN, Layer};
 use crate::pipeline::crew::Width;
@@ -27,6 +21,12 @@ use crate::pipeline::plan::{Content, ContentRange, Decompress, Engine, Expect, P
 use crate::pipeline::range::{RangeError, RangePlan, check_headers_before, locate, read_table};
 use crate::pipeline::sealed::SealedReader;
 use crate::pipeline::shutdown::Cancel;
+use crate::report::{Reports, Taken, Verb};
+use crate::store::input::Input;
+use crate::store::output::{Manner, Output};
+use crate::store::sys::WakeUp;
+use crate::task::keys;
+use crate::task::layers::{self, Layers};
 
 /// Runs the command.
 pub fn run(mut args: CatArgs, settings: &Settings) -> anyhow::Result<Exit> {

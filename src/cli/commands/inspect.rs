@@ -7,15 +7,10 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::cli::args::InspectArgs;
-use crate::cli::input::Input;
-use crate::cli::keys;
-use crate::cli::layers::{self, Layers};
 use crate::cli::problem::{self, Exit};
-use crate::cli::report::bytes;
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
-use crate::cli::sys::WakeUp;
 use crate::format::age::AgeError;
 use crate::format::age::header::NONCE_LEN;
 use crate::format::age::stream::{SEALED_LEN, TAG_LEN};
@@ -25,6 +20,11 @@ use crate::pipeline::error::Failure;
 use crate::pipeline::peel::{age_failure, read_failure, read_header};
 use crate::pipeline::range::{RangeError, check_headers_before, read_table};
 use crate::pipeline::sealed::{OpeningReader, SealedReader};
+use crate::report::bytes;
+use crate::store::input::Input;
+use crate::store::sys::WakeUp;
+use crate::task::keys;
+use crate::task::layers::{self, Layers};
 
 /// What is read at once while walking headers. Small, since most of what follows a header is passed over.
 const WALK_READ_LEN: usize = 16 * 1024;

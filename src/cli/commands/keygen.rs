@@ -8,11 +8,11 @@ use anyhow::Context;
 use zeroize::Zeroizing;
 
 use crate::cli::args::{IdentityArgs, KeygenArgs, PassphraseArgs};
-use crate::cli::keys::Keyring;
 use crate::cli::problem::{self, Exit, Problem, quoted};
 use crate::cli::session::Session;
-use crate::cli::sys::{self, WakeUp};
 use crate::format::age::hybrid;
+use crate::store::sys::{self, WakeUp};
+use crate::task::keys::Keyring;
 
 /// Runs the command.
 pub fn run(args: KeygenArgs) -> anyhow::Result<Exit> {

@@ -10,10 +10,10 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::cli::args::{Guide, ManArgs, help};
-use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{Exit, quoted};
 use crate::cli::session::Session;
-use crate::cli::sys::WakeUp;
+use crate::store::output::{Manner, Output};
+use crate::store::sys::WakeUp;
 
 /// Runs the command.
 pub fn run(args: ManArgs) -> anyhow::Result<Exit> {

@@ -20,14 +20,14 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use crate::cli::args::{FileArgs, IdentityArgs, TalkArgs};
-use crate::cli::input::Input;
-use crate::cli::output::Output;
 use crate::cli::problem::{self, Exit, Problem, quoted};
-use crate::cli::report::{Reports, Taken, Verb};
 use crate::cli::resolve::Names;
 use crate::cli::session::Session;
-use crate::cli::sys;
 use crate::pipeline::report::Report;
+use crate::report::{Reports, Taken, Verb};
+use crate::store::input::Input;
+use crate::store::output::Output;
+use crate::store::sys;
 
 /// Runs `command` between its reports: their files, none of which may be among `taken`, are made ready before, and written after.
 fn with_reports(

@@ -6,26 +6,26 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::batch::start;
 use crate::cli::args::ProcessArgs;
-use crate::cli::batch::start;
-use crate::cli::child::{Producer, ProducerReader, name_the_command};
-use crate::cli::digest::{DigestReader, Heard};
-use crate::cli::input::Input;
-use crate::cli::keys;
-use crate::cli::output::{Manner, Output};
-use crate::cli::pace::{Pace, paced};
 use crate::cli::problem::{Exit, Problem, quoted};
-use crate::cli::readback::read_back;
-use crate::cli::report::{Reports, Taken, Verb};
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
 use crate::cli::settings::{Settings, known};
-use crate::cli::sys::{self, WakeUp};
-use crate::cli::wrap::{armored, seal_for};
 use crate::cli::{problem, resolve};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::pipeline::crew::Width;
 use crate::pipeline::memory;
 use crate::pipeline::plan::{Compress, Plan, Process, Seal, Work};
+use crate::report::{Reports, Taken, Verb};
+use crate::store::digest::{DigestReader, Heard};
+use crate::store::input::Input;
+use crate::store::output::{Manner, Output};
+use crate::store::producer::{Producer, ProducerReader, name_the_command};
+use crate::store::rate_limit::{Pace, paced};
+use crate::store::sys::{self, WakeUp};
+use crate::task::keys;
+use crate::task::verify_output::read_back;
+use crate::task::wrap::{armored, seal_for};
 
 /// What the arguments come to.
 struct Settled {

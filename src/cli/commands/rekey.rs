@@ -7,19 +7,19 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::cli::args::{PassphraseArgs, RekeyArgs};
-use crate::cli::identity::Identity;
-use crate::cli::input::Input;
-use crate::cli::keys::{self, Keyring};
-use crate::cli::layers::{has_key, layer_of};
-use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve;
-use crate::cli::rewrap::rewrap;
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
 use crate::cli::settings::Settings;
-use crate::cli::sys::{self, WakeUp};
-use crate::cli::wrap::armored;
 use crate::format::detect::{DETECT_LEN, Layer};
+use crate::store::file_id::Identity;
+use crate::store::input::Input;
+use crate::store::output::{Manner, Output};
+use crate::store::sys::{self, WakeUp};
+use crate::task::keys::{self, Keyring};
+use crate::task::layers::{has_key, layer_of};
+use crate::task::rekey::rewrap;
+use crate::task::wrap::armored;
 
 /// What is said once it is done.
 pub(super) const OLD_KEYS_NOTE: &str =

@@ -5,24 +5,24 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use crate::batch::start;
 use crate::cli::args::RestoreArgs;
-use crate::cli::batch::start;
-use crate::cli::input::Input;
-use crate::cli::keys;
-use crate::cli::layers;
-use crate::cli::output::{Manner, Output};
-use crate::cli::pace::{Pace, paced};
 use crate::cli::problem::{self, Exit, Problem};
-use crate::cli::report::{Reports, Taken, Verb};
 use crate::cli::resolve::{self, Names};
 use crate::cli::session::{Session, name_the_output};
 use crate::cli::settings::Settings;
-use crate::cli::sys::WakeUp;
 use crate::format::detect::DETECT_LEN;
 use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::crew::Width;
 use crate::pipeline::memory::restore_bytes;
 use crate::pipeline::plan::{ContentRange, Plan, Work};
+use crate::report::{Reports, Taken, Verb};
+use crate::store::input::Input;
+use crate::store::output::{Manner, Output};
+use crate::store::rate_limit::{Pace, paced};
+use crate::store::sys::WakeUp;
+use crate::task::keys;
+use crate::task::layers;
 
 /// Runs the command.
 pub fn run(mut args: RestoreArgs, settings: &Settings) -> anyhow::Result<Exit> {

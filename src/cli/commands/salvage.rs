@@ -5,20 +5,20 @@ use std::io::Seek;
 use anyhow::Context;
 
 use crate::cli::args::RestoreArgs;
-use crate::cli::input::Input;
-use crate::cli::keys::Keyring;
-use crate::cli::layers::has_key;
-use crate::cli::output::{Manner, Output};
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve::{self, Names};
-use crate::cli::save::{SaveManner, has_age_layer, judge, line_of, open_header, save};
 use crate::cli::session::{Session, name_the_output, refuse_terminal};
 use crate::cli::settings::Settings;
-use crate::cli::sys::{self, WakeUp};
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::DETECT_LEN;
 use crate::pipeline::error::Failure;
 use crate::pipeline::salvage::{Loss, Rescue};
+use crate::store::input::Input;
+use crate::store::output::{Manner, Output};
+use crate::store::sys::{self, WakeUp};
+use crate::task::keys::Keyring;
+use crate::task::layers::has_key;
+use crate::task::salvage::{SaveManner, has_age_layer, judge, line_of, open_header, save};
 
 /// Runs the command on the names of `names`.
 pub fn run(args: &RestoreArgs, names: &Names, settings: &Settings) -> anyhow::Result<Exit> {

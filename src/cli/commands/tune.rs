@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::bench::tune::{Choice, Step, Trial, Tuned, Vary, decide};
 use crate::cli::args::TuneArgs;
-use crate::cli::input::Input;
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
-use crate::cli::sys::{self, WakeUp};
-use crate::cli::tune::{Choice, Step, Trial, Tuned, Vary, decide};
 use crate::pipeline::memory;
 use crate::pipeline::plan::{Compress, Engine, Plan, Process, Work};
 use crate::pipeline::report::Report;
+use crate::store::input::Input;
+use crate::store::sys::{self, WakeUp};
 
 /// Places that a sample is taken from: a tar, say, does not begin as it goes on.
 const PLACES: u64 = 16;

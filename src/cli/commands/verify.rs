@@ -6,22 +6,22 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::cli::args::VerifyArgs;
-use crate::cli::input::Input;
-use crate::cli::keys;
-use crate::cli::layers;
-use crate::cli::pace::{Pace, paced};
 use crate::cli::problem::{Exit, Problem};
-use crate::cli::report::{Reports, Taken, Verb};
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
-use crate::cli::sys::WakeUp;
 use crate::format::detect::DETECT_LEN;
 use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::crew::Width;
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::memory::restore_bytes;
 use crate::pipeline::plan::{ContentRange, Engine, Plan, Work};
+use crate::report::{Reports, Taken, Verb};
+use crate::store::input::Input;
+use crate::store::rate_limit::{Pace, paced};
+use crate::store::sys::WakeUp;
+use crate::task::keys;
+use crate::task::layers;
 
 /// Runs the command.
 pub fn run(mut args: VerifyArgs, settings: &Settings) -> anyhow::Result<Exit> {

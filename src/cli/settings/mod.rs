@@ -13,8 +13,8 @@ use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::args::ConfigArgs;
-use super::problem::{Problem, quoted};
+use crate::cli::args::ConfigArgs;
+use crate::cli::problem::{Problem, quoted};
 use file::{ConfigFile, Entry, Value};
 use known::{Known, Setting};
 

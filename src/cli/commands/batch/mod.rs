@@ -15,26 +15,26 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use crate::batch::journal::{Fate, Journal, Known};
+use crate::batch::plan::Plan;
+use crate::batch::start::{self, BatchNames, JournalKind};
+use crate::batch::summary::{Other, Summary};
+use crate::batch::tree::Tree;
+use crate::batch::work::Work;
+use crate::batch::{self, Batch, Conduct, Ran};
 use crate::cli::args::{EngineArg, FileArgs, IdentityArgs, Links, ListArgs};
-use crate::cli::batch::journal::{Fate, Journal, Known};
-use crate::cli::batch::plan::Plan;
-use crate::cli::batch::start::{self, BatchNames, JournalKind};
-use crate::cli::batch::summary::{Other, Summary};
-use crate::cli::batch::tree::Tree;
-use crate::cli::batch::work::Work;
-use crate::cli::batch::{self, Batch, Conduct, Ran};
-use crate::cli::keys;
-use crate::cli::output::Manner;
 use crate::cli::problem::{self, Exit, Problem};
-use crate::cli::report::{Reports, Taken};
 use crate::cli::resolve;
 use crate::cli::session::Session;
-use crate::cli::sys::WakeUp;
 use crate::pipeline::crew::Width;
 use crate::pipeline::plan::Engine;
 use crate::pipeline::report::Report;
 use crate::pipeline::shutdown::Cancel;
 use crate::pipeline::write;
+use crate::report::{Reports, Taken};
+use crate::store::output::Manner;
+use crate::store::sys::WakeUp;
+use crate::task::keys;
 
 /// What is said of an output that was all there was.
 const LOST: &str = "it is missing, and --rm had deleted its input; --force forgets it";

@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use crate::batch::plan::Plan;
+use crate::batch::restore::Opener;
 use crate::cli::args::IdentityArgs;
-use crate::cli::batch::plan::Plan;
-use crate::cli::batch::restore::Opener;
-use crate::cli::keys::Keyring;
-use crate::cli::prompt::Prompter;
 use crate::cli::resolve::WORK_FACTOR_MAX_DEFAULT;
 use crate::cli::session::Session;
-use crate::cli::sys::{self, WakeUp};
 use crate::format::age::keys::{self, Identity};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::pipeline::cores::Cores;
 use crate::pipeline::peel::read_header;
+use crate::store::prompt::Prompter;
+use crate::store::sys::{self, WakeUp};
+use crate::task::keys::Keyring;
 
 /// Files that are looked at to see whether a passphrase has to be asked for.
 const LOOKED_AT: usize = 16;

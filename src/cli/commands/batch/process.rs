@@ -6,24 +6,25 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::{Setup, carry_out, list_input, look, refuse_flags, refuse_passphrases, taken_lists};
+use crate::batch::Conduct;
+use crate::batch::journal;
+use crate::batch::process::ProcessFiles;
+use crate::batch::start::{self, BatchNames, JournalKind};
 use crate::cli::args::{ListArgs, PassphraseArgs, ProcessArgs};
-use crate::cli::batch::Conduct;
-use crate::cli::batch::journal;
-use crate::cli::batch::process::ProcessFiles;
-use crate::cli::batch::start::{self, BatchNames, JournalKind};
 use crate::cli::commands::process::{output_name, refuse_contradictions};
 use crate::cli::commands::{taken_files, with_reports};
-use crate::cli::output::Manner;
-use crate::cli::pace::Pace;
 use crate::cli::problem::Exit;
-use crate::cli::prompt::Prompter;
-use crate::cli::report::{Taken, Verb};
+use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::{Settings, known};
-use crate::cli::sys::{self, WakeUp};
-use crate::cli::{keys, resolve};
 use crate::pipeline::memory;
 use crate::pipeline::plan::Compress;
+use crate::report::{Taken, Verb};
+use crate::store::output::Manner;
+use crate::store::prompt::Prompter;
+use crate::store::rate_limit::Pace;
+use crate::store::sys::{self, WakeUp};
+use crate::task::keys;
 
 /// `process` of `names`.
 pub fn run(mut args: ProcessArgs, names: &BatchNames, settings: &Settings) -> anyhow::Result<Exit> {

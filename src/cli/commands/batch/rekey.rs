@@ -8,21 +8,22 @@ use anyhow::Context;
 
 use super::opener::opener;
 use super::{Setup, carry_out, check_identities, known_of, refuse_passphrases};
+use crate::batch::rekey::RekeyFiles;
+use crate::batch::start::{self, BatchNames, JournalKind};
 use crate::cli::args::{ListArgs, RekeyArgs};
-use crate::cli::batch::rekey::RekeyFiles;
-use crate::cli::batch::start::{self, BatchNames, JournalKind};
 use crate::cli::commands::rekey::OLD_KEYS_NOTE;
 use crate::cli::commands::{taken_files, taken_keys, with_reports};
-use crate::cli::output::Manner;
-use crate::cli::pace::Pace;
 use crate::cli::problem::{self, Exit, Problem};
-use crate::cli::report::{Taken, Verb};
+use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
-use crate::cli::sys::WakeUp;
-use crate::cli::{keys, resolve};
 use crate::pipeline::memory;
 use crate::pipeline::shutdown::Cancel;
+use crate::report::{Taken, Verb};
+use crate::store::output::Manner;
+use crate::store::rate_limit::Pace;
+use crate::store::sys::WakeUp;
+use crate::task::keys;
 
 /// `rekey` of all that is in the directory that is named, in place or into another.
 pub fn run(mut args: RekeyArgs, settings: &Settings) -> anyhow::Result<Exit> {

@@ -7,22 +7,22 @@ use anyhow::Context;
 
 use super::opener::opener;
 use super::{Setup, carry_out, check_identities, list_input, look, refuse_flags, taken_lists};
+use crate::batch::Conduct;
+use crate::batch::restore::{Decoder, RestoreFiles};
+use crate::batch::salvage::SalvageFiles;
+use crate::batch::start::{self, BatchNames, JournalKind};
+use crate::batch::work::Work;
 use crate::cli::args::RestoreArgs;
-use crate::cli::batch::Conduct;
-use crate::cli::batch::restore::{Decoder, RestoreFiles};
-use crate::cli::batch::salvage::SalvageFiles;
-use crate::cli::batch::start::{self, BatchNames, JournalKind};
-use crate::cli::batch::work::Work;
 use crate::cli::commands::{salvage, taken_keys, with_reports};
-use crate::cli::output::Manner;
-use crate::cli::pace::Pace;
 use crate::cli::problem::Exit;
-use crate::cli::report::{Taken, Verb};
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
-use crate::cli::sys::WakeUp;
 use crate::pipeline::memory;
+use crate::report::{Taken, Verb};
+use crate::store::output::Manner;
+use crate::store::rate_limit::Pace;
+use crate::store::sys::WakeUp;
 
 /// `restore` of `names`.
 pub fn run(mut args: RestoreArgs, names: &BatchNames, settings: &Settings) -> anyhow::Result<Exit> {

@@ -7,22 +7,22 @@ use anyhow::Context;
 
 use super::opener::opener;
 use super::{Setup, carry_out, check_identities, known_of, unplanned};
+use crate::batch::journal::Known;
+use crate::batch::plan::Plan;
+use crate::batch::restore::{Decoder, VerifyFiles};
+use crate::batch::start;
 use crate::cli::args::VerifyArgs;
-use crate::cli::batch::journal::Known;
-use crate::cli::batch::plan::Plan;
-use crate::cli::batch::restore::{Decoder, VerifyFiles};
-use crate::cli::batch::start;
 use crate::cli::commands::{taken_keys, with_reports};
-use crate::cli::output::Manner;
-use crate::cli::pace::Pace;
 use crate::cli::problem::{Exit, Problem};
-use crate::cli::report::{Taken, Verb};
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
-use crate::cli::sys::WakeUp;
 use crate::pipeline::memory;
 use crate::pipeline::shutdown::Cancel;
+use crate::report::{Taken, Verb};
+use crate::store::output::Manner;
+use crate::store::rate_limit::Pace;
+use crate::store::sys::WakeUp;
 
 /// `verify` of all that is in the directory that is named.
 pub fn run(mut args: VerifyArgs, settings: &Settings) -> anyhow::Result<Exit> {

@@ -1,0 +1,241 @@
+//! What a batch is made of: paths, lists of paths, and what is found in directories.
+//!
+//! The rules for what is no plain file: a symbolic link becomes the same link in the output, unless links are to be followed or left out; a
+//! file with several names is a file by each of them; what is neither file, directory nor link is skipped, and named.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::Context;
+use ignore::WalkBuilder;
+use ignore::overrides::{Override, OverrideBuilder};
+
+use super::journal;
+use crate::cli::args::{FilterArgs, Links, ListArgs};
+use crate::cli::problem::{Problem, quoted};
+use crate::store::file_id::Identity;
+use crate::store::sys;
+
+/// The longest list of names that is read.
+const LIST_BYTES_MAX: u64 = 1 << 30;
+
+/// What was found.
+#[derive(Debug)]
+pub struct Found {
+    /// As it is named.
+    pub source: PathBuf,
+    /// See [`Item::depth`](super::plan::Item::depth).
+    pub depth: usize,
+    /// Where it belongs in the output, before its name changes.
+    pub place: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What something in a tree is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File(Identity),
+    /// A directory below an input that is one.
+    Directory,
+    /// A symbolic link that stays one.
+    Link,
+}
+
+/// All inputs of a batch.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    /// In the order of the command line, directories sorted by name.
+    pub found: Vec<Found>,
+    /// What can not be processed, and why.
+    pub skipped: Vec<(PathBuf, String)>,
+    /// What could not be looked at, and why.
+    pub failed: Vec<(PathBuf, String)>,
+    /// The directories that were named, in which the output may not be: device and inode.
+    pub roots: HashSet<(u64, u64)>,
+}
+
+/// Looks at all of `paths` and at what the lists of `args` name. A single directory's content is put at the top of the output, all else under
+/// names of their own. Links to directories are followed where they are named.
+pub fn look(paths: &[PathBuf], args: &ListArgs) -> anyhow::Result<Inputs> {
+    let mut inputs = Inputs::default();
+    let lists = [(&args.files_from, b'\n'), (&args.files0_from, 0)];
+    for (list, separator) in lists.iter().filter_map(|(list, separator)| Some((list.as_ref()?, *separator))) {
+        for path in read_list(list, separator)? {
+            let place = place_of(&path)?;
+            inputs.take(&path, place, &args.filter)?;
+        }
+    }
+    let is_alone = paths.len() == 1 && args.files_from.is_none() && args.files0_from.is_none();
+    for path in paths {
+        let is_top = is_alone && path.is_dir();
+        let name = path.components().next_back().and_then(|last| match last {
+            Component::Normal(name) => Some(Path::new(name)),
+            _ => None,
+        });
+        // `.` and `..` have no name of their own.
+        let place = if is_top { Path::new("") } else { name.unwrap_or(Path::new("")) };
+        inputs.take(path, place.to_owned(), &args.filter)?;
+    }
+    Ok(inputs)
+}
+
+/// Looks at what is in one directory, whose content is put at the top of the output.
+pub fn look_in(directory: &Path, args: &FilterArgs) -> anyhow::Result<Inputs> {
+    let mut inputs = Inputs::default();
+    inputs.take(directory, PathBuf::new(), args)?;
+    Ok(inputs)
+}
+
+impl Inputs {
+    /// Takes in `path`: a file, or a directory with all that is in it.
+    fn take(&mut self, path: &Path, place: PathBuf, args: &FilterArgs) -> anyhow::Result<()> {
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                self.failed.push((path.to_owned(), format!("cannot look at it: {error}")));
+                return Ok(());
+            }
+        };
+        if metadata.is_dir() {
+            self.roots.insert(sys::identity(&metadata));
+            return self.walk(path, &place, args);
+        }
+        match special(metadata.file_type()) {
+            Some(what) => self.skipped.push((path.to_owned(), format!("it is {what}"))),
+            None => {
+                let kind = Kind::File(Identity::of(&metadata));
+                self.found.push(Found { source: path.to_owned(), depth: 0, place, kind });
+            }
+        }
+        Ok(())
+    }
+
+    fn walk(&mut self, root: &Path, place: &Path, args: &FilterArgs) -> anyhow::Result<()> {
+        let mut builder = WalkBuilder::new(root);
+        builder.standard_filters(false).follow_links(args.links == Links::Follow);
+        builder.git_ignore(args.gitignore).ignore(args.gitignore).require_git(false).parents(false);
+        builder.overrides(globs(root, args)?).sort_by_file_name(OsStr::cmp);
+        for entry in builder.build() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let (path, error) = place_and_reason(&error, root);
+                    self.failed.push((path, error));
+                    continue;
+                }
+            };
+            let inside = entry.path().strip_prefix(root).unwrap_or(Path::new(""));
+            if !journal::is_own_name(inside) {
+                let place = if inside.as_os_str().is_empty() { place.to_owned() } else { place.join(inside) };
+                self.take_entry(&entry, place, args.links);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_entry(&mut self, entry: &ignore::DirEntry, place: PathBuf, links: Links) {
+        let source = entry.path().to_owned();
+        let metadata = match entry.metadata() {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                let (path, error) = place_and_reason(&error, &source);
+                self.failed.push((path, error));
+                return;
+            }
+        };
+        let kind = match metadata.file_type() {
+            kind if kind.is_dir() => Kind::Directory,
+            kind if kind.is_symlink() && entry.depth() > 0 => match links {
+                Links::Skip => return,
+                Links::Copy | Links::Follow => Kind::Link,
+            },
+            // A root that is a link to a directory: what is in it follows.
+            kind if kind.is_symlink() => Kind::Directory,
+            kind => match special(kind) {
+                Some(what) => return self.skipped.push((source, format!("it is {what}"))),
+                None => Kind::File(Identity::of(&metadata)),
+            },
+        };
+        let depth = if links == Links::Follow { 0 } else { entry.depth() };
+        self.found.push(Found { source, depth, place, kind });
+    }
+}
+
+/// What a file is that is neither regular, directory nor link.
+fn special(kind: std::fs::FileType) -> Option<&'static str> {
+    match kind {
+        kind if kind.is_fifo() => Some("a FIFO"),
+        kind if kind.is_socket() => Some("a socket"),
+        kind if kind.is_block_device() => Some("a block device"),
+        kind if kind.is_char_device() => Some("a character device"),
+        _ => None,
+    }
+}
+
+/// `--include` and `--exclude`. Once anything is included, what no glob includes is left out.
+fn globs(root: &Path, args: &FilterArgs) -> Result<Override, Problem> {
+    let mut builder = OverrideBuilder::new(root);
+    let mut add = |flag: &str, glob: &str, line: &str| {
+        let bad = |error| Problem::usage(format!("{flag} {}: {error}", quoted(glob)));
+        builder.add(line).map(drop).map_err(bad)
+    };
+    args.include.iter().try_for_each(|glob| add("--include", glob, glob))?;
+    args.exclude.iter().try_for_each(|glob| add("--exclude", glob, &format!("!{glob}")))?;
+    builder.build().map_err(|error| Problem::usage(format!("--include, --exclude: {error}")))
+}
+
+/// Where a walk failed, and why.
+fn place_and_reason(error: &ignore::Error, default: &Path) -> (PathBuf, String) {
+    // The error of the walk names the path again.
+    let reason = || error.io_error().map_or_else(|| error.to_string(), |error| error.kind().to_string());
+    match error {
+        ignore::Error::WithPath { path, .. } => (path.clone(), format!("cannot read it: {}", reason())),
+        ignore::Error::WithDepth { err, .. } => place_and_reason(err, default),
+        ignore::Error::Loop { child, .. } => (child.clone(), "it leads back to a directory that it is in".to_owned()),
+        _ => (default.to_owned(), format!("cannot read it: {}", reason())),
+    }
+}
+
+/// The paths in `list`, each ended by `separator`.
+fn read_list(list: &Path, separator: u8) -> anyhow::Result<Vec<PathBuf>> {
+    let what = || format!("list {}", quoted(list));
+    let file = if list == Path::new("-") { sys::stdin() } else { std::fs::File::open(list) };
+    let reader = BufReader::new(file.with_context(what)?.take(LIST_BYTES_MAX));
+    let (mut paths, mut bytes) = (Vec::new(), 0);
+    for line in reader.split(separator) {
+        let line = line.with_context(what)?;
+        bytes += line.len() as u64 + 1;
+        if bytes >= LIST_BYTES_MAX {
+            return Err(Problem::failed(format!("{} is longer than a list may be", what())).into());
+        }
+        match &line[..] {
+            b"" => {}
+            // In a list it is a file's name as any other.
+            b"-" => paths.push(PathBuf::from("./-")),
+            line => paths.push(PathBuf::from(OsStr::from_bytes(line))),
+        }
+    }
+    Ok(paths)
+}
+
+/// Where a listed path belongs in the output: below it as it is typed, as from the root where it begins there.
+fn place_of(path: &Path) -> Result<PathBuf, Problem> {
+    let mut place = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => place.push(name),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+            Component::ParentDir => {
+                let message = format!("the list names {}, which would lead out of the output", quoted(path));
+                return Err(Problem::usage(message).hint("names without .. keep their path in the output"));
+            }
+        }
+    }
+    Ok(place)
+}

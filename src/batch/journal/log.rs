@@ -1,0 +1,197 @@
+//! A file of lines, each with its checksum, only ever appended to. What a crash cut off is written over.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+
+use serde::{Deserialize, Serialize};
+
+use super::JournalError;
+use crate::store::sys::{self, Directory};
+
+/// The version of the lines' shape; it grows when a field changes its meaning or goes.
+const VERSION: u32 = 1;
+
+/// Longer than a line with a path of 4096 bytes, all of them escaped.
+const LINE_LEN_MAX: u64 = 64 * 1024;
+
+/// A run of damage that no journal of ours has: whatever it is, it is not read to its end.
+const DAMAGE_LEN_MAX: u64 = 16 * 1024 * 1024;
+
+/// The first line of a journal.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    pipeline_journal: u32,
+    /// A name that no other tree's journal has.
+    id: String,
+    /// The directory of the tree was made with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    made: bool,
+}
+
+/// One file of lines.
+pub(super) struct Log {
+    file: File,
+    pub(super) id: String,
+    /// See [`Head`].
+    pub(super) is_made: bool,
+    /// It has another name as well, as in a tree that was copied with hard links: to be written anew, and not changed.
+    pub(super) is_shared: bool,
+    /// Where the next line goes: behind the last one that is whole.
+    end: u64,
+}
+
+/// The lines of a log, of which each says a `T`.
+pub(super) struct Lines<T> {
+    /// Of the first line; `None` where there is none that is whole.
+    pub(super) id: Option<String>,
+    /// See [`Head`].
+    pub(super) is_made: bool,
+    /// What the others say. A line that fits its checksum and is not understood has fields of a later version; what it tells is not known here.
+    pub(super) told: Vec<T>,
+    pub(super) damaged_count: usize,
+    /// Where the last one that is whole ends.
+    end: u64,
+}
+
+impl<T> Default for Lines<T> {
+    fn default() -> Lines<T> {
+        Lines { id: None, is_made: false, told: Vec::new(), damaged_count: 0, end: 0 }
+    }
+}
+
+impl<T: for<'de> Deserialize<'de>> Lines<T> {
+    pub(super) fn read(file: impl Read) -> Result<Lines<T>, JournalError> {
+        let (mut lines, mut line) = (Lines::default(), Vec::new());
+        let mut reader = BufReader::new(file);
+        loop {
+            let len = read_line(&mut reader, &mut line)?;
+            if !line.ends_with(b"\n") {
+                // The end, or a line that was cut off by a crash, to be written over.
+                return if lines.id.is_some() || may_become_head(&line) {
+                    Ok(lines)
+                } else {
+                    Err(JournalError::Unknown)
+                };
+            }
+            match (checked(&line).filter(|_| len <= LINE_LEN_MAX), &lines.id) {
+                (Some(text), None) => match serde_json::from_str(text) {
+                    Ok(Head { pipeline_journal: VERSION, id, made }) if is_id(&id) => {
+                        (lines.id, lines.is_made) = (Some(id), made);
+                    }
+                    _ => return Err(JournalError::Unknown),
+                },
+                (Some(text), Some(_)) => lines.told.extend(serde_json::from_str::<T>(text)),
+                (None, None) => return Err(JournalError::Unknown),
+                (None, Some(_)) => lines.damaged_count += 1,
+            }
+            lines.end += len;
+        }
+    }
+}
+
+impl Log {
+    /// Opens `name`, or begins it as the journal `id`, or as one of a new name. `is_new` tells that the tree's directory was just made; one
+    /// that a run was killed at begins as if it were.
+    pub(super) fn open<T: for<'de> Deserialize<'de>>(
+        directory: &Directory,
+        name: &OsStr,
+        id: Option<&str>,
+        is_new: bool,
+    ) -> Result<(Log, Lines<T>), JournalError> {
+        let is_begun = directory.open_file(name)?.is_some();
+        let file = directory.open_or_create(name)?;
+        // One without a name was written anew by another run meanwhile.
+        if !sys::lock(&file)? || file.metadata()?.nlink() == 0 {
+            return Err(JournalError::Locked);
+        }
+        let is_shared = file.metadata()?.nlink() > 1;
+        let mut lines = Lines::read(&file)?;
+        let known = lines.id.clone();
+        lines.is_made |= known.is_none() && (is_new || is_begun);
+        let new = || id.map_or_else(|| sys::random_u64().map(|id| format!("{id:016x}")), |id| Ok(id.to_owned()));
+        let id_there = known.clone().map_or_else(new, Ok)?;
+        let mut log = Log { id: id_there, file, is_shared, end: lines.end, is_made: lines.is_made };
+        if id.is_some_and(|id| id != log.id) || is_shared && known.is_none() {
+            return Err(JournalError::Unknown);
+        }
+        if !is_shared {
+            log.file.set_len(log.end)?;
+        }
+        if known.is_none() {
+            log.write_head()?;
+        }
+        Ok((log, lines))
+    }
+
+    /// Begins one under a temporary name.
+    pub(super) fn begin(
+        directory: &Directory,
+        temporary: &OsStr,
+        id: &str,
+        is_made: bool,
+    ) -> Result<Log, JournalError> {
+        let file = directory.create_locked(temporary)?.ok_or(JournalError::Locked)?;
+        let mut log = Log { file, id: id.to_owned(), is_shared: false, end: 0, is_made };
+        log.write_head()?;
+        Ok(log)
+    }
+
+    fn write_head(&mut self) -> io::Result<()> {
+        let mut head = Vec::new();
+        push_line(&mut head, &Head { pipeline_journal: VERSION, id: self.id.clone(), made: self.is_made })?;
+        self.append(&head, false)
+    }
+
+    /// What is only half written when this fails is written over the next time.
+    pub(super) fn append(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.end))?;
+        self.file.write_all(lines)?;
+        self.end += lines.len() as u64;
+        if sync { self.file.sync_data() } else { Ok(()) }
+    }
+}
+
+pub(super) fn push_line(lines: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(line)?;
+    writeln!(lines, "{:016x} {text}", checksum(text.as_bytes()))
+}
+
+/// Reads up to the end of a line or of the file, and gives how many bytes that was. Of what is too long for a line `line` gets the end.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> Result<u64, JournalError> {
+    let mut len = 0;
+    while len < DAMAGE_LEN_MAX {
+        line.clear();
+        let read_len = reader.take(LINE_LEN_MAX).read_until(b'\n', line)? as u64;
+        len += read_len;
+        if line.ends_with(b"\n") || read_len < LINE_LEN_MAX {
+            return Ok(len);
+        }
+    }
+    Err(JournalError::Unknown)
+}
+
+/// Whether a file that holds `bytes` and no line may be a journal that a crash cut off as it was begun, and not something else of its name.
+fn may_become_head(bytes: &[u8]) -> bool {
+    let (sum, rest) = bytes.split_at(bytes.len().min(16));
+    let begin: &[u8] = b" {\"pipeline_journal\":";
+    let is_begin = sum.iter().all(u8::is_ascii_hexdigit) && (begin.starts_with(rest) || rest.starts_with(begin));
+    // A length may be on the disk before what is in it.
+    is_begin || bytes.iter().all(|byte| *byte == 0)
+}
+
+/// Whether `id` is one that a journal gets. It is part of a file's name, and so must not lead anywhere.
+fn is_id(id: &str) -> bool {
+    id.len() == 16 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The text of a line that fits its checksum.
+fn checked(line: &[u8]) -> Option<&str> {
+    let (sum, text) = std::str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once(' ')?;
+    (sum == format!("{:016x}", checksum(text.as_bytes()))).then_some(text)
+}
+
+fn checksum(text: &[u8]) -> u64 {
+    twox_hash::XxHash64::oneshot(0, text)
+}

@@ -1,0 +1,396 @@
+//! The journal of a tree: what was made of which input, so that a run that is started again knows what is done.
+//!
+//! A file of lines, only ever appended to. The first says what it is; every other is a record of one output, made durable *before* that
+//! output gets its name: it holds device and inode of the output, and only the file that has them is the one that the record is about. So a
+//! run that is killed between the two leaves a record of an output that is not there, and nothing to decide. A line that was cut off by a
+//! crash does not fit its checksum, and counts as not written.
+//!
+//! ```text
+//! checksum of the line, 16 hexadecimal digits; space; JSON; newline
+//! ```
+//!
+//! No plaintext and no key is in it. Beside an encrypted tree stands nothing that tells of the content either: what is known of the inputs is
+//! in a second journal of the same form, in the user's own folder, joined by the hash of the output. That one is believed: a tree may have been
+//! copied, with its journal, or be somebody else's.
+
+mod known;
+mod log;
+mod record;
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+
+use crate::store::output::{is_temporary_name, temporary_name};
+use crate::store::sys::Directory;
+use log::{Lines, Log, push_line};
+use record::{InputLine, OutputLine, PlaceText};
+
+pub use known::Known;
+pub use record::{Fate, InputRecord, Record, Settings};
+
+/// The journal's name in the tree.
+pub const NAME: &str = ".pipeline-journal";
+
+/// Whether what is at `place` in a tree is a journal, or what a run that was killed left.
+pub fn is_own_name(place: &Path) -> bool {
+    place == Path::new(NAME) || place.file_name().is_some_and(is_temporary_name)
+}
+
+/// Where what is known of inputs is written.
+pub enum Inputs<'a> {
+    /// Into the records in the tree.
+    Beside,
+    /// Into the user's own folder.
+    Apart(&'a Directory),
+    /// Nowhere: there is no such folder.
+    Nowhere,
+}
+
+/// Why a journal can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another run is at work on the tree.
+    #[error("another run is at work on it")]
+    Locked,
+    /// A later version of this program wrote it, or it is no journal.
+    #[error("its journal, {NAME}, is of another version, or none at all")]
+    Unknown,
+    /// It could not be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// An open journal; nobody else has it while this is there.
+pub struct Journal {
+    outputs: Log,
+    inputs: Option<Log>,
+    is_apart: bool,
+}
+
+impl Journal {
+    /// Opens the journal `name` in `directory`, or begins one. Gives what it told before. One in which most records tell of nothing that is
+    /// there any more is written anew. `is_new` tells that the directory of the tree was just made.
+    pub fn open(
+        directory: &Directory,
+        name: &OsStr,
+        inputs_at: Inputs<'_>,
+        is_new: bool,
+    ) -> Result<(Journal, Known), JournalError> {
+        let (outputs, lines) = Log::open(directory, name, None, is_new)?;
+        let is_apart = !matches!(inputs_at, Inputs::Beside);
+        let opened = match &inputs_at {
+            Inputs::Apart(folder) => Some(Log::open(folder, &inputs_name(&outputs.id), Some(&outputs.id), false)?),
+            Inputs::Beside | Inputs::Nowhere => None,
+        };
+        let (inputs, input_lines) = opened.map_or((None, Lines::default()), |(log, lines)| (Some(log), lines));
+        let known = Known::of(lines, input_lines, is_apart);
+        let mut journal = Journal { outputs, inputs, is_apart };
+        let is_shared = journal.outputs.is_shared || journal.inputs.as_ref().is_some_and(|inputs| inputs.is_shared);
+        if is_shared || known.is_mostly_stale() {
+            journal.write_anew(directory, name, &inputs_at, &known)?;
+        }
+        Ok((journal, known))
+    }
+
+    /// Notes that nothing is at `places` any more, and nothing shall be.
+    pub fn forget(&mut self, places: &[&Path]) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for place in places {
+            let (place, settings) = (PlaceText::of(place), Settings::default());
+            push_line(
+                &mut lines,
+                &OutputLine { place, output: None, hash: 0, settings, fate: Fate::Stays, input: None },
+            )?;
+        }
+        self.outputs.append(&lines, false)
+    }
+
+    /// Replaces the files by ones that hold the newest records of each place alone, which get their names when they are on the disk. The inputs
+    /// come first: what is known of inputs of outputs that are not there is not looked at.
+    fn write_anew(
+        &mut self,
+        directory: &Directory,
+        name: &OsStr,
+        inputs: &Inputs<'_>,
+        known: &Known,
+    ) -> Result<(), JournalError> {
+        let id = self.outputs.id.clone();
+        let inputs_name = inputs_name(&id);
+        let (temporary, inputs_temporary) = (temporary_name(name)?, temporary_name(&inputs_name)?);
+        let outputs = Log::begin(directory, &temporary, &id, self.outputs.is_made)?;
+        let apart = match inputs {
+            Inputs::Apart(folder) => Some((*folder, Log::begin(folder, &inputs_temporary, &id, false)?)),
+            Inputs::Beside | Inputs::Nowhere => None,
+        };
+        let (folder, apart) = apart.unzip();
+        let mut anew = Journal { outputs, inputs: apart, is_apart: self.is_apart };
+        anew.append(&known.newest(), true)?;
+        if let Some(folder) = folder {
+            folder.rename(&inputs_temporary, &inputs_name, true)?;
+        }
+        directory.rename(&temporary, name, true)?;
+        *self = anew;
+        Ok(())
+    }
+
+    /// Whether the directory of the tree was made by the run that began this.
+    pub fn is_of_made_tree(&self) -> bool {
+        self.outputs.is_made
+    }
+
+    /// Appends `records`; returns when they are on the disk, if `sync`.
+    pub fn append(&mut self, records: &[Record], sync: bool) -> io::Result<()> {
+        let (mut outputs, mut inputs) = (Vec::new(), Vec::new());
+        for record in records {
+            let line = OutputLine {
+                place: PlaceText::of(&record.place),
+                output: Some(record.output),
+                hash: record.output_hash,
+                settings: record.settings,
+                fate: record.fate,
+                input: record.input.filter(|_| !self.is_apart),
+            };
+            push_line(&mut outputs, &line)?;
+            if self.inputs.is_some() {
+                let Record { output_hash: hash, settings, input, .. } = *record;
+                push_line(&mut inputs, &InputLine { hash, settings, input })?;
+            }
+        }
+        if let Some(log) = &mut self.inputs {
+            log.append(&inputs, sync)?;
+        }
+        self.outputs.append(&outputs, sync)
+    }
+}
+
+fn inputs_name(id: &str) -> OsString {
+    format!("{id}.journal").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::known::{RECORDS_KEPT, STALE_RECORDS_MAX};
+    use super::*;
+    use crate::store::file_id::Identity;
+
+    fn record(place: &[u8], inode: u64) -> Record {
+        let identity = Identity { device: 1, inode, bytes: 7, mtime_ns: -5 };
+        let input = Some(InputRecord { identity, hash: 0xfedc_ba98_7654_3210 });
+        Record {
+            place: OsStr::from_bytes(place).into(),
+            output: identity,
+            output_hash: twox_hash::XxHash64::oneshot(inode, place),
+            settings: Settings { form: 4, recipients: 5 },
+            fate: Fate::Deleted,
+            input,
+        }
+    }
+
+    fn open(folder: &Path, apart: Option<&Path>) -> (Journal, Known) {
+        let apart = apart.map(|apart| Directory::open(apart).unwrap());
+        let inputs = apart.as_ref().map_or(Inputs::Beside, Inputs::Apart);
+        Journal::open(&Directory::open(folder).unwrap(), OsStr::new(NAME), inputs, false).unwrap()
+    }
+
+    #[test]
+    fn what_was_appended_is_known_the_next_time_names_that_are_no_text_included() {
+        let (tree, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for apart in [None, Some(apart.path())] {
+            let folder = tree.path().join(if apart.is_some() { "a" } else { "b" });
+            std::fs::create_dir(&folder).unwrap();
+            let records = [record(b"a/b", 1), record(b"x\xff\n\"", 2), record(b"a/b", 3)];
+            for part in [&records[..1], &records[1..]] {
+                open(&folder, apart).0.append(part, false).unwrap();
+            }
+            let (_, known) = open(&folder, apart);
+            assert_eq!(known.records(Path::new("a/b")).last(), Some(&records[2]));
+            assert_eq!(known.record(Path::new("a/b"), &records[0].output), Some(&records[0]));
+            let mounted_again = Identity { device: 99, ..records[0].output };
+            assert_eq!(known.record(Path::new("a/b"), &mounted_again), Some(&records[0]));
+            assert_eq!(known.records(&records[1].place).last(), Some(&records[1]));
+            let beside = std::fs::read_to_string(folder.join(NAME)).unwrap();
+            assert_eq!(beside.contains("fedcba9876543210"), apart.is_none(), "{beside}");
+        }
+    }
+
+    #[test]
+    fn a_cut_at_any_byte_loses_the_last_records_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        open(folder.path(), None).0.append(&[record(b"first", 1), record(b"second", 2)], false).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let lines: Vec<usize> =
+            whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
+        for len in 0..=whole.len() {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            let (mut journal, known) = open(folder.path(), None);
+            let whole_lines = lines.iter().filter(|end| **end <= len).count();
+            assert_eq!(known.record_count, whole_lines.saturating_sub(1), "{len}");
+            journal.append(&[record(b"third", 3)], false).unwrap();
+            drop(journal);
+            assert!(open(folder.path(), None).1.records(Path::new("third")).last().is_some(), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_loses_its_own_line_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        open(folder.path(), None).0.append(&[record(b"first", 1), record(b"second", 2)], false).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        for at in (second..whole.len()).step_by(7).filter(|at| whole[*at] != b'\n') {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0x10;
+            if flipped[at] == b'\n' {
+                continue;
+            }
+            std::fs::write(&path, &flipped).unwrap();
+            let (_, known) = open(folder.path(), None);
+            assert_eq!((known.record_count, known.damaged_count), (1, 1), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_journal_that_somebody_else_made_leads_nowhere_else() {
+        let (tree, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (path, state) = (tree.path().join(NAME), apart.path().join("state"));
+        std::fs::create_dir(&state).unwrap();
+        let directories = [tree.path(), &state].map(|folder| Directory::open(folder).unwrap());
+        for id in ["../elsewhere", "", "0123456789ABCDEF", "0123456789abcdef0", "é123456789abcde"] {
+            let mut head = Vec::new();
+            push_line(&mut head, &serde_json::json!({ "pipeline_journal": 1, "id": id })).unwrap();
+            std::fs::write(&path, &head).unwrap();
+            let opened = Journal::open(&directories[0], OsStr::new(NAME), Inputs::Apart(&directories[1]), false);
+            assert!(matches!(opened, Err(JournalError::Unknown)), "{id}");
+            let read = Known::read(&directories[0], Some(&directories[1]));
+            assert!(matches!(read, Err(JournalError::Unknown)), "{id}");
+        }
+        assert_eq!(std::fs::read_dir(apart.path()).unwrap().count(), 1, "nothing was made beside the folder");
+
+        std::fs::remove_file(&path).unwrap();
+        let (mut journal, _) = open(tree.path(), None);
+        let places: [&[u8]; 6] = [b"/etc/passwd", b"../up", b"a/../../up", b"", b"./a", b"good/\xff"];
+        journal.append(&places.map(|place| record(place, 1)), false).unwrap();
+        drop(journal);
+        let (_, known) = open(tree.path(), None);
+        assert_eq!(known.places().collect::<Vec<_>>(), [Path::new(OsStr::from_bytes(b"good/\xff"))]);
+    }
+
+    #[test]
+    fn of_inputs_and_recipients_only_the_own_folder_tells_and_of_no_output_but_its_own() {
+        let (tree, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mine = record(b"mine", 1);
+        open(tree.path(), Some(apart.path())).0.append(std::slice::from_ref(&mine), false).unwrap();
+        // Lines that whoever can write to the tree adds, and those of a copy of it, whose run went on elsewhere.
+        open(tree.path(), None).0.append(&[record(b"theirs", 2)], false).unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::copy(tree.path().join(NAME), copy.path().join(NAME)).unwrap();
+        let newer = InputRecord { hash: 77, ..mine.input.unwrap() };
+        let other = Record { input: Some(newer), ..record(b"mine", 3) };
+        open(copy.path(), Some(apart.path())).0.append(&[other], false).unwrap();
+        let (_, known) = open(tree.path(), Some(apart.path()));
+        assert_eq!(known.records(Path::new("mine")), [mine]);
+        let theirs = &known.records(Path::new("theirs"))[0];
+        assert_eq!((theirs.input, theirs.settings.recipients), (None, 0));
+    }
+
+    #[test]
+    fn a_long_run_of_damage_is_a_line_of_its_own_and_no_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        let (mut journal, _) = open(folder.path(), None);
+        journal.append(&[record(b"first", 1)], false).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        journal.append(&[record(b"second", 2)], false).unwrap();
+        drop(journal);
+        let second = std::fs::read(&path).unwrap()[whole.len()..].to_vec();
+        std::fs::write(&path, [&whole[..], &[0; 300_000], b"\n", &second].concat()).unwrap();
+        let (_, known) = open(folder.path(), None);
+        assert_eq!((known.record_count, known.damaged_count), (2, 1));
+        // Without an end it is what a crash left, to be written over.
+        std::fs::write(&path, [&whole[..], &[0; 300_000]].concat()).unwrap();
+        let (mut journal, known) = open(folder.path(), None);
+        assert_eq!((known.record_count, known.damaged_count), (1, 0));
+        journal.append(&[record(b"third", 3)], false).unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() < 2000);
+    }
+
+    #[test]
+    fn a_journal_of_many_runs_is_written_anew_with_what_counts() {
+        let (tree, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for apart in [None, Some(apart.path())] {
+            let folder = tree.path().join(if apart.is_some() { "a" } else { "b" });
+            std::fs::create_dir(&folder).unwrap();
+            let records: Vec<Record> = (0..2 * STALE_RECORDS_MAX as u64).map(|inode| record(b"same", inode)).collect();
+            let (mut journal, _) = open(&folder, apart);
+            journal.append(&records, false).unwrap();
+            journal.append(&[record(b"other", 1)], false).unwrap();
+            drop(journal);
+            let (mut journal, known) = open(&folder, apart);
+            assert_eq!(known.record_count, records.len() + 1);
+            journal.append(&[record(b"third", 1)], false).unwrap();
+            drop(journal);
+            let (_, known) = open(&folder, apart);
+            assert_eq!(
+                (known.record_count, known.records(Path::new("same")).last()),
+                (2 + RECORDS_KEPT, records.last())
+            );
+            assert!(known.records(Path::new("third")).last().unwrap().input.is_some());
+            let names = |folder: &Path| std::fs::read_dir(folder).unwrap().count();
+            assert_eq!((names(&folder), apart.map_or(1, names)), (1, 1), "no temporary is left");
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_known_until_it_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(folder.path(), None);
+        journal.append(&[record(b"gone", 1), record(b"stays", 2)], false).unwrap();
+        journal.forget(&[Path::new("gone")]).unwrap();
+        drop(journal);
+        let (mut journal, known) = open(folder.path(), None);
+        assert_eq!(known.places().collect::<Vec<_>>(), [Path::new("stays")]);
+        journal.append(&[record(b"gone", 3)], false).unwrap();
+        drop(journal);
+        assert!(open(folder.path(), None).1.records(Path::new("gone")).last().is_some());
+    }
+
+    #[test]
+    fn a_second_run_is_refused_and_so_is_what_is_no_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        let again = || Journal::open(&directory, OsStr::new(NAME), Inputs::Beside, false).map(drop);
+        let first = open(folder.path(), None);
+        assert!(matches!(again(), Err(JournalError::Locked)));
+        drop(first);
+        again().unwrap();
+        for other in ["text of mine\n", "0123456789abcdef {}\n", "text of mine", "0123456789abcdef {}", "abc\0"] {
+            std::fs::write(folder.path().join(NAME), other).unwrap();
+            assert!(matches!(again(), Err(JournalError::Unknown)), "{other}");
+            assert_eq!(std::fs::read_to_string(folder.path().join(NAME)).unwrap(), other);
+        }
+        std::fs::write(folder.path().join(NAME), "").unwrap();
+        std::fs::hard_link(folder.path().join(NAME), folder.path().join("another name")).unwrap();
+        assert!(matches!(again(), Err(JournalError::Unknown)));
+    }
+
+    #[test]
+    fn a_journal_that_a_copy_of_hard_links_shares_is_left_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, snapshot) = (folder.path().join(NAME), folder.path().join("snapshot"));
+        open(folder.path(), None).0.append(&[record(b"first", 1)], false).unwrap();
+        std::fs::hard_link(&path, &snapshot).unwrap();
+        let before = std::fs::read(&snapshot).unwrap();
+        let (mut journal, known) = open(folder.path(), None);
+        assert_eq!(known.records(Path::new("first")).len(), 1);
+        journal.append(&[record(b"second", 2)], false).unwrap();
+        drop(journal);
+        assert_eq!(std::fs::read(&snapshot).unwrap(), before);
+        let (_, known) = open(folder.path(), None);
+        assert_eq!(known.places().count(), 2);
+    }
+}

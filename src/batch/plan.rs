@@ -1,0 +1,256 @@
+//! What a batch is going to do, settled and checked before the first byte is written: each input has an output of its own, which is none of
+//! the inputs, and lies in none of the trees that are read.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::inputs::{Inputs, Kind};
+use super::journal;
+use crate::cli::problem::{Problem, quoted};
+use crate::store::file_id::Identity;
+use crate::store::sys;
+
+/// One file of a batch.
+#[derive(Debug)]
+pub struct Item {
+    /// As it is named.
+    pub source: PathBuf,
+    /// How far it is below a directory that was named, on a way without links; 0 for what was named itself, or reached by a link.
+    pub depth: usize,
+    /// Its output, below the directory of all outputs.
+    pub place: PathBuf,
+    /// As it was seen.
+    pub identity: Identity,
+}
+
+impl Item {
+    /// The directory that was named, and where in it the file is; or the directory it is in, and its name, if it was named itself.
+    pub fn way(&self) -> (&Path, &Path) {
+        let top = self.source.ancestors().nth(self.depth.max(1)).filter(|top| !top.as_os_str().is_empty());
+        let inside = top.and_then(|top| self.source.strip_prefix(top).ok());
+        (top.unwrap_or(Path::new(".")), inside.unwrap_or(&self.source))
+    }
+}
+
+/// What is mirrored and not processed.
+#[derive(Debug)]
+pub struct Mirrored {
+    /// Where it is.
+    pub source: PathBuf,
+    /// Where it comes to be, below the directory of all outputs; empty for that directory itself.
+    pub place: PathBuf,
+}
+
+/// What a batch is going to do.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// The files, in order.
+    pub items: Vec<Item>,
+    /// Directories, each in front of what is in it.
+    pub directories: Vec<Mirrored>,
+    /// Symbolic links.
+    pub links: Vec<Mirrored>,
+    /// What can not be processed, and why.
+    pub skipped: Vec<(PathBuf, String)>,
+    /// What could not be looked at, and why.
+    pub failed: Vec<(PathBuf, String)>,
+    /// Bytes of all files.
+    pub bytes: u64,
+}
+
+/// What one thread always does alone: a chunk of the default length.
+const SOLO_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
+/// What one thread does alone at most: a fraction of a second at the default level.
+const SOLO_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+impl Plan {
+    /// The longest file that is done by one thread, without a pipeline, in bytes. What more threads could do for it is done for other files
+    /// meanwhile, and at the end, when there are no others, it is little beside what each of `jobs` threads has done.
+    pub fn solo_bytes_max(&self, jobs: NonZeroUsize) -> u64 {
+        (self.bytes / (8 * jobs.get() as u64)).clamp(SOLO_BYTES_MIN, SOLO_BYTES_MAX)
+    }
+}
+
+/// Puts outputs to `inputs`; `name` makes an output's file name from an input's. Of directories only those that hold something are
+/// mirrored, if `only_needed`.
+pub fn plan(inputs: Inputs, only_needed: bool, name: impl Fn(&OsStr) -> OsString) -> Plan {
+    let Inputs { found, skipped, failed, .. } = inputs;
+    let mut plan = Plan { skipped, failed, ..Plan::default() };
+    for found in found {
+        match found.kind {
+            Kind::File(identity) => {
+                let place = found.place.with_file_name(name(found.place.file_name().unwrap_or_default()));
+                if journal::is_own_name(&place) {
+                    plan.skipped.push((
+                        found.source,
+                        "its output would have a name that journals or temporaries have".to_owned(),
+                    ));
+                    continue;
+                }
+                plan.bytes += identity.bytes;
+                plan.items.push(Item { source: found.source, depth: found.depth, place, identity });
+            }
+            Kind::Directory => plan.directories.push(Mirrored { source: found.source, place: found.place }),
+            Kind::Link => plan.links.push(Mirrored { source: found.source, place: found.place }),
+        }
+    }
+    if only_needed {
+        let places = plan.items.iter().map(|item| &item.place).chain(plan.links.iter().map(|link| &link.place));
+        let needed: HashSet<&Path> = places.flat_map(|place| place.ancestors().skip(1)).collect();
+        let is_needed: Vec<bool> =
+            plan.directories.iter().map(|directory| needed.contains(&*directory.place)).collect();
+        let mut is_needed = is_needed.into_iter();
+        plan.directories.retain(|_| is_needed.next().unwrap_or(true));
+    }
+    plan
+}
+
+/// Refuses a plan that would write one output twice, or over something that it reads.
+pub fn check(plan: &Plan, root: &Path, roots: &HashSet<(u64, u64)>) -> Result<(), Problem> {
+    refuse_inside_of_inputs(root, roots)?;
+    for directory in plan.directories.iter().filter(|directory| !directory.place.as_os_str().is_empty()) {
+        let place = root.join(&directory.place);
+        if std::fs::metadata(&place).is_ok_and(|metadata| roots.contains(&sys::identity(&metadata))) {
+            return Err(inside_of_input(&place));
+        }
+    }
+    refuse_doubles(plan)?;
+    refuse_inputs_as_outputs(plan, root)
+}
+
+/// An output in a tree that is read would be read by the next run.
+fn refuse_inside_of_inputs(root: &Path, roots: &HashSet<(u64, u64)>) -> Result<(), Problem> {
+    // As far up as there is something.
+    let there = std::iter::successors(Some(root), |path| path.parent())
+        .map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path })
+        .find_map(|path| path.canonicalize().ok());
+    for folder in there.iter().flat_map(|there| there.ancestors()) {
+        if std::fs::metadata(folder).is_ok_and(|metadata| roots.contains(&sys::identity(&metadata))) {
+            return Err(inside_of_input(root));
+        }
+    }
+    Ok(())
+}
+
+fn inside_of_input(output: &Path) -> Problem {
+    let message = format!("the output, {}, would be in a directory that is read", quoted(output));
+    Problem::usage(message).hint("an output beside the input is not read again by the next run")
+}
+
+fn refuse_doubles(plan: &Plan) -> Result<(), Problem> {
+    let directories = plan.directories.iter().filter(|directory| !directory.place.as_os_str().is_empty());
+    let mirrored = directories.chain(&plan.links).map(|mirrored| (&*mirrored.place, &*mirrored.source));
+    let mut places: Vec<(&Path, &Path)> = plan.items.iter().map(|item| (&*item.place, &*item.source)).collect();
+    places.extend(mirrored);
+    places.sort_unstable();
+    for pair in places.windows(2) {
+        let [(place, first), (other, second)] = pair else { continue };
+        if place == other && !(first.is_dir() && second.is_dir()) {
+            let message =
+                format!("{} and {} would both be written to {}", quoted(first), quoted(second), quoted(place));
+            return Err(Problem::usage(message)
+                .hint("--exclude leaves one of them out; --files-from keeps paths where names alone are the same"));
+        }
+    }
+    Ok(())
+}
+
+/// An output that is there already may be an input, by another name.
+fn refuse_inputs_as_outputs(plan: &Plan, root: &Path) -> Result<(), Problem> {
+    if !root.is_dir() {
+        return Ok(());
+    }
+    let inputs: HashSet<(u64, u64)> =
+        plan.items.iter().map(|item| (item.identity.device, item.identity.inode)).collect();
+    for item in &plan.items {
+        let output = root.join(&item.place);
+        match std::fs::metadata(&output) {
+            Ok(metadata) if inputs.contains(&(metadata.dev(), metadata.ino())) => {
+                let message = format!("{}, the output of {}, is an input", quoted(&output), quoted(&item.source));
+                return Err(Problem::usage(message));
+            }
+            // What cannot be looked at fails when it is written.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::inputs::Found;
+
+    fn identity(inode: u64) -> Identity {
+        Identity { device: 1, inode, bytes: 10, mtime_ns: 0 }
+    }
+
+    fn inputs(places: &[&str]) -> Inputs {
+        let found = places.iter().zip(1..).map(|(place, inode)| Found {
+            source: Path::new("in").join(place),
+            depth: Path::new(place).components().count(),
+            place: place.trim_end_matches('/').into(),
+            kind: if place.ends_with('/') { Kind::Directory } else { Kind::File(identity(inode)) },
+        });
+        Inputs { found: found.collect(), ..Inputs::default() }
+    }
+
+    fn with_suffix(name: &OsStr) -> OsString {
+        let mut name = name.to_owned();
+        name.push(".zst");
+        name
+    }
+
+    #[test]
+    fn each_file_gets_a_name_of_its_own_in_the_same_directory() {
+        let plan = plan(inputs(&["a", "d/", "d/b"]), false, with_suffix);
+        let places: Vec<&Path> = plan.items.iter().map(|item| &*item.place).collect();
+        assert_eq!(places, [Path::new("a.zst"), Path::new("d/b.zst")]);
+        assert_eq!((plan.directories.len(), plan.bytes), (1, 20));
+        refuse_doubles(&plan).unwrap();
+    }
+
+    #[test]
+    fn the_way_to_a_file_begins_at_the_directory_that_was_named() {
+        let way = |source: &str, depth| {
+            let item = Item { source: source.into(), depth, place: PathBuf::new(), identity: identity(1) };
+            let (top, inside) = item.way();
+            (top.to_str().unwrap().to_owned(), inside.to_str().unwrap().to_owned())
+        };
+        let pair = |top: &str, inside: &str| (top.to_owned(), inside.to_owned());
+        assert_eq!(way("a/b/c/d", 2), pair("a/b", "c/d"));
+        assert_eq!([way("./x", 1), way("../x/y", 2)], [pair(".", "x"), pair("..", "x/y")]);
+        assert_eq!([way("/etc/hosts", 2), way("/hosts", 1)], [pair("/", "etc/hosts"), pair("/", "hosts")]);
+        assert_eq!([way("a/b", 0), way("b", 0)], [pair("a", "b"), pair(".", "b")]);
+    }
+
+    #[test]
+    fn the_more_there_is_to_do_the_longer_may_a_file_be_for_one_thread() {
+        let solo = |mebibytes: u64, jobs| {
+            let plan = Plan { bytes: mebibytes << 20, ..Plan::default() };
+            plan.solo_bytes_max(NonZeroUsize::new(jobs).unwrap()) >> 20
+        };
+        assert_eq!([solo(0, 2), solo(100, 2), solo(160, 2), solo(100_000, 2)], [4, 6, 10, 32]);
+        assert_eq!([solo(2_000, 64), solo(8_192, 64), solo(100_000, 64)], [4, 16, 32]);
+    }
+
+    #[test]
+    fn two_inputs_with_one_output_are_refused() {
+        let cut = |name: &OsStr| Path::new(name).file_stem().unwrap().to_owned();
+        for places in [&["d/a.zst", "d/a.zstd"][..], &["x", "x.zst"], &["a.zst", "a/"]] {
+            let error = refuse_doubles(&plan(inputs(places), false, cut)).unwrap_err();
+            assert!(error.to_string().contains("would both be written to"), "{error}");
+        }
+    }
+
+    #[test]
+    fn of_directories_only_those_are_needed_that_hold_something() {
+        let plan = plan(inputs(&["", "d/", "d/e/", "d/e/f", "empty/"]), true, with_suffix);
+        let places: Vec<&Path> = plan.directories.iter().map(|directory| &*directory.place).collect();
+        assert_eq!(places, [Path::new("d"), Path::new("d/e")]);
+    }
+}

@@ -1,0 +1,199 @@
+//! The directory of all outputs: its own directories, made and opened without ever following a link, and what is mirrored there.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::plan::Mirrored;
+use crate::cli::problem::{Problem, quoted};
+use crate::store::output::{is_temporary_name, temporary_name};
+use crate::store::sys::Directory;
+
+/// The mode of a directory that was made and has no journal yet. A run that is killed in between leaves it empty and so, and the next one
+/// knows it for a directory of ours, which gets mode and time of the one that it mirrors.
+const MARK: u32 = 0o1700;
+
+/// What a directory has from the one that it is in.
+const INHERITED_BITS: u32 = 0o2000;
+
+/// What an owner needs to make files in a directory.
+const OWNER_BITS: u32 = 0o700;
+
+/// The directory of all outputs.
+pub struct Tree {
+    /// As it was named.
+    pub path: PathBuf,
+    root: Arc<Directory>,
+    /// It was not there before, or an earlier run made it.
+    pub is_ours: bool,
+    /// Directories that were made, to be synced with those that they are in.
+    made: Vec<PathBuf>,
+    /// Each is synced as soon as it is made: inputs are deleted on the way.
+    sync_at_once: bool,
+    /// The directories on the way to the one that was asked for last, which the next one mostly shares.
+    way: Vec<(OsString, Arc<Directory>)>,
+    /// Directories in which nothing is left of runs that were killed.
+    tidied: HashSet<PathBuf>,
+    /// Outputs that were cut off, of which nothing was kept.
+    pub cut_off_count: u64,
+}
+
+impl Tree {
+    /// Opens `path`, or makes it, in a directory that is there. What is made has a mark until it is [settled](Tree::settle).
+    pub fn open(path: &Path, sync_at_once: bool) -> anyhow::Result<Tree> {
+        let cannot = || format!("cannot write to {}", quoted(path));
+        let is_made = match std::fs::DirBuilder::new().mode(MARK).create(path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(error).with_context(cannot),
+        };
+        let metadata = std::fs::metadata(path).with_context(cannot)?;
+        if !metadata.is_dir() {
+            return Err(Problem::failed(format!("{}: {} is no directory", cannot(), quoted(path))).into());
+        }
+        let is_ours =
+            is_made || is_mark(metadata.mode()) && std::fs::read_dir(path).with_context(cannot)?.next().is_none();
+        let root = Arc::new(Directory::open(path).with_context(cannot)?);
+        if sync_at_once {
+            sync_parent(path).and_then(|()| root.sync()).with_context(cannot)?;
+        }
+        let (path, tidied) = (path.to_owned(), HashSet::new());
+        let (way, made) = (Vec::new(), Vec::new());
+        Ok(Tree { path, root, is_ours, made, sync_at_once, way, tidied, cut_off_count: 0 })
+    }
+
+    /// Gives a directory that was made the permission bits of any that is, less `umask`: from now on its journal tells whose it is.
+    pub fn settle(&self, umask: u32) -> anyhow::Result<()> {
+        let settle = || {
+            let mode = std::fs::metadata(&self.path)?.mode();
+            match self.is_ours && is_mark(mode) {
+                true => self.root.copy_mode_and_times(mode & INHERITED_BITS | 0o777 & !umask, None),
+                false => Ok(()),
+            }
+        };
+        settle().with_context(|| format!("cannot set the mode of {}", quoted(&self.path)))
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Directory {
+        &self.root
+    }
+
+    /// The directory that the output at `place` goes to, made where it is missing, and rid of what killed runs left there.
+    pub fn directory_of(&mut self, place: &Path) -> io::Result<Arc<Directory>> {
+        let place = place.parent().unwrap_or(Path::new(""));
+        let directory = self.open_below(place)?;
+        if !self.tidied.contains(place) {
+            self.tidied.insert(place.to_owned());
+            // What cannot be tidied up does no harm.
+            self.cut_off_count += directory.remove_left_over(is_temporary_name).unwrap_or(0);
+        }
+        Ok(directory)
+    }
+
+    /// Makes the directories and links that are mirrored. Gives those that could not be, and why.
+    pub fn mirror(&mut self, directories: &[Mirrored], links: &[Mirrored]) -> Vec<(PathBuf, String)> {
+        let mut failed = Vec::new();
+        for Mirrored { source, place } in directories {
+            if let Err(error) = self.open_below(place) {
+                failed.push((source.clone(), format!("cannot make it in {}: {error}", quoted(&self.path))));
+            }
+        }
+        for Mirrored { source, place } in links {
+            let mirrored = std::fs::read_link(source).and_then(|target| self.put_link(place, &target));
+            if let Err(error) = mirrored {
+                failed.push((source.clone(), format!("cannot make the link in {}: {error}", quoted(&self.path))));
+            }
+        }
+        failed
+    }
+
+    /// Gives the directories the permission bits and times of those that they mirror, less `umask`, and waits for the disk if `sync`. To be
+    /// called at the end: what is written in a directory changes its time, and bits may forbid writing.
+    pub fn finish<'a>(
+        &mut self,
+        directories: impl DoubleEndedIterator<Item = &'a Mirrored>,
+        umask: u32,
+        sync: bool,
+    ) -> Vec<(PathBuf, String)> {
+        let mut failed = Vec::new();
+        // Before their permission bits may forbid it.
+        if sync {
+            for place in std::mem::take(&mut self.made) {
+                let synced = self.open_below(place.parent().unwrap_or(Path::new(""))).and_then(|parent| parent.sync());
+                failed.extend(synced.err().map(|error| (self.path.join(place), format!("cannot sync it: {error}"))));
+            }
+        }
+        // An OUT that was there before has a mode and a time of its own.
+        let directories = directories.filter(|directory| self.is_ours || !directory.place.as_os_str().is_empty());
+        for Mirrored { source, place } in directories.rev().collect::<Vec<_>>() {
+            let finished = self.open_below(place).and_then(|directory| {
+                let metadata = std::fs::metadata(source)?;
+                directory.copy_mode_and_times(metadata.mode() & 0o777 & !umask, Some(&metadata))?;
+                if sync { directory.sync() } else { Ok(()) }
+            });
+            if let Err(error) = finished {
+                failed.push((source.clone(), format!("cannot set mode and times: {error}")));
+            }
+        }
+        if sync {
+            let synced = self.root.sync().and_then(|()| sync_parent(&self.path));
+            failed.extend(synced.err().map(|error| (self.path.clone(), format!("cannot sync it: {error}"))));
+        }
+        failed
+    }
+
+    fn open_below(&mut self, place: &Path) -> io::Result<Arc<Directory>> {
+        let mut depth = 0;
+        for component in place.components() {
+            let Component::Normal(name) = component else { continue };
+            if self.way.get(depth).is_none_or(|(known, _)| known != name) {
+                self.way.truncate(depth);
+                let parent = self.way.last().map_or(&self.root, |(_, directory)| directory);
+                let (directory, is_made) = parent.make_below(name)?;
+                if is_made && self.sync_at_once {
+                    parent.sync()?;
+                } else if is_made {
+                    self.made.push(place.components().take(depth + 1).collect());
+                }
+                directory.allow(OWNER_BITS)?;
+                self.way.push((name.to_owned(), Arc::new(directory)));
+            }
+            depth += 1;
+        }
+        self.way.truncate(depth);
+        Ok(Arc::clone(self.way.last().map_or(&self.root, |(_, directory)| directory)))
+    }
+
+    /// A link replaces a link, and nothing else.
+    fn put_link(&mut self, place: &Path, target: &Path) -> io::Result<()> {
+        let directory = self.directory_of(place)?;
+        let name = place.file_name().unwrap_or_default();
+        match std::fs::symlink_metadata(self.path.join(place)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => directory.symlink(name, target),
+            Err(error) => Err(error),
+            Ok(there) if !there.is_symlink() => Err(io::Error::other("something that is no link has its name")),
+            Ok(_) if std::fs::read_link(self.path.join(place))? == target => Ok(()),
+            Ok(_) => {
+                let temporary = temporary_name(name)?;
+                directory.symlink(&temporary, target)?;
+                directory.rename(&temporary, name, true)
+            }
+        }
+    }
+}
+
+fn is_mark(mode: u32) -> bool {
+    mode & 0o7777 & !INHERITED_BITS == MARK
+}
+
+/// Waits until the name of a directory is on the disk.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let path = path.canonicalize()?;
+    path.parent().map_or(Ok(()), |parent| Directory::open(parent)?.sync())
+}

@@ -1,0 +1,156 @@
+//! The files that reports go to: none of them IN or OUT or another report's, all of them tried before the run.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::cli::args::TalkArgs;
+use crate::cli::problem::{self, Problem, quoted};
+use crate::store::output::{Manner, Output, Place, patient_writer};
+use crate::store::sys::{self, WakeUp};
+
+/// A file that the command reads or writes.
+#[derive(Clone, Copy, Debug)]
+pub enum Taken<'a> {
+    /// Read; `-` is standard input.
+    In(&'static str, &'a Path),
+    /// Written; `-` is standard output.
+    Out(&'a Path),
+}
+
+impl Taken<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Taken::In(name, _) => name,
+            Taken::Out(_) => "OUT",
+        }
+    }
+
+    fn place(&self) -> Option<Place> {
+        let (path, standard): (_, fn() -> io::Result<File>) = match self {
+            Taken::In(_, path) => (path, sys::stdin),
+            Taken::Out(path) => (path, sys::stdout),
+        };
+        match path.as_os_str() == "-" {
+            // One that is closed is told by whoever opens it.
+            true => Place::of_open(&standard().ok()?.metadata().ok()?),
+            false => Place::of(path),
+        }
+    }
+}
+
+/// Where stderr leads. Opened again by name, a file there would be cut off and written over.
+fn stderr_place() -> Option<Place> {
+    Place::of_open(&sys::stderr().ok()?.metadata().ok()?)
+}
+
+/// Refuses report files that are among `taken`, or one another, by whatever names.
+pub fn refuse_shared(talk: &TalkArgs, taken: &[Taken<'_>]) -> Result<(), Problem> {
+    let mut known: Vec<(&str, Place)> = taken.iter().filter_map(|taken| Some((taken.name(), taken.place()?))).collect();
+    let asked = [("--stats-file", &talk.stats_file), ("--prometheus", &talk.prometheus), ("--hdr-log", &talk.hdr_log)];
+    for (flag, path) in asked {
+        let Some(path) = path else { continue };
+        if path.as_os_str() == OsStr::new("-") {
+            let problem = Problem::usage(format!("{flag} wants a file: standard output is for data"));
+            return Err(problem.hint("/dev/stderr, or a file"));
+        }
+        let Some(place) = Place::of(path) else { continue };
+        if Some(&place) == stderr_place().as_ref() && flag != "--stats-file" {
+            return Err(Problem::usage(format!(
+                "{flag} cannot be {}: that is where standard error leads",
+                quoted(path)
+            )));
+        }
+        if let Some((other, _)) = known.iter().find(|(_, known)| *known == place) {
+            return Err(Problem::usage(format!("{flag} cannot be {}: that is {other}", quoted(path))));
+        }
+        known.push((flag, place));
+    }
+    Ok(())
+}
+
+/// Many times what the largest report of metrics takes.
+const OLD_BYTES_MAX: u64 = 1 << 20;
+
+/// A file that takes a report. Dropped before it was written, it leaves things as they were.
+pub struct ReportFile {
+    flag: &'static str,
+    path: PathBuf,
+    target: Target,
+}
+
+enum Target {
+    /// Written as it is; `is_new` if it was made for this run.
+    Opened { file: File, is_new: bool },
+    /// Absent, old, or complete for whoever reads it.
+    Replaced(Output),
+    /// Where every word goes.
+    Stderr,
+}
+
+impl ReportFile {
+    /// Opens what `flag` names, whatever it is, or makes it.
+    pub fn open(flag: &'static str, path: &Path) -> anyhow::Result<ReportFile> {
+        if Place::of(path).is_some_and(|place| Some(place) == stderr_place()) {
+            return Ok(ReportFile { flag, path: path.to_owned(), target: Target::Stderr });
+        }
+        let is_new = std::fs::symlink_metadata(path).is_err();
+        let file = sys::open_to_write(path).with_context(|| format!("cannot write {flag} to {}", quoted(path)))?;
+        Ok(ReportFile { flag, path: path.to_owned(), target: Target::Opened { file, is_new } })
+    }
+
+    /// Makes a file ready that takes the place of what `flag` names at once, when it is written. What is no regular file is written as
+    /// it is. Nothing waits for the disk: after a power cut the next run writes it again.
+    pub fn replaced(flag: &'static str, path: &Path, umask: u32) -> anyhow::Result<ReportFile> {
+        if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            return ReportFile::open(flag, path);
+        }
+        let manner = Manner { force: true, sync: false, umask };
+        let output = Output::prepare(path, &[], manner).with_context(|| flag)?;
+        Ok(ReportFile { flag, path: path.to_owned(), target: Target::Replaced(output) })
+    }
+
+    /// What a file that is replaced holds, as far as a file of ours is long; nothing where that cannot be read.
+    pub fn old_text(&self) -> String {
+        let mut text = String::new();
+        if let Target::Replaced(_) = self.target {
+            let read = File::open(&self.path).and_then(|file| file.take(OLD_BYTES_MAX).read_to_string(&mut text));
+            // What is no text is not of ours.
+            read.unwrap_or_default();
+        }
+        text
+    }
+
+    /// Writes `bytes`, all there is.
+    pub fn write(mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        let what = format!("cannot write {} to {}", self.flag, quoted(&self.path));
+        match &mut self.target {
+            Target::Opened { file, is_new } => {
+                // What cannot be cut off, a pipe or a device, holds nothing old.
+                let cut = file.set_len(0).or(Ok(()));
+                let wake = WakeUp::new().with_context(|| what.clone())?;
+                cut.and_then(|()| patient_writer(file, &wake)?.write_all(bytes)).context(what)?;
+                *is_new = false;
+            }
+            Target::Stderr => problem::tell(&String::from_utf8_lossy(bytes)),
+            Target::Replaced(output) => {
+                let wake = WakeUp::new().with_context(|| what.clone())?;
+                output.writer(&wake)?.write_all(bytes).with_context(|| what.clone())?;
+                output.commit(None, || false).context(what)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for ReportFile {
+    fn drop(&mut self) {
+        if let Target::Opened { is_new: true, .. } = self.target {
+            // The empty report of a run that failed; if it stays, it does no harm.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

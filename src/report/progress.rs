@@ -1,0 +1,272 @@
+//! What is shown while a run goes on: a bar for people, lines for logs, JSON for programs.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::batch::live::Live;
+use crate::cli::args::{ProgressWhen, TalkArgs};
+use crate::cli::problem::{quoted, tell};
+use crate::pipeline::gauges::{Gauges, Reading};
+use crate::pipeline::metrics::Progress;
+use crate::report::bytes;
+use crate::store::sys;
+
+/// How often a line is printed where there is no terminal to draw a bar on, and how far back live shares look.
+const LINE_EVERY: Duration = Duration::from_secs(1);
+
+/// Columns that a line with everything and a bar takes; a terminal with fewer gets a shorter line, since one that wraps is drawn again below.
+const COLUMNS_WIDE: u16 = 80;
+
+/// Files that are shown while they are worked on: no more than fit beside other things on a screen.
+const FILES_SHOWN_MAX: usize = 8;
+
+/// The version of the JSON lines' shape; it grows when a field changes its meaning or goes.
+const JSON_VERSION: u32 = 1;
+
+/// What is shown while a run goes on.
+pub struct Display {
+    form: Form,
+    /// Channels and stages are shown too.
+    is_verbose: bool,
+    /// Bytes that somebody said the input has.
+    size_hint: Option<u64>,
+    input_bytes: Option<u64>,
+    started_at: Instant,
+    /// Where there are many files.
+    files: Option<Arc<Live>>,
+    /// The gauges as they were when shares were last worked out, and what they were.
+    reading: Option<Reading>,
+    shares: Vec<(&'static str, f64)>,
+}
+
+enum Form {
+    Nothing,
+    Bar(ProgressBar),
+    Lines { last: Instant },
+    Json { last: Instant },
+}
+
+impl Display {
+    /// What `talk` asks for.
+    pub fn new(talk: &TalkArgs) -> Display {
+        let is_terminal = std::io::stderr().is_terminal();
+        let last = Instant::now();
+        let form = match talk.progress.unwrap_or(ProgressWhen::Auto) {
+            ProgressWhen::Json => Form::Json { last },
+            _ if talk.quiet => Form::Nothing,
+            ProgressWhen::Never => Form::Nothing,
+            ProgressWhen::Auto | ProgressWhen::Always if is_terminal => {
+                Form::Bar(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10)))
+            }
+            ProgressWhen::Always => Form::Lines { last },
+            ProgressWhen::Auto => Form::Nothing,
+        };
+        Display {
+            form,
+            is_verbose: talk.verbose,
+            size_hint: talk.size_hint,
+            input_bytes: None,
+            started_at: last,
+            files: None,
+            reading: None,
+            shares: Vec::new(),
+        }
+    }
+
+    /// A run begins that reads `input_bytes`, where that is known.
+    pub fn start(&mut self, input_bytes: Option<u64>) {
+        self.input_bytes = input_bytes.or(self.size_hint).filter(|bytes| *bytes > 0);
+        self.started_at = Instant::now();
+        self.reading = None;
+        self.files = None;
+        if let Form::Bar(bar) = &self.form {
+            let is_wide = sys::stderr_columns().is_none_or(|columns| columns >= COLUMNS_WIDE);
+            let line = match self.input_bytes {
+                Some(_) if is_wide => {
+                    "{percent:>3} % {wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left, {prefix}"
+                }
+                Some(_) => "{percent:>3} %, {binary_bytes_per_sec}, {eta} left",
+                None if is_wide => "{spinner} {binary_bytes}, {binary_bytes_per_sec}, {elapsed}, {prefix}",
+                None => "{spinner} {binary_bytes}, {binary_bytes_per_sec}",
+            };
+            if let Some(bytes) = self.input_bytes {
+                bar.set_length(bytes);
+            }
+            let template = if self.is_verbose { format!("{line}\n{{msg}}") } else { line.to_owned() };
+            bar.set_style(ProgressStyle::with_template(&template).expect("the template is a constant"));
+            bar.reset();
+        }
+    }
+
+    /// The run that has begun is one of many files.
+    pub fn tell_files(&mut self, files: Arc<Live>) {
+        self.files = Some(files);
+    }
+
+    /// Shows how far it has come.
+    pub fn tick(&mut self, progress: &Progress, gauges: &Gauges) {
+        let (read, written) = (progress.read_bytes(), progress.written_bytes());
+        let (input_bytes, elapsed) = (self.input_bytes, self.started_at.elapsed());
+        match &mut self.form {
+            Form::Nothing => {}
+            Form::Bar(_) => self.draw(read, written, gauges),
+            Form::Lines { last } if last.elapsed() >= LINE_EVERY => {
+                *last = Instant::now();
+                let mut line = self.line(line(read, written, input_bytes, elapsed));
+                if self.is_verbose {
+                    line += &format!("; {}", self.live(gauges));
+                }
+                tell(&format!("pipeline: {line}\n"));
+            }
+            Form::Json { last } if last.elapsed() >= LINE_EVERY => {
+                *last = Instant::now();
+                self.tell_json(progress, gauges);
+            }
+            Form::Lines { .. } | Form::Json { .. } => {}
+        }
+    }
+
+    /// Says in one line how far it has come, wherever stderr leads: somebody asked.
+    pub fn answer(&self, progress: &Progress) {
+        let line = line(progress.read_bytes(), progress.written_bytes(), self.input_bytes, self.started_at.elapsed());
+        let line = format!("pipeline: {}\n", self.line(line));
+        match &self.form {
+            Form::Bar(bar) => bar.suspend(|| tell(&line)),
+            _ => tell(&line),
+        }
+    }
+
+    /// Clears the line for whatever is said next; programs are told of the end.
+    pub fn finish(&mut self, progress: &Progress, is_done: bool) {
+        match &self.form {
+            Form::Bar(bar) => bar.finish_and_clear(),
+            Form::Json { .. } => {
+                let event = if is_done { "done" } else { "failed" };
+                tell(&format!("{}\n", self.json(event, progress)));
+            }
+            Form::Nothing | Form::Lines { .. } => {}
+        }
+    }
+
+    fn draw(&mut self, read: u64, written: u64, gauges: &Gauges) {
+        let live = self.is_verbose.then(|| self.live(gauges));
+        let Form::Bar(bar) = &self.form else { return };
+        if self.input_bytes.is_some_and(|bytes| read > bytes) {
+            // The hint was too small, or the file has grown.
+            bar.set_length(read);
+        }
+        bar.set_prefix(match &self.files {
+            None => format!("out/in {:.3}", ratio(written, read)),
+            Some(files) => files_done(files),
+        });
+        bar.set_position(read);
+        if let Some(live) = live {
+            let columns = usize::from(sys::stderr_columns().unwrap_or(COLUMNS_WIDE));
+            // A line that wraps would be drawn again below.
+            let lines = live.lines().map(|line| line.chars().take(columns.saturating_sub(1)).collect::<String>());
+            let mut lines: Vec<String> = lines.collect();
+            // Always as many, since what fewer lines leave behind stays on the screen.
+            let shown = self.files.as_ref().map_or(0, |files| files.hand_count().min(FILES_SHOWN_MAX));
+            lines.resize(1 + shown, String::new());
+            bar.set_message(lines.join("\n"));
+        }
+        bar.tick();
+    }
+
+    /// Channels with the items in them, and stages with the share of the last second that they worked.
+    fn live(&mut self, gauges: &Gauges) -> String {
+        let reading = self.look(gauges);
+        let mut line = String::new();
+        for (name, share) in &self.shares {
+            write!(line, "{name} {:.0} %, ", share * 100.0).expect("writing to a String does not fail");
+        }
+        let channels =
+            reading.channels.iter().map(|channel| format!("{} {}/{}", channel.name, channel.depth, channel.capacity));
+        line + &channels.collect::<Vec<_>>().join(", ") + &self.in_flight()
+    }
+
+    /// The line of a run, with its files in front where there are many.
+    fn line(&self, line: String) -> String {
+        match &self.files {
+            Some(files) => format!("{}, {line}", files_done(files)),
+            None => line,
+        }
+    }
+
+    /// A line for each file that is worked on.
+    fn in_flight(&self) -> String {
+        let files = self.files.iter().flat_map(|files| files.in_flight()).take(FILES_SHOWN_MAX);
+        files.map(|(path, len)| format!("\n  {} ({})", quoted(path), bytes(len))).collect()
+    }
+
+    /// Reads the gauges, and works the shares out anew when a second has passed.
+    fn look(&mut self, gauges: &Gauges) -> Reading {
+        let now = gauges.read();
+        let before = self.reading.as_ref();
+        if before.is_none_or(|before| now.elapsed - before.elapsed >= LINE_EVERY) || self.shares.is_empty() {
+            self.shares = now.busy_shares_since(before).collect();
+            // As items pass them, which the names of the channels tell.
+            let order: Vec<&str> = now.channels.iter().flat_map(|channel| channel.name.split('>')).collect();
+            self.shares.sort_by_key(|(name, _)| order.iter().position(|known| known == name).unwrap_or(usize::MAX));
+            self.reading = Some(now.clone());
+        }
+        now
+    }
+
+    fn tell_json(&mut self, progress: &Progress, gauges: &Gauges) {
+        let reading = self.look(gauges);
+        let mut event = self.json("progress", progress);
+        let stages = self.shares.iter().map(|(name, share)| json!({ "name": name, "busy_share": share }));
+        event["stages"] = stages.collect();
+        let channels = reading.channels.iter();
+        let channels = channels
+            .map(|channel| json!({ "name": channel.name, "depth": channel.depth, "capacity": channel.capacity }));
+        event["channels"] = channels.collect();
+        event["in_flight"] = match &self.files {
+            None => Value::Null,
+            Some(files) => files
+                .in_flight()
+                .map(|(path, len)| json!({ "source": path.to_string_lossy(), "input_bytes": len }))
+                .collect(),
+        };
+        tell(&format!("{event}\n"));
+    }
+
+    fn json(&self, event: &str, progress: &Progress) -> Value {
+        let (files_ended, files) = self.files.as_ref().map(|files| files.counts()).unzip();
+        json!({
+            "version": JSON_VERSION,
+            "event": event,
+            "elapsed_ns": u64::try_from(self.started_at.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            "read_bytes": progress.read_bytes(),
+            "written_bytes": progress.written_bytes(),
+            "input_bytes": self.input_bytes,
+            "ended_count": files_ended,
+            "file_count": files,
+        })
+    }
+}
+
+/// `read 1.00 GiB of 4.00 GiB (25 %), written 300 MiB, 1.00 GiB/s`.
+fn line(read: u64, written: u64, input_bytes: Option<u64>, elapsed: Duration) -> String {
+    let of_all = input_bytes.map_or_else(String::new, |all| {
+        format!(" of {} ({:.0} %)", bytes(all), 100.0 * (read as f64 / all as f64).min(1.0))
+    });
+    let rate = bytes((read as f64 / elapsed.as_secs_f64().max(1e-9)) as u64);
+    format!("read {}{of_all}, written {}, {rate}/s", bytes(read), bytes(written))
+}
+
+/// `120 of 5000 files`.
+fn files_done(files: &Live) -> String {
+    let (ended, all) = files.counts();
+    format!("{ended} of {all} files")
+}
+
+fn ratio(written: u64, read: u64) -> f64 {
+    written as f64 / read.max(1) as f64
+}

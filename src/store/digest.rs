@@ -1,0 +1,118 @@
+//! Length and XXH64 of what goes by, on its way in or out: what was read is held against what is there later.
+
+use std::hash::Hasher as _;
+use std::io::{self, Read, Write};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use twox_hash::XxHash64;
+
+use crate::cli::problem::Problem;
+
+/// Length and XXH64 of what went by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest {
+    /// Its length.
+    pub bytes: u64,
+    /// Its hash.
+    pub hash: u64,
+}
+
+impl Digest {
+    /// Of all that `input` gives; `go_on` is asked now and then.
+    pub fn of(mut input: impl Read, mut go_on: impl FnMut() -> bool) -> io::Result<Digest> {
+        let (mut digester, mut piece) = (Digester::default(), vec![0; 256 * 1024]);
+        loop {
+            match input.read(&mut piece) {
+                Ok(0) => return Ok(digester.digest()),
+                Ok(_) if !go_on() => return Err(io::Error::other("stopped")),
+                Ok(len) => digester.push(&piece[..len]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Sums up what goes by.
+#[derive(Default)]
+struct Digester {
+    bytes: u64,
+    hash: XxHash64,
+}
+
+impl Digester {
+    fn push(&mut self, bytes: &[u8]) {
+        self.hash.write(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+
+    fn digest(&self) -> Digest {
+        Digest { bytes: self.bytes, hash: self.hash.finish() }
+    }
+}
+
+/// Where the digest comes out, once all went by.
+pub struct Heard(Receiver<Digest>);
+
+impl Heard {
+    /// The digest. It is told once, when the end has come by, and whoever asks before or twice is wrong to.
+    pub fn digest(&self) -> Result<Digest, Problem> {
+        self.0.try_recv().map_err(|_| Problem::failed("internal error: an end went by unseen"))
+    }
+}
+
+/// Reads an input and sums it up; the digest is said at its end.
+pub struct DigestReader {
+    input: Box<dyn Read + Send>,
+    digester: Digester,
+    said: SyncSender<Digest>,
+}
+
+impl DigestReader {
+    /// The reader, and where the digest comes out.
+    pub fn new(input: Box<dyn Read + Send>) -> (DigestReader, Heard) {
+        let (said, heard) = sync_channel(1);
+        (DigestReader { input, digester: Digester::default(), said }, Heard(heard))
+    }
+}
+
+impl Read for DigestReader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let len = self.input.read(bytes)?;
+        self.digester.push(&bytes[..len]);
+        if len == 0 {
+            // Said once; an end that is read again is the same.
+            let _ = self.said.try_send(self.digester.digest());
+        }
+        Ok(len)
+    }
+}
+
+/// Writes to an output and sums it up; the digest is said with the flush, which comes once, at the end.
+pub struct DigestWriter {
+    output: Box<dyn Write + Send>,
+    digester: Digester,
+    said: SyncSender<Digest>,
+}
+
+impl DigestWriter {
+    /// The writer, and where the digest comes out.
+    pub fn new(output: Box<dyn Write + Send>) -> (DigestWriter, Heard) {
+        let (said, heard) = sync_channel(1);
+        (DigestWriter { output, digester: Digester::default(), said }, Heard(heard))
+    }
+}
+
+impl Write for DigestWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.output.write(bytes)?;
+        self.digester.push(&bytes[..len]);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()?;
+        let _ = self.said.try_send(self.digester.digest());
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! The input: opened without waiting, told apart by what it is, its first bytes seen before it is read.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::cli::problem::{Problem, quoted};
+use crate::store::file_id::Identity;
+use crate::store::sys::{self, Directory, PatientReader, WakeUp};
+
+/// A shorter file is read before advice about it would tell.
+const ADVISED_BYTES_MIN: u64 = 1024 * 1024;
+
+/// An open input.
+pub struct Input {
+    /// As it is shown.
+    pub name: String,
+    /// Open for reading.
+    pub file: Arc<File>,
+    /// What it was when it was opened.
+    pub metadata: Metadata,
+    is_stdin: bool,
+}
+
+impl Input {
+    /// Opens `path`, or takes standard input for `-`. A directory is refused.
+    pub fn open(path: &Path) -> anyhow::Result<Input> {
+        let is_stdin = path == Path::new("-");
+        let name = if is_stdin { "standard input".to_owned() } else { quoted(path) };
+        let opened = if is_stdin { sys::stdin() } else { sys::open_to_read(path) };
+        Input::of(opened, name, is_stdin)
+    }
+
+    /// Opens `inside` below the directory `top`, shown as `name`. No link is followed on the way.
+    pub fn open_below(top: &Directory, inside: &Path, name: String) -> anyhow::Result<Input> {
+        Input::of(top.open_to_read_below(inside), name, false)
+    }
+
+    fn of(opened: io::Result<File>, name: String, is_stdin: bool) -> anyhow::Result<Input> {
+        let file = opened.with_context(|| format!("cannot open {name}"))?;
+        let metadata = file.metadata().with_context(|| format!("cannot look at {name}"))?;
+        if metadata.is_dir() {
+            let hint = "process, restore, verify and rekey take directories, and everything takes one file";
+            return Err(Problem::failed(format!("{name} is a directory")).hint(hint).into());
+        }
+        if metadata.len() >= ADVISED_BYTES_MIN && metadata.is_file() {
+            sys::advise_sequential(&file);
+        }
+        tracing::debug!(name, bytes = metadata.len(), is_regular = metadata.is_file(), "IN is open");
+        Ok(Input { name, file: Arc::new(file), metadata, is_stdin })
+    }
+
+    /// The reading end of a pipe, shown as `name`.
+    pub fn of_pipe(pipe: OwnedFd, name: String) -> anyhow::Result<Input> {
+        let file = File::from(pipe);
+        let metadata = file.metadata().with_context(|| format!("cannot look at {name}"))?;
+        Ok(Input { name, file: Arc::new(file), metadata, is_stdin: false })
+    }
+
+    /// Whether a regular file is not what it was when it was opened. One that cannot be looked at any more counts as changed.
+    pub fn has_changed(&self) -> bool {
+        let now = || self.file.metadata().map(|now| Identity::of(&now)).ok();
+        self.metadata.is_file() && now() != Some(Identity::of(&self.metadata))
+    }
+
+    /// Whether it can be read from any place: a regular file or a block device.
+    pub fn is_seekable(&self) -> bool {
+        !sys::may_wait(&self.metadata)
+    }
+
+    /// How many bytes there are to read, where that is known: files in /proc, for instance, say 0.
+    pub fn bytes(&self) -> Option<u64> {
+        let read_already = if self.is_stdin { io::Seek::stream_position(&mut &*self.file).unwrap_or(0) } else { 0 };
+        (self.metadata.is_file() && self.metadata.len() > 0).then(|| self.metadata.len().saturating_sub(read_already))
+    }
+
+    /// A reader from where the file stands. A read that waits fails when `wake` wakes it.
+    pub fn reader(&self, wake: &WakeUp) -> anyhow::Result<Box<dyn Read + Send>> {
+        if self.is_seekable() {
+            return Ok(Box::new(Arc::clone(&self.file)));
+        }
+        let file = self.file.try_clone().with_context(|| format!("cannot read {}", self.name))?;
+        Ok(Box::new(PatientReader::new(file, wake.clone())))
+    }
+}

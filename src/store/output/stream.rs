@@ -1,0 +1,104 @@
+//! An output that is written as it is: a device, a FIFO, standard output.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use super::{Manner, cannot, patient_writer, refuse_input};
+use crate::cli::problem::Problem;
+use crate::store::input::Input;
+use crate::store::sys::{self, FifoWriter, WakeUp};
+
+/// What is written to a terminal at once.
+const TERMINAL_WRITE_LEN: usize = 4096;
+
+/// A device, a FIFO, or standard output.
+pub struct Stream {
+    pub(super) name: String,
+    pub(super) is_stdout: bool,
+    pub(super) manner: Manner,
+    target: Target,
+}
+
+/// What stands behind a stream.
+enum Target {
+    Open(File),
+    /// Opened by its writer, once somebody reads.
+    Fifo(PathBuf),
+}
+
+impl Stream {
+    /// Standard output, unless it is one of `inputs`.
+    pub(super) fn stdout(inputs: &[&Input], manner: Manner) -> anyhow::Result<Stream> {
+        let name = "standard output".to_owned();
+        let file = sys::stdout().context("cannot write standard output")?;
+        let metadata = file.metadata().context("cannot look at standard output")?;
+        refuse_input(&name, &metadata, inputs)?;
+        let manner = Manner { sync: manner.sync && metadata.is_file(), ..manner };
+        Ok(Stream { name, is_stdout: true, manner, target: Target::Open(file) })
+    }
+
+    /// A device or a FIFO at `path`.
+    pub(super) fn special(name: String, path: PathBuf, metadata: &Metadata, manner: Manner) -> anyhow::Result<Stream> {
+        let kind = metadata.file_type();
+        if kind.is_fifo() {
+            return Ok(Stream { name, is_stdout: false, manner, target: Target::Fifo(path) });
+        }
+        if kind.is_block_device() && !manner.force {
+            let hint = "--force writes to it, and what is on it is lost";
+            return Err(Problem::failed(format!("{name} is a block device")).hint(hint).into());
+        }
+        let file = OpenOptions::new().write(true).open(path).with_context(|| format!("cannot write {name}"))?;
+        let manner = Manner { sync: manner.sync && kind.is_block_device(), ..manner };
+        Ok(Stream { name, is_stdout: false, manner, target: Target::Open(file) })
+    }
+
+    /// Whether this is a terminal.
+    pub(super) fn is_terminal(&self) -> bool {
+        matches!(&self.target, Target::Open(file) if file.is_terminal())
+    }
+
+    /// See [`super::Output::writer`].
+    pub(super) fn writer(&self, wake: &WakeUp) -> anyhow::Result<Box<dyn Write + Send>> {
+        let file = match &self.target {
+            Target::Open(file) => file,
+            Target::Fifo(path) => return Ok(Box::new(FifoWriter::new(path.clone(), wake.clone()))),
+        };
+        let writer = patient_writer(file, wake).with_context(|| format!("cannot write {}", self.name))?;
+        Ok(if self.is_terminal() && !self.manner.force { Box::new(TextOnly(writer)) } else { writer })
+    }
+
+    /// Waits until a device, or a file behind standard output, is durable.
+    pub(super) fn finish(&self) -> Result<(), Problem> {
+        match &self.target {
+            Target::Open(file) if self.manner.sync => {
+                file.sync_all().map_err(|error| cannot("sync", &self.name, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes text to a terminal; bytes that could make it misbehave are refused.
+struct TextOnly<W>(W);
+
+impl<W: Write> Write for TextOnly<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let is_text = |byte: &u8| !byte.is_ascii_control() || matches!(byte, b'\n' | b'\r' | b'\t' | 0x08 | 0x0C);
+        // No more than what is written at once, since the rest is looked at again.
+        let bytes = &bytes[..bytes.len().min(TERMINAL_WRITE_LEN)];
+        // C1 controls in UTF-8: U+0080 to U+009F.
+        let has_c1 = bytes.windows(2).any(|pair| pair[0] == 0xC2 && (0x80..0xA0).contains(&pair[1]));
+        if bytes.iter().all(is_text) && !has_c1 {
+            return self.0.write(bytes);
+        }
+        Err(io::Error::other("binary data is not written to a terminal, unless with --force"))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}

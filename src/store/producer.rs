@@ -1,0 +1,94 @@
+//! A command as the input: its standard output, and how it ended. A shell pipe hides that a producer failed; here its failure is the
+//! run's, so that what it wrote until then never looks complete.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::Context;
+
+use crate::cli::problem::{Problem, quoted};
+use crate::pipeline::error::{Cause, Failure};
+use crate::store::input::Input;
+use crate::store::sys::{self, WakeUp};
+
+/// A command that was started. Told to end when dropped before its end was seen.
+pub struct Producer {
+    child: Child,
+    is_ended: bool,
+}
+
+impl Producer {
+    /// Starts `command`, its first word the program. Gives what it writes as an input. Its standard input and error are ours.
+    pub fn start(command: &[OsString]) -> anyhow::Result<(Input, Producer)> {
+        let (program, arguments) = command.split_first().context("internal error: a command of no words")?;
+        let started = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn();
+        let mut child = started.with_context(|| format!("cannot run {}", quoted(program)))?;
+        let output = child.stdout.take().context("internal error: a child without a pipe")?;
+        let producer = Producer { child, is_ended: false };
+        let name = format!("output of {}", quoted(Path::new(program)));
+        Ok((Input::of_pipe(output.into(), name)?, producer))
+    }
+
+    /// Waits for the end, which comes soon once the pipe is closed.
+    fn wait(&mut self, wake: &WakeUp) -> io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                self.is_ended = true;
+                return Ok(status);
+            }
+            wake.pause()?;
+        }
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            sys::ask_to_end(&self.child);
+        }
+    }
+}
+
+/// Reads what a command writes. The end of that is the end of the input only if the command succeeded.
+pub struct ProducerReader {
+    output: Box<dyn Read + Send>,
+    producer: Producer,
+    wake: WakeUp,
+}
+
+impl ProducerReader {
+    /// A reader of `output`, which is what `producer` writes. `wake` ends the waiting for its end.
+    pub fn new(output: Box<dyn Read + Send>, producer: Producer, wake: WakeUp) -> ProducerReader {
+        ProducerReader { output, producer, wake }
+    }
+}
+
+impl Read for ProducerReader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self.output.read(bytes)? {
+            0 if !bytes.is_empty() => {}
+            len => return Ok(len),
+        }
+        let status = self.producer.wait(&self.wake)?;
+        if status.success() { Ok(0) } else { Err(io::Error::other(CommandFailed(status))) }
+    }
+}
+
+/// The command ended, and not well: "exit status: 1", or "signal: 9 (SIGKILL)".
+#[derive(Debug, thiserror::Error)]
+#[error("the command failed, {0}")]
+struct CommandFailed(ExitStatus);
+
+/// Tells a command that failed from an input that cannot be read, which is what it looks like to the stage that reads.
+pub fn name_the_command(failure: Failure) -> anyhow::Error {
+    let failed = match &failure.cause {
+        Cause::Read(error) => error.get_ref().and_then(|inner| inner.downcast_ref::<CommandFailed>()),
+        _ => None,
+    };
+    match failed {
+        Some(failed) => Problem::failed(failed.to_string()).into(),
+        None => failure.into(),
+    }
+}

@@ -1,0 +1,141 @@
+//! How fast is read, at most: a bucket that fills with so many bytes a second and holds a tenth of a second's worth. Everybody who reads takes
+//! from the same one.
+//!
+//! The bucket is one number: when the bytes that were taken so far will have been paid for. Taking moves it on; whoever is ahead of it by
+//! more than the bucket holds waits.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::cli::args::PaceArgs;
+use crate::store::sys::{self, WakeUp};
+
+/// What may be taken at once after a pause, in time.
+const BURST: Duration = Duration::from_millis(100);
+
+/// A read takes a fraction of a second's worth, so that the rate is kept from moment to moment too.
+const READS_A_SECOND: u64 = 20;
+
+/// A limit that all its clones keep together.
+#[derive(Clone)]
+pub struct Pace {
+    shared: Arc<Shared>,
+    wake: WakeUp,
+}
+
+struct Shared {
+    bytes_a_second: u64,
+    started_at: Instant,
+    /// When all that was taken is paid for, in nanoseconds from the start. Moved on by whoever takes.
+    paid_ns: AtomicU64,
+}
+
+impl Pace {
+    /// What `args` ask for; lets other processes go first, if they ask for that.
+    pub fn of(args: &PaceArgs, wake: &WakeUp) -> anyhow::Result<Option<Pace>> {
+        if args.nice {
+            sys::be_nice().context("cannot let other processes go first")?;
+        }
+        Ok(args.limit_rate.map(|bytes| Pace::new(bytes, wake.clone())))
+    }
+
+    /// At most `bytes_a_second`, which is at least 1; whoever waits is woken by `wake`.
+    pub fn new(bytes_a_second: u64, wake: WakeUp) -> Pace {
+        let bytes_a_second = bytes_a_second.max(1);
+        Pace {
+            shared: Arc::new(Shared { bytes_a_second, started_at: Instant::now(), paid_ns: AtomicU64::new(0) }),
+            wake,
+        }
+    }
+
+    /// Takes `bytes`, and waits until they may be.
+    fn take(&self, bytes: u64) -> io::Result<()> {
+        let now = self.shared.started_at.elapsed();
+        match self.shared.wait_for(bytes, now) {
+            Duration::ZERO => Ok(()),
+            wait => self.wake.pause_for(wait),
+        }
+    }
+}
+
+impl Shared {
+    /// How long whoever takes `bytes` at `now`, from the start, has to wait.
+    fn wait_for(&self, bytes: u64, now: Duration) -> Duration {
+        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_a_second as f64);
+        let (cost_ns, now_ns) = (nanoseconds(cost), nanoseconds(now));
+        // What was not taken before now is lost, but for the burst.
+        let earliest_ns = now_ns.saturating_sub(nanoseconds(BURST));
+        let move_on = |paid_ns: u64| Some(paid_ns.max(earliest_ns).saturating_add(cost_ns));
+        let before_ns = self.paid_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, move_on).unwrap_or_default();
+        let paid_ns = before_ns.max(earliest_ns).saturating_add(cost_ns);
+        Duration::from_nanos(paid_ns.saturating_sub(now_ns))
+    }
+}
+
+/// Reads `input` at `pace`, or as it comes.
+pub fn paced(input: Box<dyn Read + Send>, pace: Option<&Pace>) -> Box<dyn Read + Send> {
+    match pace {
+        Some(pace) => Box::new(PacedReader { input, pace: pace.clone() }),
+        None => input,
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+struct PacedReader {
+    input: Box<dyn Read + Send>,
+    pace: Pace,
+}
+
+impl Read for PacedReader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.pace.shared.bytes_a_second / READS_A_SECOND).unwrap_or(usize::MAX).max(1);
+        let len = bytes.len().min(most);
+        let len = self.input.read(&mut bytes[..len])?;
+        self.pace.take(len as u64)?;
+        Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn shared(bytes_a_second: u64) -> Shared {
+        Shared { bytes_a_second, started_at: Instant::now(), paid_ns: AtomicU64::new(0) }
+    }
+
+    #[test]
+    fn in_a_second_no_more_goes_than_a_second_and_the_burst_hold() {
+        let shared = shared(1000);
+        let (mut now, mut taken) = (Duration::ZERO, 0);
+        while now < 10 * SECOND {
+            now += shared.wait_for(50, now);
+            taken += 50;
+        }
+        assert!((10_000..=10_200).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn what_was_not_taken_in_time_is_lost() {
+        let shared = shared(1000);
+        assert_eq!(shared.wait_for(100, 100 * SECOND), Duration::ZERO);
+        let wait = shared.wait_for(1000, 100 * SECOND);
+        assert!(wait > Duration::from_millis(990) && wait <= SECOND, "{wait:?}");
+    }
+
+    #[test]
+    fn all_who_read_share_it() {
+        let shared = shared(1000);
+        let waits: Vec<Duration> = (0..4).map(|_| shared.wait_for(1000, Duration::ZERO)).collect();
+        assert_eq!(waits, [1, 2, 3, 4].map(|seconds| seconds * SECOND));
+    }
+}
