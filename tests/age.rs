@@ -152,7 +152,7 @@ fn a_thousand_runs_have_a_thousand_file_keys_and_nonces_and_equal_chunks_look_di
     let (bench, recipient) = Bench::with_key();
     bench.write("in", &vec![b'x'; 2 * SEGMENT]);
     let identities = Identity::parse_file(&String::from_utf8(bench.read("key")).unwrap()).unwrap();
-    let prompter = Prompter::new(WakeUp::new().unwrap());
+    let prompter = Prompter::new(WakeUp::new().unwrap(), |_| ());
     let (mut file_keys, mut nonces, mut segments) = (HashSet::new(), HashSet::new(), HashSet::new());
     for _ in 0..1000 {
         let sealed = bench.ok(&format!("process in - --no-compress -r {recipient} -q")).stdout;

@@ -130,8 +130,8 @@ fn a_report_names_every_file_and_its_entries_add_up() {
 fn a_file_of_a_tree_becomes_the_bytes_that_it_becomes_alone() {
     let bench = Bench::new();
     plant_mixed(&bench.path("tree"), 20);
-    for flags in ["", "--chunk-size 64K", "--level 9 -w 1", "--level -7 --chunk-size 1M --jobs 1"] {
-        bench.ok(&format!("process tree out -q {flags}"));
+    for flags in ["", "--chunk-size 64K", "--level 9 -w 1", "--level -7 --chunk-size 1M"] {
+        bench.ok(&format!("process tree out -q {flags} --jobs 1"));
         for name in finished(&bench.path("tree")).keys().map(|name| name.display()) {
             bench.ok(&format!("process tree/{name} alone -q -f {flags}"));
             assert!(bench.read("alone") == bench.read(&format!("out/{name}.zst")), "{flags}: {name}");

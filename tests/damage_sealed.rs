@@ -31,7 +31,7 @@ struct Bench {
 impl Bench {
     fn new() -> Bench {
         let supervisor = Supervisor::new([]).unwrap();
-        let prompter = Prompter::new(WakeUp::new().unwrap());
+        let prompter = Prompter::new(WakeUp::new().unwrap(), |_| ());
         Bench { supervisor, identity: age::x25519::Identity::generate(), prompter }
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::plan::Plan;
+use super::plan::BatchPlan;
 
 /// No file.
 const NONE: usize = usize::MAX;
@@ -12,7 +12,7 @@ const NONE: usize = usize::MAX;
 /// How far a batch has come.
 #[derive(Debug)]
 pub struct Live {
-    plan: Arc<Plan>,
+    plan: Arc<BatchPlan>,
     /// Files that have ended; counted by the thread that commits.
     ended_count: AtomicUsize,
     /// For each hand the index of its file, or [`NONE`]; stored by that hand.
@@ -21,7 +21,7 @@ pub struct Live {
 
 impl Live {
     /// Of `hands`, none of which works yet.
-    pub fn new(plan: Arc<Plan>, hands: usize) -> Live {
+    pub fn new(plan: Arc<BatchPlan>, hands: usize) -> Live {
         let at_hand = (0..hands).map(|_| AtomicUsize::new(NONE)).collect();
         Live { plan, ended_count: AtomicUsize::new(0), at_hand }
     }

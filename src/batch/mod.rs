@@ -1,37 +1,33 @@
-//! Many files at once: a batch is a plan of files, worked off by hands that share the cores and the memory of one run.
+//! Many files at once: a plan of files, done by workers that share the CPU slots and the memory of one run.
 //!
 //! ```text
-//! list (what is to do, where it goes) -> [files xN: the work] -> commit (groups of files made durable, noted, named)
+//! schedule (what has to be done, where it goes) -> [files xN: the operation] -> commit (groups of files made durable, noted, named)
 //! ```
 //!
-//! Read in this order: what there is ([`inputs`]) and what will be done with it ([`plan`], [`tree`]), what was done before ([`journal`]) and so is still
-//! to do ([`list`]), what is done with a file ([`work`], [`process`], [`restore`]) by whom ([`hand`]), how it ends ([`commit`], [`policy`]), and what is told
-//! ([`live`], [`summary`]).
+//! Read in this order: what there is ([`scan`]) and what will be done ([`plan`], [`output_tree`]), what was done before ([`journal`]), what is
+//! still to do ([`schedule`]), what is done with a file ([`operation`]) by whom ([`worker`]), how it ends ([`commit`], [`policy`]), and what
+//! comes of it all ([`live`], [`results`]). [`messages`] holds what the stages hand each other.
 //!
-//! Nothing is ordered: a file is ready when it is ready. `list` admits files by what they take in memory together, with the tokens of the
-//! engine's own window, so that all files in flight stay within what one run takes; a file that takes it all goes alone.
+//! Nothing is ordered: a file is ready when it is ready. The schedule admits files by the memory that they take together, with the tokens of
+//! the engine's own window, so that all files in flight stay within what one run takes; a file that takes it all goes alone.
 
-pub mod inputs;
+pub mod scan;
 
 pub mod plan;
 
-pub mod tree;
+pub mod output_tree;
 
 pub mod journal;
 
-pub mod list;
+pub mod setup;
 
-pub mod work;
+pub mod schedule;
 
-pub mod process;
+pub mod messages;
 
-pub mod restore;
+pub mod operation;
 
-pub mod rekey;
-
-pub mod salvage;
-
-pub mod hand;
+pub mod worker;
 
 pub mod commit;
 
@@ -39,15 +35,14 @@ pub mod policy;
 
 pub mod live;
 
-pub mod summary;
+pub mod results;
 
-pub mod start;
+pub mod error;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::session::Session;
 use crate::pipeline::cores::Cores;
 use crate::pipeline::crew::{Crew, Names, Width};
 use crate::pipeline::error::{Failure, Signal};
@@ -55,18 +50,21 @@ use crate::pipeline::metrics::{Figures, Progress};
 use crate::pipeline::shutdown::Cancel;
 use crate::pipeline::solo::SoloPools;
 use crate::pipeline::stage::{Inlet, Outlet};
+use crate::pipeline::supervisor::Ran;
 use crate::pipeline::window::Window;
 use crate::store::output::Manner;
 use crate::store::sys::{self, WakeUp};
-use commit::{Arrived, Commit, Ledger};
-use hand::{Hand, Shared, work_on};
-use journal::{Journal, Known};
-use list::{Bundle, Job, Lister};
+use crate::task::error::Notice;
+use commit::Commit;
+use journal::{History, Journal};
 use live::Live;
-use plan::Plan;
+use messages::{BatchResults, Bundle, CompletedFile, Job};
+use operation::Operation;
+use output_tree::OutputTree;
+use plan::BatchPlan;
 use policy::{Breaker, OnError, Retry};
-use tree::Tree;
-use work::Work;
+use schedule::Scheduler;
+use worker::{Shared, Worker, work_on};
 
 /// Bundles that a channel holds, and that are made durable together. Enough for the disk to be waited for seldom: 16 times 16 files. Fewer
 /// where there are hardly any descriptors.
@@ -74,18 +72,18 @@ const BUNDLES_WAITING_MAX: usize = 16;
 
 /// How a batch is done.
 #[derive(Clone, Copy, Debug)]
-pub struct Conduct {
+pub struct BatchOptions {
     /// Files in flight.
     pub jobs: NonZeroUsize,
-    /// Cores that are busy at most.
+    /// CPUs that are kept busy at most.
     pub cores: NonZeroUsize,
-    /// What all files in flight take in memory together, in bytes.
+    /// The memory of all files in flight together, in bytes.
     pub budget_bytes: u64,
     /// How outputs are treated.
-    pub manner: Manner,
+    pub output: Manner,
     /// Inputs are deleted.
     pub rm: bool,
-    /// Whether an input has changed is told from its content.
+    /// An input is known by its content, not by its time and length.
     pub checksum: bool,
     /// What is done when a file fails.
     pub on_error: OnError,
@@ -93,32 +91,32 @@ pub struct Conduct {
     pub breaker: Breaker,
     /// How often a file is tried again.
     pub retry: Retry,
-    /// Notes are not said.
-    pub quiet: bool,
 }
 
-/// What is there to begin with.
+/// What a batch begins with.
 pub struct Batch {
-    /// What is done.
-    pub plan: Arc<Plan>,
-    /// How.
-    pub conduct: Conduct,
-    /// Where outputs go; nowhere where nothing is written.
-    pub tree: Option<Tree>,
+    /// The files.
+    pub plan: Arc<BatchPlan>,
+    /// How they are done.
+    pub options: BatchOptions,
+    /// Where outputs go; `None` where nothing is written.
+    pub tree: Option<OutputTree>,
     /// Where they are noted.
     pub journal: Option<Journal>,
     /// What was done before.
-    pub known: Arc<Known>,
-    /// Ends the waiting of whoever waits.
+    pub history: Arc<History>,
+    /// Hears what is said of a file when it ends.
+    pub tell: fn(&Notice),
+    /// Wakes reads and waits when the batch is ended.
     pub wake: WakeUp,
 }
 
-/// What a batch came to.
-pub struct Ran {
+/// What a batch gives back.
+pub struct RanBatch {
     /// What became of the files.
-    pub ledger: Ledger,
-    /// Its directories, to be finished.
-    pub tree: Option<Tree>,
+    pub results: BatchResults,
+    /// The directories, to be finished.
+    pub tree: Option<OutputTree>,
     /// What was measured.
     pub figures: Figures,
     /// How long it took.
@@ -129,60 +127,54 @@ pub struct Ran {
     pub failure: Option<Failure>,
 }
 
-/// Works the files off.
-pub fn run(session: &mut Session, batch: Batch, work: Arc<dyn Work>) -> Ran {
-    let Batch { plan, conduct, tree, journal, known, wake } = batch;
+/// Supervises the threads of a batch: gets them, the counters of progress, and which files are in work.
+pub type Supervise<'a> = dyn FnOnce(Crew, &Progress, &Arc<Live>) -> Result<Ran, Failure> + 'a;
+
+/// Works the files off; `supervise` waits for the threads.
+pub fn run(batch: Batch, operation: Arc<dyn Operation>, supervise: Box<Supervise<'_>>) -> RanBatch {
+    let Batch { plan, options, tree, journal, history, tell, wake } = batch;
     let descriptors = sys::raise_descriptor_limit();
     let depth = NonZeroUsize::new((descriptors / 8).min(BUNDLES_WAITING_MAX)).unwrap_or(NonZeroUsize::MIN);
-    let jobs = conduct.jobs.get();
+    let jobs = options.jobs.get();
     let progress = Arc::new(Progress::default());
     let live = Arc::new(Live::new(Arc::clone(&plan), jobs));
     let (lead, led): (Vec<_>, Vec<_>) = (0..jobs).map(|_| async_channel::bounded(1)).unzip();
     let cancel = cancel(&wake, lead);
     let mut crew = Crew::new(cancel.clone());
-    let (give_figures, figures_of_hands) = async_channel::bounded(jobs);
-    let (give_ledger, given_ledger) = async_channel::bounded(1);
+    let (give_figures, figures_of_workers) = async_channel::bounded(jobs);
+    let (give_results, given_results) = async_channel::bounded(1);
     let (give_tree, given_tree) = async_channel::bounded(1);
 
-    let cores = Cores::shared(conduct.cores);
-    let budget_len = usize::try_from(conduct.budget_bytes).unwrap_or(usize::MAX);
+    let cores = Cores::shared(options.cores);
+    let budget_len = usize::try_from(options.budget_bytes).unwrap_or(usize::MAX);
     let pools = SoloPools::new(jobs, budget_len, cores.clone());
-    let solo_bytes_max = plan.solo_bytes_max(conduct.jobs);
-    let shared = Shared {
-        cores,
-        pools,
-        solo_bytes_max,
-        progress: Arc::clone(&progress),
-        failed_in_a_row: Arc::default(),
-        cancel,
-        wake,
-    };
-    let hands = Hands {
+    let shared =
+        Shared { cores, pools, progress: Arc::clone(&progress), failed_in_a_row: Arc::default(), cancel, wake };
+    let workers = Workers {
         plan: Arc::clone(&plan),
-        work: Arc::clone(&work),
+        operation: Arc::clone(&operation),
         live: Arc::clone(&live),
-        retry: conduct.retry,
-        make: Box::new(move |index: usize| Hand::new(shared.clone(), led[index].clone(), give_figures.clone())),
+        retry: options.retry,
+        make: Box::new(move |index: usize| Worker::new(shared.clone(), led[index].clone(), give_figures.clone())),
     };
-    let (jobs_out, arrived_in) = hands.start(&mut crew, Width { workers: conduct.jobs, channel_depth: depth });
-    let lister = Lister::new(&plan, conduct, &work, known, (tree, give_tree), (depth, descriptors));
-    lister.start(&mut crew, jobs_out);
-    let commit = Commit::new(&plan, journal, conduct, give_ledger);
-    start_commit(&mut crew, arrived_in, depth, commit, Arc::clone(&live));
+    let (jobs_out, completed_in) = workers.start(&mut crew, Width { workers: options.jobs, channel_depth: depth });
+    let scheduler = Scheduler::new(&plan, options, &operation, history, (tree, give_tree), (depth, descriptors));
+    scheduler.start(&mut crew, jobs_out);
+    let commit = Commit::new(&plan, journal, options, tell, give_results);
+    start_commit(&mut crew, completed_in, depth, commit, Arc::clone(&live));
 
-    let ran = session.run_batch(crew, plan.bytes, &progress, &live);
-    let (mut figures, wall, failure) = match ran {
+    let (mut figures, wall, failure) = match supervise(crew, &progress, &live) {
         Ok(ran) => (ran.figures, ran.wall, None),
         Err(failure) => (Figures::default(), Duration::ZERO, Some(failure)),
     };
-    while let Ok(of_hand) = figures_of_hands.try_recv() {
-        figures.add(of_hand);
+    while let Ok(of_worker) = figures_of_workers.try_recv() {
+        figures.add(of_worker);
     }
-    let ledger = given_ledger.try_recv().unwrap_or_default();
-    Ran { ledger, tree: given_tree.try_recv().ok(), figures, wall, progress, failure }
+    let results = given_results.try_recv().unwrap_or_default();
+    RanBatch { results, tree: given_tree.try_recv().ok(), figures, wall, progress, failure }
 }
 
-/// Ends a batch: wakes who waits, and tells the pipelines that the hands run.
+/// Ends a batch: wakes reads and waits, and tells the pipelines that the workers run.
 fn cancel(wake: &WakeUp, lead: Vec<async_channel::Sender<Signal>>) -> Cancel {
     let wake = wake.cancel();
     Cancel::new(move || {
@@ -194,60 +186,60 @@ fn cancel(wake: &WakeUp, lead: Vec<async_channel::Sender<Signal>>) -> Cancel {
     })
 }
 
-/// The stage of those who work.
-struct Hands {
-    plan: Arc<Plan>,
-    work: Arc<dyn Work>,
+/// The parallel stage of a batch.
+struct Workers {
+    plan: Arc<BatchPlan>,
+    operation: Arc<dyn Operation>,
     live: Arc<Live>,
     retry: Retry,
-    make: Box<dyn Fn(usize) -> Hand + Send + Sync>,
+    make: Box<dyn Fn(usize) -> Worker + Send + Sync>,
 }
 
-impl Hands {
-    fn start(self, crew: &mut Crew, width: Width) -> (Outlet<Bundle>, Inlet<Vec<Arrived>>) {
+impl Workers {
+    fn start(self, crew: &mut Crew, width: Width) -> (Outlet<Bundle>, Inlet<Vec<CompletedFile>>) {
         let names = Names { stage: "files", before: "list>files", behind: "files>commit", next: "commit" };
         let window = Window::of_items("files", width.token_count());
-        let hands = Arc::new(self);
+        let workers = Arc::new(self);
         crew.parallel(names, width, window, move |index| {
-            let (hands, mut hand) = (Arc::clone(&hands), (hands.make)(index));
-            Ok(move |bundle| Ok(hands.work_off(index, &mut hand, bundle)))
+            let (workers, mut worker) = (Arc::clone(&workers), (workers.make)(index));
+            Ok(move |bundle| Ok(workers.work_off(index, &mut worker, bundle)))
         })
     }
 
     /// One file after the other. What is left of a bundle when the batch is ended is left to the next run.
-    fn work_off(&self, index: usize, hand: &mut Hand, Bundle { files, token }: Bundle) -> Vec<Arrived> {
-        let mut arrived = Vec::with_capacity(files.len());
+    fn work_off(&self, index: usize, worker: &mut Worker, Bundle { files, token }: Bundle) -> Vec<CompletedFile> {
+        let mut completed = Vec::with_capacity(files.len());
         for job in files {
             match job {
-                Job::Ended(ended) => arrived.push(ended),
-                Job::Work(_) if hand.is_cancelled() => break,
-                Job::Work(todo) => {
-                    self.live.set(index, Some(todo.index));
-                    let ended = work_on(hand, &*self.work, &self.plan, self.retry, *todo);
-                    // What a file that was stopped failed with says nothing of it.
-                    if ended.result.is_err() && hand.is_cancelled() {
+                Job::Completed(file) => completed.push(file),
+                Job::Work(_) if worker.is_cancelled() => break,
+                Job::Work(job) => {
+                    self.live.set(index, Some(job.index));
+                    let file = work_on(worker, &*self.operation, &self.plan, self.retry, *job);
+                    // The error of a file that was stopped says nothing about the file.
+                    if file.result.is_err() && worker.is_cancelled() {
                         break;
                     }
-                    arrived.push(ended);
+                    completed.push(file);
                 }
             }
         }
         self.live.set(index, None);
         drop(token);
-        arrived
+        completed
     }
 }
 
 fn start_commit(
     crew: &mut Crew,
-    arrived: Inlet<Vec<Arrived>>,
+    completed: Inlet<Vec<CompletedFile>>,
     depth: NonZeroUsize,
     mut commit: Commit,
     live: Arc<Live>,
 ) {
-    crew.gathering_sink("commit", arrived, depth.get(), move |bundles: Vec<Vec<Arrived>>| {
-        let arrived: Vec<Arrived> = bundles.into_iter().flatten().collect();
-        live.add_ended(arrived.len());
-        commit.take(arrived)
+    crew.gathering_sink("commit", completed, depth.get(), move |bundles: Vec<Vec<CompletedFile>>| {
+        let completed: Vec<CompletedFile> = bundles.into_iter().flatten().collect();
+        live.add_ended(completed.len());
+        commit.take(completed)
     });
 }

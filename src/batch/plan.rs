@@ -7,14 +7,15 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::inputs::{Inputs, Kind};
+use super::error::BatchError;
 use super::journal;
-use crate::cli::problem::{Problem, quoted};
+use super::scan::{Inputs, Kind};
 use crate::store::file_id::Identity;
+use crate::store::name::quoted;
 use crate::store::sys;
 
 /// One file of a batch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Item {
     /// As it is named.
     pub source: PathBuf,
@@ -46,7 +47,7 @@ pub struct Mirrored {
 
 /// What a batch is going to do.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct BatchPlan {
     /// The files, in order.
     pub items: Vec<Item>,
     /// Directories, each in front of what is in it.
@@ -67,7 +68,7 @@ const SOLO_BYTES_MIN: u64 = 4 * 1024 * 1024;
 /// What one thread does alone at most: a fraction of a second at the default level.
 const SOLO_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-impl Plan {
+impl BatchPlan {
     /// The longest file that is done by one thread, without a pipeline, in bytes. What more threads could do for it is done for other files
     /// meanwhile, and at the end, when there are no others, it is little beside what each of `jobs` threads has done.
     pub fn solo_bytes_max(&self, jobs: NonZeroUsize) -> u64 {
@@ -77,9 +78,9 @@ impl Plan {
 
 /// Puts outputs to `inputs`; `name` makes an output's file name from an input's. Of directories only those that hold something are
 /// mirrored, if `only_needed`.
-pub fn plan(inputs: Inputs, only_needed: bool, name: impl Fn(&OsStr) -> OsString) -> Plan {
+pub fn plan(inputs: Inputs, only_needed: bool, name: impl Fn(&OsStr) -> OsString) -> BatchPlan {
     let Inputs { found, skipped, failed, .. } = inputs;
-    let mut plan = Plan { skipped, failed, ..Plan::default() };
+    let mut plan = BatchPlan { skipped, failed, ..BatchPlan::default() };
     for found in found {
         match found.kind {
             Kind::File(identity) => {
@@ -110,7 +111,7 @@ pub fn plan(inputs: Inputs, only_needed: bool, name: impl Fn(&OsStr) -> OsString
 }
 
 /// Refuses a plan that would write one output twice, or over something that it reads.
-pub fn check(plan: &Plan, root: &Path, roots: &HashSet<(u64, u64)>) -> Result<(), Problem> {
+pub fn check(plan: &BatchPlan, root: &Path, roots: &HashSet<(u64, u64)>) -> Result<(), BatchError> {
     refuse_inside_of_inputs(root, roots)?;
     for directory in plan.directories.iter().filter(|directory| !directory.place.as_os_str().is_empty()) {
         let place = root.join(&directory.place);
@@ -123,7 +124,7 @@ pub fn check(plan: &Plan, root: &Path, roots: &HashSet<(u64, u64)>) -> Result<()
 }
 
 /// An output in a tree that is read would be read by the next run.
-fn refuse_inside_of_inputs(root: &Path, roots: &HashSet<(u64, u64)>) -> Result<(), Problem> {
+fn refuse_inside_of_inputs(root: &Path, roots: &HashSet<(u64, u64)>) -> Result<(), BatchError> {
     // As far up as there is something.
     let there = std::iter::successors(Some(root), |path| path.parent())
         .map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path })
@@ -136,12 +137,11 @@ fn refuse_inside_of_inputs(root: &Path, roots: &HashSet<(u64, u64)>) -> Result<(
     Ok(())
 }
 
-fn inside_of_input(output: &Path) -> Problem {
-    let message = format!("the output, {}, would be in a directory that is read", quoted(output));
-    Problem::usage(message).hint("an output beside the input is not read again by the next run")
+fn inside_of_input(output: &Path) -> BatchError {
+    BatchError::OutputInInput(quoted(output))
 }
 
-fn refuse_doubles(plan: &Plan) -> Result<(), Problem> {
+fn refuse_doubles(plan: &BatchPlan) -> Result<(), BatchError> {
     let directories = plan.directories.iter().filter(|directory| !directory.place.as_os_str().is_empty());
     let mirrored = directories.chain(&plan.links).map(|mirrored| (&*mirrored.place, &*mirrored.source));
     let mut places: Vec<(&Path, &Path)> = plan.items.iter().map(|item| (&*item.place, &*item.source)).collect();
@@ -150,17 +150,14 @@ fn refuse_doubles(plan: &Plan) -> Result<(), Problem> {
     for pair in places.windows(2) {
         let [(place, first), (other, second)] = pair else { continue };
         if place == other && !(first.is_dir() && second.is_dir()) {
-            let message =
-                format!("{} and {} would both be written to {}", quoted(first), quoted(second), quoted(place));
-            return Err(Problem::usage(message)
-                .hint("--exclude leaves one of them out; --files-from keeps paths where names alone are the same"));
+            return Err(BatchError::Collision { first: quoted(first), second: quoted(second), output: quoted(place) });
         }
     }
     Ok(())
 }
 
 /// An output that is there already may be an input, by another name.
-fn refuse_inputs_as_outputs(plan: &Plan, root: &Path) -> Result<(), Problem> {
+fn refuse_inputs_as_outputs(plan: &BatchPlan, root: &Path) -> Result<(), BatchError> {
     if !root.is_dir() {
         return Ok(());
     }
@@ -170,8 +167,7 @@ fn refuse_inputs_as_outputs(plan: &Plan, root: &Path) -> Result<(), Problem> {
         let output = root.join(&item.place);
         match std::fs::metadata(&output) {
             Ok(metadata) if inputs.contains(&(metadata.dev(), metadata.ino())) => {
-                let message = format!("{}, the output of {}, is an input", quoted(&output), quoted(&item.source));
-                return Err(Problem::usage(message));
+                return Err(BatchError::OutputIsInput { output: quoted(&output), input: quoted(&item.source) });
             }
             // What cannot be looked at fails when it is written.
             Ok(_) | Err(_) => {}
@@ -183,7 +179,7 @@ fn refuse_inputs_as_outputs(plan: &Plan, root: &Path) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::inputs::Found;
+    use crate::batch::scan::Found;
 
     fn identity(inode: u64) -> Identity {
         Identity { device: 1, inode, bytes: 10, mtime_ns: 0 }
@@ -231,7 +227,7 @@ mod tests {
     #[test]
     fn the_more_there_is_to_do_the_longer_may_a_file_be_for_one_thread() {
         let solo = |mebibytes: u64, jobs| {
-            let plan = Plan { bytes: mebibytes << 20, ..Plan::default() };
+            let plan = BatchPlan { bytes: mebibytes << 20, ..BatchPlan::default() };
             plan.solo_bytes_max(NonZeroUsize::new(jobs).unwrap()) >> 20
         };
         assert_eq!([solo(0, 2), solo(100, 2), solo(160, 2), solo(100_000, 2)], [4, 6, 10, 32]);

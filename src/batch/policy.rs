@@ -1,9 +1,6 @@
 //! What is done about a file that fails: tried again where that may help, after a while; then the batch goes on, or stops.
 
-use std::io::{self, ErrorKind};
 use std::time::Duration;
-
-use crate::pipeline::error::{Cause, Failure};
 
 /// What a share of failures needs to be told from chance.
 const FILES_MIN: u64 = 20;
@@ -53,41 +50,11 @@ pub struct Retry {
 impl Retry {
     /// What to wait in front of try `attempt`, counted from 1. `random` spreads it from a half to the whole, so that many who failed
     /// together do not come back together.
-    pub fn wait(self, attempt: u32, random: u64) -> Duration {
+    pub fn backoff(self, attempt: u32, random: u64) -> Duration {
         let factor = 1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
         let whole = self.base.saturating_mul(factor).min(self.max);
         whole.mul_f64(0.5 + 0.5 * (random as f64 / u64::MAX as f64))
     }
-}
-
-/// Whether a failure may be gone when the file is tried again: reads and writes that failed for what comes and goes, a network or a disk that
-/// is slow to answer. Never a failed sync, which no other try makes good: what was written before may be lost.
-pub fn may_pass(error: &anyhow::Error) -> bool {
-    let io_error = match error.downcast_ref::<Failure>().map(|failure| &failure.cause) {
-        Some(Cause::Read(error) | Cause::Write(error) | Cause::Spawn(error)) => Some(error),
-        Some(_) => None,
-        None => error.downcast_ref::<io::Error>(),
-    };
-    io_error.is_some_and(is_transient)
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    // EIO, ENFILE, EMFILE, ENOBUFS, EREMOTEIO: numbers of Linux, and the first three of every Unix.
-    let numbers = [5, 23, 24, 105, 121];
-    let kinds = [
-        ErrorKind::Interrupted,
-        ErrorKind::WouldBlock,
-        ErrorKind::TimedOut,
-        ErrorKind::ResourceBusy,
-        ErrorKind::StaleNetworkFileHandle,
-        ErrorKind::ConnectionReset,
-        ErrorKind::ConnectionAborted,
-        ErrorKind::HostUnreachable,
-        ErrorKind::NetworkUnreachable,
-        ErrorKind::NetworkDown,
-        ErrorKind::OutOfMemory,
-    ];
-    kinds.contains(&error.kind()) || error.raw_os_error().is_some_and(|number| numbers.contains(&number))
 }
 
 #[cfg(test)]
@@ -98,7 +65,7 @@ mod tests {
 
     #[test]
     fn whiles_double_up_to_the_longest_and_are_spread_over_their_later_half() {
-        let wait = |attempt, random| RETRY.wait(attempt, random).as_millis();
+        let wait = |attempt, random| RETRY.backoff(attempt, random).as_millis();
         assert_eq!([1, 2, 3, 4, 5, 40].map(|attempt| wait(attempt, u64::MAX)), [100, 200, 400, 800, 1000, 1000]);
         assert_eq!([1, 2, 40].map(|attempt| wait(attempt, 0)), [50, 100, 500]);
     }
@@ -112,16 +79,5 @@ mod tests {
             [(19, 19), (10, 20), (11, 20)].map(|(failed, ended)| half.trips(failed, ended)),
             [false, false, true]
         );
-    }
-
-    #[test]
-    fn what_comes_and_goes_is_tried_again_and_a_failed_sync_never() {
-        let read =
-            |number| Failure { stage: "read", seq: None, cause: Cause::Read(io::Error::from_raw_os_error(number)) };
-        let [eio, enoent, enospc] = [5, 2, 28].map(|number| may_pass(&read(number).into()));
-        assert!(eio && !enoent && !enospc);
-        assert!(may_pass(&anyhow::Error::from(io::Error::from_raw_os_error(110)).context("cannot open 'x'")));
-        let sync = crate::cli::problem::Problem::failed("cannot sync 'x': Input/output error");
-        assert!(!may_pass(&sync.into()));
     }
 }

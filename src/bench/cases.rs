@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::cli::args::EngineArg;
+use crate::pipeline::plan::EngineKind;
 
 /// Something to be done with a file, at which tools are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +56,7 @@ impl Task {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Who moves the items.
-    pub engine: EngineArg,
+    pub engine: EngineKind,
     /// Workers in each parallel stage.
     pub workers: u32,
     /// Items that a channel holds.
@@ -145,7 +145,7 @@ impl Places {
 #[derive(Clone, Debug)]
 pub struct Choice {
     /// Engines.
-    pub engines: Vec<EngineArg>,
+    pub engines: Vec<EngineKind>,
     /// Numbers of workers, the last one the largest.
     pub workers: Vec<u32>,
     /// Channel depths.
@@ -161,7 +161,8 @@ pub struct Choice {
 impl Choice {
     /// The setting that is compared with others: the pipeline with all workers, and the default depth where that is tried.
     pub fn main(&self) -> Setting {
-        let engine = if self.engines.contains(&EngineArg::Channels) { EngineArg::Channels } else { EngineArg::Mutex };
+        let engine =
+            if self.engines.contains(&EngineKind::Channels) { EngineKind::Channels } else { EngineKind::Mutex };
         let workers = self.workers.iter().copied().max().unwrap_or(1);
         let default = self.channel_depths.iter().copied().find(|depth| *depth == 4);
         let channel_depth = default.or_else(|| self.channel_depths.first().copied()).unwrap_or(4);
@@ -173,7 +174,8 @@ impl Choice {
         let mut settings = Vec::new();
         for engine in &self.engines {
             for workers in &self.workers {
-                let depths = if *engine == EngineArg::Mutex { &self.channel_depths[..1] } else { &self.channel_depths };
+                let depths =
+                    if *engine == EngineKind::Mutex { &self.channel_depths[..1] } else { &self.channel_depths };
                 settings.extend(depths.iter().map(|depth| Setting {
                     engine: *engine,
                     workers: *workers,
@@ -229,8 +231,8 @@ pub fn ours(task: Task, level: Option<i32>, setting: Setting, choice: &Choice, p
     command.extend(level.and(choice.chunk_bytes).map(|bytes| format!("--chunk-size={bytes}").into()));
     let workers_word = if workers == 1 { "worker" } else { "workers" };
     let name = match engine {
-        EngineArg::Channels => format!("pipeline, {workers} {workers_word}, depth {channel_depth}"),
-        EngineArg::Mutex => format!("pipeline, {workers} {workers_word}, mutex"),
+        EngineKind::Channels => format!("pipeline, {workers} {workers_word}, depth {channel_depth}"),
+        EngineKind::Mutex => format!("pipeline, {workers} {workers_word}, mutex"),
     };
     let output = (task != Task::Verify).then_some(output);
     let pipe = Pipe { commands: vec![command], output, is_to_stdout: false };

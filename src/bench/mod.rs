@@ -8,6 +8,8 @@ pub mod cases;
 
 pub mod measure;
 
+pub mod runner;
+
 pub mod results;
 
 pub mod table;
@@ -17,3 +19,5 @@ pub mod plots;
 pub mod page;
 
 pub mod tune;
+
+pub mod trials;

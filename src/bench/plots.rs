@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::cases::Task;
 use super::results::{Measured, Results};
-use crate::cli::args::EngineArg;
+use crate::pipeline::plan::EngineKind;
 
 /// Width and height of a plot, in pixels.
 const SIZE: (u32, u32) = (620, 320);
@@ -40,9 +40,9 @@ struct Series {
 
 /// Throughput in MB/s against workers, a line for each engine, at the main depth and the first level.
 pub fn workers(results: &Results) -> anyhow::Result<String> {
-    let series = [EngineArg::Channels, EngineArg::Mutex].map(|engine| {
+    let series = [EngineKind::Channels, EngineKind::Mutex].map(|engine| {
         let is_shown = |measured: &&Measured| {
-            let is_main_depth = |depth| engine == EngineArg::Mutex || depth == results.main.channel_depth;
+            let is_main_depth = |depth| engine == EngineKind::Mutex || depth == results.main.channel_depth;
             measured
                 .case
                 .setting
@@ -67,7 +67,7 @@ pub fn depths(results: &Results) -> anyhow::Result<String> {
 
 /// Peak memory in MiB against the length of the input in MB.
 pub fn memory(results: &Results) -> anyhow::Result<String> {
-    let series = [EngineArg::Channels, EngineArg::Mutex].map(|engine| {
+    let series = [EngineKind::Channels, EngineKind::Mutex].map(|engine| {
         let points = results.memory.iter().filter(|point| point.engine == engine);
         let points = points.map(|point| (point.input_bytes as f64 / 1e6, point.peak_bytes as f64 / f64::from(1 << 20)));
         Series { name: engine.word().to_owned(), points: points.collect() }
@@ -111,8 +111,8 @@ pub fn bars(results: &Results, group: &[&Measured]) -> anyhow::Result<String> {
         for (i, (measured, rate)) in group.iter().zip(&rates).enumerate() {
             let (top, middle) = ((group.len() - i) as f64, (group.len() - i) as f64 - 0.5);
             let color = match measured.case.setting.map(|setting| setting.engine) {
-                Some(EngineArg::Channels) => COLORS[0],
-                Some(EngineArg::Mutex) => COLORS[4],
+                Some(EngineKind::Channels) => COLORS[0],
+                Some(EngineKind::Mutex) => COLORS[4],
                 None => COLORS[5],
             };
             let bar = Rectangle::new([(0.0, top - 0.85), (*rate, top - 0.15)], color.filled());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::cases::{Case, Setting, Task};
 use super::measure::Run;
-use crate::cli::args::EngineArg;
+use crate::pipeline::plan::EngineKind;
 
 /// The version of the JSON object's shape; it grows when a field changes its meaning or goes.
 const JSON_VERSION: u32 = 1;
@@ -57,7 +57,7 @@ impl Measured {
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryPoint {
     /// By whom.
-    pub engine: EngineArg,
+    pub engine: EngineKind,
     /// Length of the input.
     pub input_bytes: u64,
     /// The peak.

@@ -1,8 +1,8 @@
-//! Words, paths and exit codes: the contract with users and their shell scripts.
+//! The command line: arguments, settings, messages and exit codes, the contract with users and their shell scripts.
 //!
-//! Arguments are taken as typed ([`args`], no I/O), put together with what else is set ([`settings`]) and checked ([`resolve`]); a command in [`commands`] opens
-//! its files ([`input`], [`output`]), lets the pipeline run ([`session`]) and says what happened ([`report`], [`problem`]). System
-//! calls that std lacks are in [`sys`] and nowhere else.
+//! Arguments are parsed as typed ([`args`]), merged with the configuration and the environment ([`settings`]) and resolved into requests
+//! for the floors below ([`resolve`]). A command in [`commands`] opens its files, runs a task or a batch ([`session`]) and turns a
+//! failure into a message and an exit code ([`problem`]).
 
 pub mod args;
 
@@ -23,7 +23,7 @@ pub mod problem;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use args::{Args, Command};
+use args::{Args, Command, Typed};
 use problem::{Exit, Said};
 use settings::Settings;
 
@@ -36,13 +36,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     }));
     let said = match Args::parse_words(args) {
-        Ok(args) => run_command(args),
+        Ok((args, typed)) => run_command(args, &typed),
         Err(error) => problem::say_usage(&error),
     };
     said.exit_code()
 }
 
-fn run_command(args: Args) -> Said {
+fn run_command(args: Args, typed: &Typed) -> Said {
     // Read for what has settings alone: completions, say, are sourced where nobody wants to hear of a profile.
     let settings = || {
         let settings = Settings::load(&args.config)?;
@@ -53,7 +53,7 @@ fn run_command(args: Args) -> Said {
         Command::Bench(args) => commands::bench::run(args),
         Command::Completions(args) => commands::completions::run(args),
         Command::Man(args) => commands::man::run(args),
-        command => settings().map_err(Into::into).and_then(|settings| run_with(command, &settings)),
+        command => settings().map_err(Into::into).and_then(|settings| run_with(command, typed, &settings)),
     };
     match result {
         Ok(exit) => Said::nothing(exit),
@@ -61,14 +61,14 @@ fn run_command(args: Args) -> Said {
     }
 }
 
-fn run_with(command: Command, settings: &Settings) -> anyhow::Result<Exit> {
+fn run_with(command: Command, typed: &Typed, settings: &Settings) -> anyhow::Result<Exit> {
     match command {
-        Command::Process(args) => commands::process::run(args, settings),
-        Command::Restore(args) => commands::restore::run(args, settings),
-        Command::Verify(args) => commands::verify::run(args, settings),
+        Command::Process(args) => commands::process::run(args, typed, settings),
+        Command::Restore(args) => commands::restore::run(args, typed, settings),
+        Command::Verify(args) => commands::verify::run(args, typed, settings),
         Command::Cat(args) => commands::cat::run(args, settings),
         Command::Inspect(args) => commands::inspect::run(args, settings),
-        Command::Rekey(args) => commands::rekey::run(args, settings),
+        Command::Rekey(args) => commands::rekey::run(args, typed, settings),
         Command::Config(args) => commands::config::run(args, settings),
         Command::Tune(args) => commands::tune::run(args, settings),
         Command::Keygen(_) | Command::Bench(_) | Command::Completions(_) | Command::Man(_) => {

@@ -1,55 +1,26 @@
 //! What went wrong, in one line, with its exit code; and advice in a second line where there is any.
 
-use std::ffi::OsStr;
-use std::fmt::Write as _;
+use std::error::Error;
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 use anyhow::Context;
 
+use crate::batch::error::{BatchError, FileError};
 use crate::format::age::AgeError;
-use crate::format::age::keys::SCRYPT_TAG;
+use crate::format::age::keys::{KeyError, SCRYPT_TAG};
 use crate::format::zstd::ZstdError;
 use crate::format::zstd::codec::WINDOW_LOG_MAX_DECODED;
-use crate::pipeline::error::{Cause, Failure, Signal};
+use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::kind::Kind;
+use crate::report::{FailedRun, ReportError, exit, notice};
+use crate::store::error::StoreError;
+use crate::store::prompt::NEW_PASSPHRASE;
+use crate::task::error::{KeySourceError, TaskError};
 
-/// How the program ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// Done, and durable.
-    Done,
-    /// I/O, or anything without a line of its own.
-    Failed,
-    /// Wrong usage.
-    Usage,
-    /// Finished, with a warning that counts.
-    Warned,
-    /// Data damaged, truncated or not authentic.
-    Damaged,
-    /// No identity matches, or the passphrase is wrong.
-    NoKey,
-    /// Stopped by a signal.
-    Stopped(Signal),
-    /// The reader of stdout went away.
-    ReaderGone,
-}
-
-impl Exit {
-    /// For the shell.
-    pub fn code(self) -> u8 {
-        match self {
-            Exit::Done => 0,
-            Exit::Failed => 1,
-            Exit::Usage => 2,
-            Exit::Warned => 3,
-            Exit::Damaged => 4,
-            Exit::NoKey => 5,
-            Exit::ReaderGone => 141,
-            Exit::Stopped(signal) => 128 + signal.number().unsigned_abs() as u8,
-        }
-    }
-}
+pub use crate::report::exit::Exit;
+pub use crate::report::say::{tell, warn};
+pub use crate::store::name::quoted;
 
 /// The proof that whatever there was to say has been said.
 #[must_use]
@@ -71,6 +42,7 @@ impl Said {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Problem {
+    kind: Kind,
     exit: Exit,
     message: String,
     hint: Option<String>,
@@ -79,27 +51,22 @@ pub struct Problem {
 impl Problem {
     /// Wrong usage.
     pub fn usage(message: impl Into<String>) -> Problem {
-        Problem { exit: Exit::Usage, message: message.into(), hint: None }
+        Problem::new(Kind::Usage, message)
     }
 
     /// A failure without an exit code of its own.
     pub fn failed(message: impl Into<String>) -> Problem {
-        Problem { exit: Exit::Failed, message: message.into(), hint: None }
+        Problem::new(Kind::Other, message)
     }
 
-    /// Damaged data.
-    pub fn damaged(message: impl Into<String>) -> Problem {
-        Problem { exit: Exit::Damaged, message: message.into(), hint: None }
+    /// A failure of `kind`.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Problem {
+        Problem { kind, exit: Exit::of_kind(kind), message: message.into(), hint: None }
     }
 
     /// Adds advice.
     pub fn hint(self, hint: impl Into<String>) -> Problem {
         Problem { hint: Some(hint.into()), ..self }
-    }
-
-    /// Gives the advice `better` where `hint` was given.
-    pub fn instead_of_hint(self, hint: &str, better: &str) -> Problem {
-        if self.hint.as_deref() == Some(hint) { self.hint(better) } else { self }
     }
 
     /// Adds advice where there is none.
@@ -108,57 +75,122 @@ impl Problem {
     }
 }
 
-/// The output was stdout: marks a failure, so that a reader that went away is told apart from a FIFO's.
-#[derive(Clone, Copy, Debug)]
-pub struct ToStdout;
-
-impl std::fmt::Display for ToStdout {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("standard output")
-    }
-}
-
 /// Says `error` on stderr, unless there is nothing to say, and gives the exit code.
 pub fn say(error: &anyhow::Error) -> Said {
-    let (exit, hint) = judge(error);
+    let exit = exit_of(error);
     if exit != Exit::ReaderGone {
         tell(&format!("pipeline: error: {error:#}\n"));
-        if let Some(hint) = hint {
+        if let Some(hint) = hint(error.as_ref()) {
             tell(&format!("hint: {hint}\n"));
         }
     }
     Said(exit)
 }
 
-/// How the program ends on `error`.
-pub fn exit_of(error: &anyhow::Error) -> Exit {
-    judge(error).0
+fn exit_of(error: &anyhow::Error) -> Exit {
+    error.downcast_ref::<Problem>().map_or_else(|| Exit::of(error.as_ref()), |problem| problem.exit)
 }
 
-/// How the program ends on `error`, and advice where there is any.
-pub fn judge(error: &anyhow::Error) -> (Exit, Option<String>) {
+/// What is known of a run that failed with `error`.
+pub fn describe(error: &anyhow::Error) -> FailedRun {
+    let known = exit::describe(error.as_ref());
+    match error.downcast_ref::<Problem>() {
+        Some(problem) => FailedRun { kind: problem.kind.word(), exit: problem.exit, ..known },
+        None => known,
+    }
+}
+
+/// Advice about `error`, where there is any: of the first error in its chain that has some.
+pub fn hint(error: &(dyn Error + 'static)) -> Option<String> {
+    notice::errors(error).find_map(hint_of)
+}
+
+fn hint_of(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(problem) = error.downcast_ref::<Problem>() {
-        return (problem.exit, problem.hint.clone());
+        return problem.hint.clone();
     }
-    let is_stdout = error.downcast_ref::<ToStdout>().is_some();
-    let is_reader_gone = |error: &std::io::Error| is_stdout && error.kind() == ErrorKind::BrokenPipe;
-    if error.downcast_ref().is_some_and(is_reader_gone) {
-        return (Exit::ReaderGone, None);
+    if let Some(error) = error.downcast_ref::<TaskError>() {
+        return hint_of_task(error);
     }
-    let Some(failure) = error.downcast_ref::<Failure>() else {
-        return (Exit::Failed, None);
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return hint_of_failure(failure);
+    }
+    let hint = None
+        .or_else(|| error.downcast_ref().map(hint_of_store))
+        .or_else(|| error.downcast_ref().map(hint_of_key))
+        .or_else(|| error.downcast_ref().map(hint_of_file))
+        .or_else(|| error.downcast_ref().map(hint_of_batch));
+    let standard_output = matches!(error.downcast_ref(), Some(ReportError::StandardOutput(_)));
+    hint.flatten().or(standard_output.then_some("/dev/stderr, or a file")).map(str::to_owned)
+}
+
+fn hint_of_task(error: &TaskError) -> Option<String> {
+    let hint = match error {
+        TaskError::Run(failure) => return hint_of_failure(failure),
+        TaskError::ReadBack(error) => return hint_of_task(error),
+        TaskError::Store(error) => hint_of_store(error),
+        TaskError::Key(error) => hint_of_key(error),
+        TaskError::TableRequired(_) => Some("without --require-table it is restored"),
+        TaskError::TableMissing(_) => Some("--foreign accepts a file without a valid seek table"),
+        _ => None,
     };
+    hint.map(str::to_owned)
+}
+
+fn hint_of_store(error: &StoreError) -> Option<&'static str> {
+    match error {
+        StoreError::InputIsDirectory(_) => {
+            Some("process, restore, verify and rekey take directories, and everything takes one file")
+        }
+        StoreError::Exists(_) => Some("--force overwrites it"),
+        StoreError::BlockDevice(_) => Some("--force writes to it, and what is on it is lost"),
+        StoreError::NoAnswer { prompt, .. } if prompt == NEW_PASSPHRASE => {
+            Some("--passphrase-file, of rekey --new-passphrase-file, answers without a terminal")
+        }
+        StoreError::NoAnswer { .. } => {
+            Some("--passphrase-file, --passphrase-fd and AGE_PASSPHRASE answer without a terminal")
+        }
+        _ => None,
+    }
+}
+
+fn hint_of_key(error: &KeySourceError) -> Option<&'static str> {
+    match error {
+        KeySourceError::Recipient { error: KeyError::IdentityAsRecipient, .. } => {
+            Some("give the recipient that belongs to it; it stands in the comment above the identity")
+        }
+        KeySourceError::Recipient { is_file: true, .. } => Some("-R FILE reads recipients from a file"),
+        KeySourceError::Identity { error: KeyError::RecipientAsIdentity, .. } => {
+            Some("recipients encrypt; to decrypt give the file with AGE-SECRET-KEY-1…")
+        }
+        _ => None,
+    }
+}
+
+fn hint_of_file(error: &FileError) -> Option<&'static str> {
+    match error {
+        FileError::RestoredBefore(_) => Some("--force puts there what can be saved now"),
+        FileError::OnlyCopy(_) | FileError::NotOurs(_) => Some("--force overwrites it"),
+        _ => None,
+    }
+}
+
+fn hint_of_batch(error: &BatchError) -> Option<&'static str> {
+    match error {
+        BatchError::LeadsOut(_) => Some("names without .. keep their path in the output"),
+        BatchError::OutputInInput(_) => Some("an output beside the input is not read again by the next run"),
+        BatchError::Collision { .. } => {
+            Some("--exclude leaves one of them out; --files-from keeps paths where names alone are the same")
+        }
+        _ => None,
+    }
+}
+
+fn hint_of_failure(failure: &Failure) -> Option<String> {
     match &failure.cause {
-        Cause::Signal(signal) => (Exit::Stopped(*signal), None),
-        Cause::Write(error) if is_reader_gone(error) => (Exit::ReaderGone, None),
-        Cause::Task(task) => match task.downcast_ref::<Problem>() {
-            Some(problem) => (problem.exit, problem.hint.clone()),
-            None => (Exit::Failed, None),
-        },
-        Cause::Zstd(zstd) if zstd.is_damage() => (Exit::Damaged, None),
         Cause::Zstd(ZstdError::WindowTooLarge { window_bytes, .. }) if *window_bytes <= 1 << WINDOW_LOG_MAX_DECODED => {
             let mebibytes = window_bytes.next_power_of_two() >> 20;
-            (Exit::Failed, Some(format!("--window-max {mebibytes}M accepts it, and takes as much memory")))
+            Some(format!("--window-max {mebibytes}M accepts it, and takes as much memory"))
         }
         Cause::Age(AgeError::NoMatch { stanzas, identities }) => {
             let hint = match identities.is_empty() {
@@ -168,16 +200,14 @@ pub fn judge(error: &anyhow::Error) -> (Exit, Option<String>) {
                 true => "-i FILE gives identities; a passphrase is asked for, or comes from --passphrase-file",
                 false => "inspect tells whom a file is for; -i can be given several times",
             };
-            (Exit::NoKey, Some(hint.to_owned()))
+            Some(hint.to_owned())
         }
-        Cause::Age(AgeError::Plugin | AgeError::WrongPassphrase) => (Exit::NoKey, None),
         Cause::Age(AgeError::WorkFactor { work_factor, .. }) => {
             let mebibytes = 1u64 << work_factor.saturating_sub(10).min(50);
-            (Exit::Damaged, Some(format!("--max-work-factor {work_factor} accepts it, and takes {mebibytes} MiB")))
+            Some(format!("--max-work-factor {work_factor} accepts it, and takes {mebibytes} MiB"))
         }
-        Cause::Age(_) => (Exit::Damaged, None),
-        Cause::Memory { .. } => (Exit::Failed, Some("--engine channels works in bounded memory".to_owned())),
-        _ => (Exit::Failed, None),
+        Cause::Memory { .. } => Some("--engine channels works in bounded memory".to_owned()),
+        _ => None,
     }
 }
 
@@ -211,49 +241,12 @@ pub fn say_usage(error: &clap::Error) -> Said {
     Said(Exit::Usage)
 }
 
-/// Says something that is no error.
-pub fn warn(message: &str) {
-    tell(&format!("pipeline: warning: {message}\n"));
-}
-
-/// Writes to stderr. Where that fails there is nobody left to tell, and the exit code still speaks.
-pub fn tell(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
 /// Writes to stdout what was asked for there.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    crate::store::sys::stdout().and_then(|mut stdout| stdout.write_all(text.as_bytes())).context(ToStdout)
-}
-
-/// A file name as it is shown: in quotes, with everything escaped that could pass for something else.
-pub fn quoted(name: impl AsRef<OsStr>) -> String {
-    let mut shown = String::from("'");
-    for chunk in name.as_ref().as_bytes().utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '"' => shown.push('"'),
-                c => shown.extend(c.escape_debug()),
-            }
+    match crate::store::sys::stdout().and_then(|mut stdout| stdout.write_all(text.as_bytes())) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            Err(Problem::new(Kind::ReaderGone, "the reader of standard output closed the pipe").into())
         }
-        for byte in chunk.invalid() {
-            write!(shown, "\\x{byte:02x}").expect("writing to a String does not fail");
-        }
-    }
-    shown.push('\'');
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn file_names_are_shown_escaped() {
-        let shown = |bytes: &[u8]| quoted(OsStr::from_bytes(bytes));
-        assert_eq!(shown(b"plain name.txt"), "'plain name.txt'");
-        assert_eq!(shown("größe".as_bytes()), "'größe'");
-        assert_eq!(shown(b"new\nline\x1b[31m"), r"'new\nline\u{1b}[31m'");
-        assert_eq!(shown(b"it's \xff"), r"'it\'s \xff'");
+        printed => printed.context("standard output"),
     }
 }

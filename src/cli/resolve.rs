@@ -4,18 +4,24 @@ use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+
 use crate::cli::args::{
-    EncryptArgs, EngineArg, FileArgs, IdentityArgs, PassphraseArgs, ProgressWhen, StatsForm, TalkArgs, WidthArgs,
+    EncryptArgs, EngineArg, FileArgs, IdentityArgs, PaceArgs, PassphraseArgs, ProgressArg, ReportArgs, StatsArg,
+    WidthArgs,
 };
-use crate::cli::problem::{Problem, quoted};
+use crate::cli::problem::Problem;
 use crate::cli::settings::Settings;
 use crate::cli::settings::known;
 use crate::format::zstd::codec::Level;
 use crate::pipeline::crew::Width;
 use crate::pipeline::memory::fit;
 use crate::pipeline::plan::Engine;
-use crate::store::sys;
-use crate::task::keys;
+use crate::report::options::ReportOptions;
+use crate::store::name::quoted;
+use crate::store::rate_limit::Pace;
+use crate::store::sys::{self, WakeUp};
+use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources};
 
 /// A depth of 4 covers the jitter between stages; see ARCHITECTURE.md for its cost in memory.
 pub const CHANNEL_DEPTH_DEFAULT: u32 = 4;
@@ -31,6 +37,9 @@ pub const WINDOW_LOG_MAX_DEFAULT: u32 = 27;
 
 /// A second on a fast machine, and a gibibyte.
 pub const WORK_FACTOR_MAX_DEFAULT: u8 = 20;
+
+/// Names of standard input.
+const STDIN_NAMES: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 
 /// Settles workers and channel depth.
 pub fn width(args: &WidthArgs, settings: &Settings) -> Result<Width, Problem> {
@@ -66,41 +75,106 @@ pub fn window_log_max(flag: Option<u32>, settings: &Settings) -> Result<u32, Pro
     Ok(settings.get(&known::WINDOW_MAX, flag)?.unwrap_or(WINDOW_LOG_MAX_DEFAULT))
 }
 
-/// Settles what is said.
-pub fn talk(args: &mut TalkArgs, settings: &Settings) -> Result<(), Problem> {
-    if args.quiet {
-        // A flag, which counts before what is set elsewhere.
-        return Ok(());
-    }
-    // So does a file that a report is asked for in.
-    let is_wanted = |form: &StatsForm| args.stats_file.is_none() || *form != StatsForm::None;
-    args.stats = match args.stats {
+/// Settles what is reported. `unasked` is the progress that is shown where nothing asks for any.
+pub fn report_options(args: &ReportArgs, settings: &Settings, unasked: ProgressArg) -> Result<ReportOptions, Problem> {
+    // A flag counts before what is set elsewhere, --quiet and a file for the report among them.
+    let is_wanted = |form: &StatsArg| args.stats_file.is_none() || *form != StatsArg::None;
+    let form = match args.stats {
         Some(form) => Some(form),
+        None if args.quiet => None,
         None => settings.get(&known::STATS, None)?.filter(is_wanted),
     };
-    // A bar would be torn to pieces by lines in between.
+    // Lines of a log in between would tear a bar to pieces.
     let is_logged = settings.get(&known::LOG, None)?.is_some();
-    let unasked = is_logged.then_some(ProgressWhen::Never);
-    args.progress = settings.get(&known::PROGRESS, args.progress)?.or(unasked);
-    Ok(())
+    let unasked = if is_logged { ProgressArg::Never } else { unasked };
+    let progress = match args.progress {
+        None if !args.quiet => settings.get(&known::PROGRESS, None)?,
+        given => given,
+    };
+    Ok(ReportOptions {
+        form: form.map(Into::into),
+        stats_file: args.stats_file.clone(),
+        prometheus: args.prometheus.clone(),
+        hdr_log: args.hdr_log.clone(),
+        progress: progress.unwrap_or(unasked).into(),
+        size_hint: args.size_hint,
+        quiet: args.quiet,
+        verbose: args.verbose,
+    })
 }
 
-/// Whom to encrypt to: where flags name nobody, the profile's recipients.
-pub fn recipients(args: &mut EncryptArgs, passphrases: Option<&PassphraseArgs>, settings: &Settings) {
-    if keys::is_encryption_asked_for(args, passphrases) {
-        return;
+/// Whom to encrypt to: where flags name nobody, the profile's recipients. `passphrase` is what asks for a passphrase.
+pub fn recipients(args: &EncryptArgs, passphrase: Option<PassphraseSources>, settings: &Settings) -> RecipientSources {
+    if !args.recipient.is_empty() || !args.recipients_file.is_empty() || passphrase.is_some() {
+        let (recipients, files) = (args.recipient.clone(), args.recipients_file.clone());
+        return RecipientSources { recipients, files, passphrase };
     }
-    args.recipient = settings.list(known::RECIPIENTS).map(|(recipients, _)| recipients).unwrap_or_default();
-    args.recipients_file = settings.paths(known::RECIPIENTS_FILES);
+    let recipients = settings.list(known::RECIPIENTS).map(|(recipients, _)| recipients).unwrap_or_default();
+    RecipientSources { recipients, files: settings.paths(known::RECIPIENTS_FILES), passphrase: None }
+}
+
+/// The passphrase to encrypt with, where flags ask for one. The environment never does, and only answers.
+pub fn new_passphrase(args: &EncryptArgs, sources: &PassphraseArgs) -> Option<PassphraseSources> {
+    let is_asked_for = args.passphrase || sources.passphrase_file.is_some() || sources.passphrase_fd.is_some();
+    is_asked_for.then(|| passphrase_sources(sources))
 }
 
 /// Who opens an encrypted file: where flags name nobody, the profile's identities.
-pub fn identities(args: &mut IdentityArgs, settings: &Settings) -> Result<(), Problem> {
-    args.max_work_factor = settings.get(&known::MAX_WORK_FACTOR, args.max_work_factor)?;
-    if args.identity.is_empty() {
-        args.identity = settings.paths(known::IDENTITIES);
+pub fn identities(args: &IdentityArgs, settings: &Settings) -> Result<IdentitySources, Problem> {
+    let files = match args.identity.is_empty() {
+        true => settings.paths(known::IDENTITIES),
+        false => args.identity.clone(),
+    };
+    let work_factor_max = settings.get(&known::MAX_WORK_FACTOR, args.max_work_factor)?;
+    Ok(IdentitySources {
+        files,
+        passphrase: passphrase_sources(&args.passphrases),
+        work_factor_max: work_factor_max.unwrap_or(WORK_FACTOR_MAX_DEFAULT),
+    })
+}
+
+/// What gives a passphrase without a terminal: flags, then the environment.
+pub fn passphrase_sources(args: &PassphraseArgs) -> PassphraseSources {
+    PassphraseSources {
+        file: args.passphrase_file.clone(),
+        descriptor: args.passphrase_fd,
+        variable: std::env::var_os("AGE_PASSPHRASE"),
+        variable_descriptor: std::env::var_os("AGE_PASSPHRASE_FD"),
+    }
+}
+
+/// Refuses sources of keys that are not there, or that are standard input while IN is, and so would be read twice: as a key, and as
+/// the data behind it. `files` are those of other flags. Call it before anything is opened, which would take the descriptor's number.
+pub fn check_sources(input: &Path, passphrases: &PassphraseArgs, files: &[(&str, &[PathBuf])]) -> Result<(), Problem> {
+    let is_stdin = |path: &Path| STDIN_NAMES.iter().any(|name| path == Path::new(name));
+    let twice = |what: &str| Problem::usage(format!("standard input cannot be both IN and {what}"));
+    let of_environment = || std::env::var_os("AGE_PASSPHRASE_FD")?.to_str()?.parse().ok();
+    for (name, fd) in [("--passphrase-fd", passphrases.passphrase_fd), ("AGE_PASSPHRASE_FD", of_environment())] {
+        match fd {
+            None => {}
+            Some(1 | 2) => return Err(Problem::usage(format!("{name}: descriptors 1 and 2 are for output"))),
+            Some(fd) if !sys::is_descriptor_open(fd) => {
+                return Err(Problem::usage(format!("{name}: descriptor {fd} is not open")));
+            }
+            Some(0) if is_stdin(input) => return Err(twice("the passphrase")),
+            Some(_) => {}
+        }
+    }
+    let passphrase_files = passphrases.passphrase_file.as_slice();
+    for (flag, paths) in files.iter().copied().chain([("--passphrase-file", passphrase_files)]) {
+        if is_stdin(input) && paths.iter().any(|path| path != Path::new("-") && is_stdin(path)) {
+            return Err(twice(&format!("the file of {flag}")));
+        }
     }
     Ok(())
+}
+
+/// The limit on how fast is read; other processes go first, if that is asked for.
+pub fn rate_limit(args: &PaceArgs, wake: &WakeUp) -> anyhow::Result<Option<Pace>> {
+    if args.nice {
+        sys::be_nice().context("cannot let other processes go first")?;
+    }
+    Ok(args.limit_rate.map(|bytes| Pace::new(bytes, wake.clone())))
 }
 
 /// `width`, no wider than memory allows: what a flag or the environment names, which is an error if it cannot be kept; else the

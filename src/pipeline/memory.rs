@@ -21,7 +21,7 @@ const WINDOW_BYTES_A_PLACE: usize = 1024 * 1024;
 const DECOMPRESSOR_BYTES: usize = 256 * 1024;
 
 /// What is there whatever is done: the program, stacks, histograms, the runtime.
-const BASE_BYTES: usize = 7 * 1024 * 1024;
+pub const BASE_BYTES: usize = 7 * 1024 * 1024;
 
 /// What the stages of a run draw on.
 pub(super) struct Pools {

@@ -60,6 +60,8 @@ pub mod salvage;
 
 pub mod error;
 
+pub mod kind;
+
 pub mod legacy;
 
 use std::sync::Arc;

@@ -89,12 +89,18 @@ pub fn unwrap<E: From<Failure>>(
 ) -> Result<Unwrapped, E> {
     let (header, mut payload) = read_header(input, layer)?;
     let file_key = unwrap_key(&header)?;
+    let nonce = read_nonce(&mut payload)?;
+    Ok(Unwrapped { header, file_key, nonce, payload })
+}
+
+/// Reads the nonce behind a header.
+pub fn read_nonce(payload: &mut impl Read) -> Result<[u8; NONCE_LEN], Failure> {
     let mut nonce = [0; NONCE_LEN];
     payload.read_exact(&mut nonce).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => age_failure(AgeError::Header("the payload nonce is missing or cut short")),
         _ => read_failure(error),
     })?;
-    Ok(Unwrapped { header, file_key, nonce, payload })
+    Ok(nonce)
 }
 
 /// Opens `input`, an age file whose file key `unwrap_key` gives, and looks at what is inside.
@@ -103,8 +109,14 @@ pub fn peel<E: From<Failure>>(
     layer: Layer,
     unwrap_key: impl FnOnce(&Header) -> Result<FileKey, E>,
 ) -> Result<Peeled, E> {
-    let Unwrapped { header, file_key, nonce, payload: mut rest } = unwrap(input, layer, unwrap_key)?;
-    let key = payload_key(&file_key, &nonce);
+    let (header, rest) = read_header(input, layer)?;
+    let file_key = unwrap_key(&header)?;
+    Ok(peel_with(&header, &file_key, rest)?)
+}
+
+/// Reads the nonce that `rest` begins with, and looks at what is inside the payload behind it.
+pub fn peel_with(header: &Header, file_key: &FileKey, mut rest: Box<dyn Read + Send>) -> Result<Peeled, Failure> {
+    let key = payload_key(file_key, &read_nonce(&mut rest)?);
     let mut first = Vec::with_capacity(SEALED_LEN);
     // What is wrong with the armor behind the header shows when the payload is read.
     let first_read = rest.by_ref().take(SEALED_LEN as u64).read_to_end(&mut first);

@@ -69,11 +69,35 @@ pub enum Engine {
 }
 
 impl Engine {
+    /// Which engine it is.
+    pub fn kind(self) -> EngineKind {
+        match self {
+            Engine::Channels => EngineKind::Channels,
+            Engine::Mutex { .. } => EngineKind::Mutex,
+        }
+    }
+
     /// The name used on the command line.
     pub fn name(self) -> &'static str {
+        self.kind().word()
+    }
+}
+
+/// An engine, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineKind {
+    /// Stages over bounded channels.
+    Channels,
+    /// The legacy mutex mode.
+    Mutex,
+}
+
+impl EngineKind {
+    /// The name used on the command line.
+    pub fn word(self) -> &'static str {
         match self {
-            Engine::Channels => "channels",
-            Engine::Mutex { .. } => "mutex",
+            EngineKind::Channels => "channels",
+            EngineKind::Mutex => "mutex",
         }
     }
 }

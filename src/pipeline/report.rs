@@ -78,6 +78,27 @@ impl Report {
         }
     }
 
+    /// The report of a task that is one step on one thread; bytes are those read, written, and of content.
+    pub fn of_one_step(
+        stage: &'static str,
+        wall: Duration,
+        [read_bytes, written_bytes, content_bytes]: [u64; 3],
+    ) -> Report {
+        let mut figures = StageFigures::new(stage, false);
+        figures.record(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX));
+        Report {
+            engine: Engine::Channels,
+            workers: 1,
+            channel_depth: 1,
+            cpu_count: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            read_bytes,
+            written_bytes,
+            wall,
+            summary: Summary { frame_count: 0, content_bytes, table: None },
+            figures: Figures { stages: vec![figures], ..Figures::default() },
+        }
+    }
+
     /// The stage whose threads were busiest; `None` where no stage worked.
     pub fn bottleneck(&self) -> Option<Bottleneck> {
         let share = |stage: &StageFigures| stage.busy_share(self.wall);

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-
-use crate::cli::args::TalkArgs;
-use crate::cli::problem::{self, Problem, quoted};
+use super::options::ReportOptions;
+use super::say;
+use crate::pipeline::kind::Kind;
+use crate::store::error::StoreError;
+use crate::store::name::quoted;
 use crate::store::output::{Manner, Output, Place, patient_writer};
 use crate::store::sys::{self, WakeUp};
 
@@ -42,30 +43,97 @@ impl Taken<'_> {
     }
 }
 
+/// Why a report has no file to go to.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// A report was to go to standard output.
+    #[error("{0} wants a file: standard output is for data")]
+    StandardOutput(&'static str),
+    /// A report that is a file's whole content was to go where words go.
+    #[error("{flag} cannot be {path}: that is where standard error leads")]
+    StandardError {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        path: String,
+    },
+    /// The run uses the file for something else.
+    #[error("{flag} cannot be {path}: that is {other}")]
+    Taken {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        path: String,
+        /// What else the file is.
+        other: String,
+    },
+    /// It cannot be made ready.
+    #[error("{flag}")]
+    Prepare {
+        /// The flag.
+        flag: &'static str,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// It cannot be written.
+    #[error("cannot write {flag} to {path}")]
+    Write {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It cannot be given its name.
+    #[error("cannot write {flag} to {path}")]
+    Publish {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        path: String,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+}
+
+impl ReportError {
+    /// The kind of failure.
+    pub fn kind(&self) -> Kind {
+        match self {
+            ReportError::StandardOutput(_) | ReportError::StandardError { .. } | ReportError::Taken { .. } => {
+                Kind::Usage
+            }
+            ReportError::Prepare { source, .. } | ReportError::Publish { source, .. } => source.kind(),
+            ReportError::Write { source, .. } => Kind::of_io(source, Kind::Write),
+        }
+    }
+}
+
 /// Where stderr leads. Opened again by name, a file there would be cut off and written over.
 fn stderr_place() -> Option<Place> {
     Place::of_open(&sys::stderr().ok()?.metadata().ok()?)
 }
 
 /// Refuses report files that are among `taken`, or one another, by whatever names.
-pub fn refuse_shared(talk: &TalkArgs, taken: &[Taken<'_>]) -> Result<(), Problem> {
+pub fn refuse_shared(options: &ReportOptions, taken: &[Taken<'_>]) -> Result<(), ReportError> {
     let mut known: Vec<(&str, Place)> = taken.iter().filter_map(|taken| Some((taken.name(), taken.place()?))).collect();
-    let asked = [("--stats-file", &talk.stats_file), ("--prometheus", &talk.prometheus), ("--hdr-log", &talk.hdr_log)];
+    let asked =
+        [("--stats-file", &options.stats_file), ("--prometheus", &options.prometheus), ("--hdr-log", &options.hdr_log)];
     for (flag, path) in asked {
         let Some(path) = path else { continue };
         if path.as_os_str() == OsStr::new("-") {
-            let problem = Problem::usage(format!("{flag} wants a file: standard output is for data"));
-            return Err(problem.hint("/dev/stderr, or a file"));
+            return Err(ReportError::StandardOutput(flag));
         }
         let Some(place) = Place::of(path) else { continue };
         if Some(&place) == stderr_place().as_ref() && flag != "--stats-file" {
-            return Err(Problem::usage(format!(
-                "{flag} cannot be {}: that is where standard error leads",
-                quoted(path)
-            )));
+            return Err(ReportError::StandardError { flag, path: quoted(path) });
         }
         if let Some((other, _)) = known.iter().find(|(_, known)| *known == place) {
-            return Err(Problem::usage(format!("{flag} cannot be {}: that is {other}", quoted(path))));
+            return Err(ReportError::Taken { flag, path: quoted(path), other: (*other).to_owned() });
         }
         known.push((flag, place));
     }
@@ -93,23 +161,24 @@ enum Target {
 
 impl ReportFile {
     /// Opens what `flag` names, whatever it is, or makes it.
-    pub fn open(flag: &'static str, path: &Path) -> anyhow::Result<ReportFile> {
+    pub fn open(flag: &'static str, path: &Path) -> Result<ReportFile, ReportError> {
         if Place::of(path).is_some_and(|place| Some(place) == stderr_place()) {
             return Ok(ReportFile { flag, path: path.to_owned(), target: Target::Stderr });
         }
         let is_new = std::fs::symlink_metadata(path).is_err();
-        let file = sys::open_to_write(path).with_context(|| format!("cannot write {flag} to {}", quoted(path)))?;
+        let file =
+            sys::open_to_write(path).map_err(|source| ReportError::Write { flag, path: quoted(path), source })?;
         Ok(ReportFile { flag, path: path.to_owned(), target: Target::Opened { file, is_new } })
     }
 
     /// Makes a file ready that takes the place of what `flag` names at once, when it is written. What is no regular file is written as
     /// it is. Nothing waits for the disk: after a power cut the next run writes it again.
-    pub fn replaced(flag: &'static str, path: &Path, umask: u32) -> anyhow::Result<ReportFile> {
+    pub fn replaced(flag: &'static str, path: &Path, umask: u32) -> Result<ReportFile, ReportError> {
         if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
             return ReportFile::open(flag, path);
         }
         let manner = Manner { force: true, sync: false, umask };
-        let output = Output::prepare(path, &[], manner).with_context(|| flag)?;
+        let output = Output::prepare(path, &[], manner).map_err(|source| ReportError::Prepare { flag, source })?;
         Ok(ReportFile { flag, path: path.to_owned(), target: Target::Replaced(output) })
     }
 
@@ -125,21 +194,23 @@ impl ReportFile {
     }
 
     /// Writes `bytes`, all there is.
-    pub fn write(mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        let what = format!("cannot write {} to {}", self.flag, quoted(&self.path));
+    pub fn write(mut self, bytes: &[u8]) -> Result<(), ReportError> {
+        let (flag, path) = (self.flag, quoted(&self.path));
+        let failed = |source| ReportError::Write { flag, path: path.clone(), source };
+        let publish = |source| ReportError::Publish { flag, path: path.clone(), source };
         match &mut self.target {
             Target::Opened { file, is_new } => {
                 // What cannot be cut off, a pipe or a device, holds nothing old.
                 let cut = file.set_len(0).or(Ok(()));
-                let wake = WakeUp::new().with_context(|| what.clone())?;
-                cut.and_then(|()| patient_writer(file, &wake)?.write_all(bytes)).context(what)?;
+                let wake = WakeUp::new().map_err(failed)?;
+                cut.and_then(|()| patient_writer(file, &wake)?.write_all(bytes)).map_err(failed)?;
                 *is_new = false;
             }
-            Target::Stderr => problem::tell(&String::from_utf8_lossy(bytes)),
+            Target::Stderr => say::tell(&String::from_utf8_lossy(bytes)),
             Target::Replaced(output) => {
-                let wake = WakeUp::new().with_context(|| what.clone())?;
-                output.writer(&wake)?.write_all(bytes).with_context(|| what.clone())?;
-                output.commit(None, || false).context(what)?;
+                let wake = WakeUp::new().map_err(failed)?;
+                output.writer(&wake).map_err(publish)?.write_all(bytes).map_err(failed)?;
+                output.commit(None, || false).map_err(publish)?;
             }
         }
         Ok(())

@@ -4,27 +4,31 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::exit::Exit;
 use super::text::batch_core_share;
-use super::{Verb, quantiles};
-use crate::batch::commit::{Ended, Entry};
+use super::{FailedRun, past, quantiles};
+use super::{notice, words};
+use crate::batch::messages::{Ended, Entry};
 use crate::batch::plan::Item;
-use crate::batch::summary::{Counts, Summary};
+use crate::batch::results::{BatchSummary, Counts};
 use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::metrics::{ChannelFigures, Histogram, ReorderFigures, StageFigures, WaitFigures, WindowFigures};
 use crate::pipeline::report::Report;
 use crate::store::sys;
+use crate::task::Verb;
 
 /// The version of the JSON object's shape; it grows when a field changes its meaning or goes.
 const JSON_VERSION: u32 = 1;
 
 /// The report; of a batch, with its files.
-pub fn json(report: &Report, batch: Option<&Summary>, verb: Verb) -> Value {
+pub fn json(report: &Report, batch: Option<&BatchSummary>, verb: Verb) -> Value {
     let figures = &report.figures;
     // What holds up many files is no stage of any one of them.
     let bottleneck = if batch.is_none() { report.bottleneck() } else { None };
     json!({
         "version": JSON_VERSION,
-        "command": verb.word(),
+        "command": past(verb),
+        "error": null,
         "engine": report.engine.name(),
         "workers": report.workers,
         "channel_depth": report.channel_depth,
@@ -54,7 +58,25 @@ pub fn json(report: &Report, batch: Option<&Summary>, verb: Verb) -> Value {
     })
 }
 
-fn batch_json(report: &Report, batch: &Summary) -> Value {
+/// The report of a run that failed.
+pub fn failed(failed: &FailedRun, verb: Verb) -> Value {
+    let FailedRun { kind, message, path, offset, frame, segment, exit } = failed;
+    json!({
+        "version": JSON_VERSION,
+        "command": past(verb),
+        "error": {
+            "kind": kind,
+            "message": message,
+            "path": path,
+            "offset": offset,
+            "frame": frame,
+            "segment": segment,
+            "exit_code": exit.code(),
+        },
+    })
+}
+
+fn batch_json(report: &Report, batch: &BatchSummary) -> Value {
     let Counts { files, done, redone, unchanged, warned, failed, skipped, left } = batch.counts();
     json!({
         "file_count": files,
@@ -66,13 +88,13 @@ fn batch_json(report: &Report, batch: &Summary) -> Value {
         "skipped_count": skipped,
         "left_count": left,
         "cut_off_count": batch.cut_off_count,
-        "stopped": batch.ledger.stopped,
+        "stopped": batch.results.stopped.map(words::stopped),
         "core_share": batch_core_share(report),
     })
 }
 
-fn files_json(batch: &Summary) -> Value {
-    let files = batch.ledger.entries.iter().map(|entry| file_json(&batch.plan.items[entry.index], entry));
+fn files_json(batch: &BatchSummary) -> Value {
+    let files = batch.results.entries.iter().map(|entry| file_json(&batch.plan.items[entry.index], entry));
     let others = batch.others.iter().map(|other| {
         let ended = if other.is_skipped { "skipped" } else { "failed" };
         json!({
@@ -85,6 +107,7 @@ fn files_json(batch: &Summary) -> Value {
             "took_ns": 0,
             "tries": 0,
             "message": other.reason,
+            "kind": null,
             "exit_code": null,
         })
     });
@@ -92,12 +115,12 @@ fn files_json(batch: &Summary) -> Value {
 }
 
 fn file_json(item: &Item, entry: &Entry) -> Value {
-    let (ended, message, exit_code) = match &entry.ended {
+    let (ended, message, error) = match &entry.ended {
         Ended::Done => ("done", None, None),
         Ended::Redone => ("redone", None, None),
         Ended::Unchanged => ("unchanged", None, None),
-        Ended::Warned { message } => ("warned", Some(message), None),
-        Ended::Failed { message, exit, .. } => ("failed", Some(message), Some(exit.code())),
+        Ended::Warned(warnings) => ("warned", Some(words::warnings(&item.source, warnings)), None),
+        Ended::Failed(error) => ("failed", Some(notice::chain(error)), Some(error)),
     };
     let [read_bytes, written_bytes, content_bytes] = entry.bytes;
     json!({
@@ -110,7 +133,8 @@ fn file_json(item: &Item, entry: &Entry) -> Value {
         "took_ns": ns(entry.took),
         "tries": entry.tries,
         "message": message,
-        "exit_code": exit_code,
+        "kind": error.map(|error| error.kind().word()),
+        "exit_code": error.map(|error| Exit::of(error).code()),
     })
 }
 

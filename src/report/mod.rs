@@ -1,7 +1,17 @@
-//! The report on exit, for people and for programs: said on stderr, and written to the files that flags ask for.
+//! The report on exit, for people and for programs: on standard error, and in the files that flags ask for; and progress during the run.
 //!
-//! Files are looked at and opened before the run, so that no run is in vain for a report, and none takes the place of what the run
-//! reads or writes. What `--prometheus` asks for is written at the very end, also of a run that failed.
+//! Files are checked and opened before the run, so that no run is in vain for a report, and no report replaces what the run reads or
+//! writes. What `--prometheus` asks for is written at the very end, also of a run that failed; a failed run writes its JSON report too.
+
+pub mod options;
+
+pub mod exit;
+
+pub mod say;
+
+pub mod notice;
+
+pub mod words;
 
 mod file;
 mod hdr_log;
@@ -13,58 +23,40 @@ mod text;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::batch::summary::{Counts, Summary};
-use crate::cli::args::{StatsForm, TalkArgs};
-use crate::cli::problem::{self, Exit};
+use crate::batch::results::{BatchSummary, Counts};
 use crate::pipeline::metrics::Histogram;
 use crate::pipeline::report::Report;
+use crate::task::Verb;
+use exit::Exit;
 use file::{ReportFile, refuse_shared};
+use options::{ReportForm, ReportOptions};
 use prometheus::{Ended, Label};
 
-pub use file::Taken;
+pub use file::{ReportError, Taken};
 pub use text::{bytes, duration};
 
-/// What the command did, as it is said.
-#[derive(Clone, Copy, Debug)]
-pub enum Verb {
-    /// `process`
-    Processed,
-    /// `restore`
-    Restored,
-    /// `verify`
-    Verified,
-    /// `cat`
-    Read,
-    /// `rekey`
-    Rekeyed,
-}
-
-impl Verb {
-    fn word(self) -> &'static str {
-        match self {
-            Verb::Processed => "processed",
-            Verb::Restored => "restored",
-            Verb::Verified => "verified",
-            Verb::Read => "read",
-            Verb::Rekeyed => "rekeyed",
-        }
-    }
-
-    /// The command, as it is typed.
-    fn command(self) -> &'static str {
-        match self {
-            Verb::Processed => "process",
-            Verb::Restored => "restore",
-            Verb::Verified => "verify",
-            Verb::Read => "cat",
-            Verb::Rekeyed => "rekey",
-        }
-    }
+/// What is known of a run that failed.
+#[derive(Clone, Debug)]
+pub struct FailedRun {
+    /// The kind of failure: a stable word.
+    pub kind: &'static str,
+    /// What standard error says of it, without the program's name.
+    pub message: String,
+    /// The file that it is about.
+    pub path: Option<String>,
+    /// Where in the file, in bytes.
+    pub offset: Option<u64>,
+    /// The zstd frame, counted from 0.
+    pub frame: Option<u64>,
+    /// The age segment, counted from 0.
+    pub segment: Option<u64>,
+    /// How the program ends.
+    pub exit: Exit,
 }
 
 /// The reports of one run.
 pub struct Reports<'a> {
-    talk: &'a TalkArgs,
+    options: &'a ReportOptions,
     verb: Verb,
     started_at: SystemTime,
     stats: Option<ReportFile>,
@@ -77,76 +69,119 @@ pub struct Reports<'a> {
 }
 
 impl<'a> Reports<'a> {
-    /// Refuses files that are among `taken`, or the same, and makes that of `--prometheus` ready, which a run that cannot start is
-    /// told in as well. `umask` is what new files do not get.
-    pub fn prepare(verb: Verb, talk: &'a TalkArgs, taken: &[Taken<'_>], umask: u32) -> anyhow::Result<Reports<'a>> {
-        refuse_shared(talk, taken)?;
-        let metrics = talk.prometheus.as_deref().map(|path| -> anyhow::Result<_> {
+    /// Refuses files that are among `taken`, or the same, and prepares the one of `--prometheus`, which also tells of a run that cannot start.
+    /// `umask` is what new files do not get.
+    pub fn prepare(
+        verb: Verb,
+        options: &'a ReportOptions,
+        taken: &[Taken<'_>],
+        umask: u32,
+    ) -> Result<Reports<'a>, ReportError> {
+        refuse_shared(options, taken)?;
+        let metrics = options.prometheus.as_deref().map(|path| -> Result<_, ReportError> {
             let label = Label::of(path);
             Ok((ReportFile::replaced("--prometheus", path, umask)?, label))
         });
         let (metrics, started_at) = (metrics.transpose()?, SystemTime::now());
-        Ok(Reports { talk, verb, started_at, stats: None, hdr_log: None, metrics, report: None, files: None })
+        Ok(Reports { options, verb, started_at, stats: None, hdr_log: None, metrics, report: None, files: None })
     }
 
     /// Opens the other files.
-    pub fn open(&mut self) -> anyhow::Result<()> {
+    pub fn open(&mut self) -> Result<(), ReportError> {
         let open = |flag, path: &Option<_>| path.as_deref().map(|path: &Path| ReportFile::open(flag, path)).transpose();
-        self.stats = open("--stats-file", &self.talk.stats_file)?;
-        self.hdr_log = open("--hdr-log", &self.talk.hdr_log)?;
+        self.stats = open("--stats-file", &self.options.stats_file)?;
+        self.hdr_log = open("--hdr-log", &self.options.hdr_log)?;
         Ok(())
     }
 
     /// Shows `report` in the form that was asked for, and writes the logs.
-    pub fn show(&mut self, report: Report) -> anyhow::Result<()> {
+    pub fn show(&mut self, report: Report) -> Result<(), ReportError> {
         self.show_of(report, None)
     }
 
-    /// The same of a batch, of which `summary` tells.
-    pub fn show_batch(&mut self, report: Report, summary: &Summary) -> anyhow::Result<()> {
+    /// The same for a batch, whose files `summary` describes.
+    pub fn show_batch(&mut self, report: Report, summary: &BatchSummary) -> Result<(), ReportError> {
         self.show_of(report, Some(summary))
     }
 
-    fn show_of(&mut self, report: Report, summary: Option<&Summary>) -> anyhow::Result<()> {
-        let is_unasked = self.talk.quiet || matches!(self.verb, Verb::Read);
-        let unasked = if is_unasked && self.stats.is_none() { StatsForm::None } else { StatsForm::Text };
-        let text = match self.talk.stats.unwrap_or(unasked) {
-            StatsForm::None => String::new(),
-            StatsForm::Text => text::text(&report, summary, self.verb, self.talk.verbose),
-            StatsForm::Json => format!("{}\n", json::json(&report, summary, self.verb)),
+    fn show_of(&mut self, report: Report, summary: Option<&BatchSummary>) -> Result<(), ReportError> {
+        let text = match self.form(summary.is_some()) {
+            ReportForm::None => String::new(),
+            ReportForm::Text => text::text(&report, summary, self.verb, self.options.verbose),
+            ReportForm::Json => format!("{}\n", json::json(&report, summary, self.verb)),
         };
-        self.files = summary.map(Summary::counts);
+        self.files = summary.map(BatchSummary::counts);
         let report = self.report.insert(report);
         let log = self.hdr_log.take().map(|file| file.write(&hdr_log::log(report, self.started_at)));
-        let shown = match self.stats.take() {
+        self.write(&text).and(log.unwrap_or(Ok(())))
+    }
+
+    /// The form that was asked for, or the command's own: `cat`, and `rekey` of one file, report when they are asked to.
+    fn form(&self, is_batch: bool) -> ReportForm {
+        let reports_unasked = match self.verb {
+            Verb::Cat | Verb::Inspect => false,
+            Verb::Rekey => is_batch,
+            Verb::Process | Verb::Restore | Verb::Verify => true,
+        };
+        let is_unasked = self.options.quiet || !reports_unasked;
+        let unasked = if is_unasked && self.stats.is_none() { ReportForm::None } else { ReportForm::Text };
+        self.options.form.unwrap_or(unasked)
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), ReportError> {
+        match self.stats.take() {
             None => {
-                problem::tell(&text);
+                say::tell(text);
                 Ok(())
             }
             Some(file) => file.write(text.as_bytes()),
-        };
-        shown.and(log.unwrap_or(Ok(())))
+        }
     }
 
-    /// The run has ended, this way or that: writes the metrics. Gives how it ended in the end.
-    pub fn finish(self, ended: anyhow::Result<Exit>) -> anyhow::Result<Exit> {
-        let Some((file, label)) = self.metrics else {
-            return ended;
+    /// The run has ended, well or not: writes the JSON report of a failed one and the metrics. `describe` tells of a failure. Gives how
+    /// the run ended in the end.
+    pub fn finish<E>(mut self, ended: Result<Exit, E>, describe: impl Fn(&E) -> FailedRun) -> Result<Exit, E> {
+        let failed = ended.as_ref().err().map(describe);
+        let mut written = Ok(());
+        if let (Some(failed), None, Some(ReportForm::Json)) = (&failed, &self.report, self.options.form) {
+            written = self.write(&format!("{}\n", json::failed(failed, self.verb)));
+        }
+        let exit = match (&ended, &failed) {
+            (Ok(exit), _) => *exit,
+            (Err(_), Some(failed)) => failed.exit,
+            (Err(_), None) => Exit::Failed,
         };
-        let exit = ended.as_ref().map_or_else(problem::exit_of, |exit| *exit);
-        // What a run did that failed after all, when IN was to be deleted for instance, is not said to have been done.
+        let written = written.and(self.write_metrics(exit));
+        match written {
+            Ok(()) => ended,
+            Err(error) => {
+                say::warn(&notice::chain(&error));
+                ended.map(|_| Exit::Warned)
+            }
+        }
+    }
+
+    fn write_metrics(self, exit: Exit) -> Result<(), ReportError> {
+        let Some((file, label)) = self.metrics else { return Ok(()) };
+        // Of a run that failed after all, when IN was to be deleted for instance, no figures are given.
         let is_success = matches!(exit, Exit::Done | Exit::Warned);
         let report = self.report.as_ref().filter(|_| is_success);
         let (command, files) = (self.verb.command(), self.files.filter(|_| is_success));
         let ending = Ended { command, report, files, exit, at: SystemTime::now() };
         let text = prometheus::metrics(&label, &ending, &file.old_text());
-        match file.write(text.as_bytes()) {
-            Ok(()) => ended,
-            Err(error) => {
-                problem::warn(&format!("{error:#}"));
-                ended.map(|_| Exit::Warned)
-            }
-        }
+        file.write(text.as_bytes())
+    }
+}
+
+/// What was done, as reports say it.
+fn past(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Process => "processed",
+        Verb::Restore => "restored",
+        Verb::Verify => "verified",
+        Verb::Cat => "read",
+        Verb::Rekey => "rekeyed",
+        Verb::Inspect => "inspected",
     }
 }
 

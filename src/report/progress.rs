@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::options::{ProgressForm, ReportOptions};
+use super::say::tell;
+use super::text::bytes;
 use crate::batch::live::Live;
-use crate::cli::args::{ProgressWhen, TalkArgs};
-use crate::cli::problem::{quoted, tell};
 use crate::pipeline::gauges::{Gauges, Reading};
 use crate::pipeline::metrics::Progress;
-use crate::report::bytes;
+use crate::store::name::quoted;
 use crate::store::sys;
 
 /// How often a line is printed where there is no terminal to draw a bar on, and how far back live shares look.
@@ -52,24 +53,24 @@ enum Form {
 }
 
 impl Display {
-    /// What `talk` asks for.
-    pub fn new(talk: &TalkArgs) -> Display {
+    /// What `options` ask for.
+    pub fn new(options: &ReportOptions) -> Display {
         let is_terminal = std::io::stderr().is_terminal();
         let last = Instant::now();
-        let form = match talk.progress.unwrap_or(ProgressWhen::Auto) {
-            ProgressWhen::Json => Form::Json { last },
-            _ if talk.quiet => Form::Nothing,
-            ProgressWhen::Never => Form::Nothing,
-            ProgressWhen::Auto | ProgressWhen::Always if is_terminal => {
+        let form = match options.progress {
+            ProgressForm::Json => Form::Json { last },
+            _ if options.quiet => Form::Nothing,
+            ProgressForm::Never => Form::Nothing,
+            ProgressForm::Auto | ProgressForm::Always if is_terminal => {
                 Form::Bar(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10)))
             }
-            ProgressWhen::Always => Form::Lines { last },
-            ProgressWhen::Auto => Form::Nothing,
+            ProgressForm::Always => Form::Lines { last },
+            ProgressForm::Auto => Form::Nothing,
         };
         Display {
             form,
-            is_verbose: talk.verbose,
-            size_hint: talk.size_hint,
+            is_verbose: options.verbose,
+            size_hint: options.size_hint,
             input_bytes: None,
             started_at: last,
             files: None,

@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::batch::summary::Counts;
-use crate::cli::problem::Exit;
+use super::exit::Exit;
+use crate::batch::results::Counts;
 use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::metrics::{Figures, Histogram};
 use crate::pipeline::report::Report;

@@ -3,15 +3,16 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::{Verb, quantiles};
-use crate::batch::summary::Summary;
-use crate::cli::problem::quoted;
+use super::{past, quantiles};
+use crate::batch::results::BatchSummary;
 use crate::pipeline::metrics::{ChannelFigures, Histogram, WindowFigures};
 use crate::pipeline::report::Report;
+use crate::store::name::quoted;
 use crate::store::sys;
+use crate::task::Verb;
 
 /// The report. `verbose` adds the settings of the run.
-pub fn text(report: &Report, batch: Option<&Summary>, verb: Verb, verbose: bool) -> String {
+pub fn text(report: &Report, batch: Option<&BatchSummary>, verb: Verb, verbose: bool) -> String {
     let mut out = String::new();
     write_text(&mut out, report, batch, verb, verbose).expect("writing to a String does not fail");
     out
@@ -20,14 +21,14 @@ pub fn text(report: &Report, batch: Option<&Summary>, verb: Verb, verbose: bool)
 fn write_text(
     out: &mut String,
     report: &Report,
-    batch: Option<&Summary>,
+    batch: Option<&BatchSummary>,
     verb: Verb,
     verbose: bool,
 ) -> std::fmt::Result {
     let Report { wall, figures, .. } = report;
     match batch {
         Some(batch) if batch.totals().0 == [0; 3] => {
-            writeln!(out, "{}: nothing, {}", verb.word(), duration(*wall))?;
+            writeln!(out, "{}: nothing, {}", past(verb), duration(*wall))?;
         }
         _ => write_summary(out, report, verb)?,
     }
@@ -84,7 +85,7 @@ fn write_text(
     }
 }
 
-fn write_files(out: &mut String, batch: &Summary) -> std::fmt::Result {
+fn write_files(out: &mut String, batch: &BatchSummary) -> std::fmt::Result {
     let counts = batch.counts();
     write_wrapped(out, &format!("{}: {}", counted(counts.files, "file"), counts.line()))?;
     if batch.cut_off_count > 0 {
@@ -123,15 +124,15 @@ fn is_computing(stage: &str) -> bool {
 fn write_summary(out: &mut String, report: &Report, verb: Verb) -> std::fmt::Result {
     let Report { read_bytes, written_bytes, wall, summary, .. } = report;
     let content_bytes = summary.content_bytes;
-    let file_bytes = if let Verb::Processed = verb { *written_bytes } else { *read_bytes };
+    let file_bytes = if let Verb::Process = verb { *written_bytes } else { *read_bytes };
     let ratio = content_bytes as f64 / file_bytes.max(1) as f64;
     let moved = match verb {
-        Verb::Verified => format!("{}, {} decoded", bytes(*read_bytes), bytes(*written_bytes)),
+        Verb::Verify => format!("{}, {} decoded", bytes(*read_bytes), bytes(*written_bytes)),
         _ => format!("{} to {}", bytes(*read_bytes), bytes(*written_bytes)),
     };
     let rate = bytes((content_bytes as f64 / wall.as_secs_f64().max(1e-9)) as u64);
     let (frames, wall) = (counted(summary.frame_count, "frame"), duration(*wall));
-    writeln!(out, "{}: {moved}, ratio {ratio:.3}, {frames}, {wall}, {rate}/s", verb.word())
+    writeln!(out, "{}: {moved}, ratio {ratio:.3}, {frames}, {wall}, {rate}/s", past(verb))
 }
 
 /// What a terminal of the usual width takes in a line.

@@ -6,8 +6,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use twox_hash::XxHash64;
 
-use crate::cli::problem::Problem;
-
 /// Length and XXH64 of what went by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
@@ -52,12 +50,12 @@ impl Digester {
 }
 
 /// Where the digest comes out, once all went by.
-pub struct Heard(Receiver<Digest>);
+pub struct DigestHandle(Receiver<Digest>);
 
-impl Heard {
-    /// The digest. It is told once, when the end has come by, and whoever asks before or twice is wrong to.
-    pub fn digest(&self) -> Result<Digest, Problem> {
-        self.0.try_recv().map_err(|_| Problem::failed("internal error: an end went by unseen"))
+impl DigestHandle {
+    /// The digest. To be called once, when the stream was read or written to its end.
+    pub fn digest(&self) -> Digest {
+        self.0.try_recv().expect("internal error: the digest of a stream that has not ended, or was taken before")
     }
 }
 
@@ -70,9 +68,9 @@ pub struct DigestReader {
 
 impl DigestReader {
     /// The reader, and where the digest comes out.
-    pub fn new(input: Box<dyn Read + Send>) -> (DigestReader, Heard) {
+    pub fn new(input: Box<dyn Read + Send>) -> (DigestReader, DigestHandle) {
         let (said, heard) = sync_channel(1);
-        (DigestReader { input, digester: Digester::default(), said }, Heard(heard))
+        (DigestReader { input, digester: Digester::default(), said }, DigestHandle(heard))
     }
 }
 
@@ -97,9 +95,9 @@ pub struct DigestWriter {
 
 impl DigestWriter {
     /// The writer, and where the digest comes out.
-    pub fn new(output: Box<dyn Write + Send>) -> (DigestWriter, Heard) {
+    pub fn new(output: Box<dyn Write + Send>) -> (DigestWriter, DigestHandle) {
         let (said, heard) = sync_channel(1);
-        (DigestWriter { output, digester: Digester::default(), said }, Heard(heard))
+        (DigestWriter { output, digester: Digester::default(), said }, DigestHandle(heard))
     }
 }
 

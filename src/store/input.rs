@@ -6,10 +6,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
-
-use crate::cli::problem::{Problem, quoted};
+use crate::store::error::{Doing, StoreError};
 use crate::store::file_id::Identity;
+use crate::store::name::quoted;
 use crate::store::sys::{self, Directory, PatientReader, WakeUp};
 
 /// A shorter file is read before advice about it would tell.
@@ -28,7 +27,7 @@ pub struct Input {
 
 impl Input {
     /// Opens `path`, or takes standard input for `-`. A directory is refused.
-    pub fn open(path: &Path) -> anyhow::Result<Input> {
+    pub fn open(path: &Path) -> Result<Input, StoreError> {
         let is_stdin = path == Path::new("-");
         let name = if is_stdin { "standard input".to_owned() } else { quoted(path) };
         let opened = if is_stdin { sys::stdin() } else { sys::open_to_read(path) };
@@ -36,16 +35,15 @@ impl Input {
     }
 
     /// Opens `inside` below the directory `top`, shown as `name`. No link is followed on the way.
-    pub fn open_below(top: &Directory, inside: &Path, name: String) -> anyhow::Result<Input> {
+    pub fn open_below(top: &Directory, inside: &Path, name: String) -> Result<Input, StoreError> {
         Input::of(top.open_to_read_below(inside), name, false)
     }
 
-    fn of(opened: io::Result<File>, name: String, is_stdin: bool) -> anyhow::Result<Input> {
-        let file = opened.with_context(|| format!("cannot open {name}"))?;
-        let metadata = file.metadata().with_context(|| format!("cannot look at {name}"))?;
+    fn of(opened: io::Result<File>, name: String, is_stdin: bool) -> Result<Input, StoreError> {
+        let file = opened.map_err(Doing::Open.failed(&name))?;
+        let metadata = file.metadata().map_err(Doing::LookAt.failed(&name))?;
         if metadata.is_dir() {
-            let hint = "process, restore, verify and rekey take directories, and everything takes one file";
-            return Err(Problem::failed(format!("{name} is a directory")).hint(hint).into());
+            return Err(StoreError::InputIsDirectory(name));
         }
         if metadata.len() >= ADVISED_BYTES_MIN && metadata.is_file() {
             sys::advise_sequential(&file);
@@ -55,9 +53,9 @@ impl Input {
     }
 
     /// The reading end of a pipe, shown as `name`.
-    pub fn of_pipe(pipe: OwnedFd, name: String) -> anyhow::Result<Input> {
+    pub fn of_pipe(pipe: OwnedFd, name: String) -> Result<Input, StoreError> {
         let file = File::from(pipe);
-        let metadata = file.metadata().with_context(|| format!("cannot look at {name}"))?;
+        let metadata = file.metadata().map_err(Doing::LookAt.failed(&name))?;
         Ok(Input { name, file: Arc::new(file), metadata, is_stdin: false })
     }
 
@@ -79,11 +77,11 @@ impl Input {
     }
 
     /// A reader from where the file stands. A read that waits fails when `wake` wakes it.
-    pub fn reader(&self, wake: &WakeUp) -> anyhow::Result<Box<dyn Read + Send>> {
+    pub fn reader(&self, wake: &WakeUp) -> Result<Box<dyn Read + Send>, StoreError> {
         if self.is_seekable() {
             return Ok(Box::new(Arc::clone(&self.file)));
         }
-        let file = self.file.try_clone().with_context(|| format!("cannot read {}", self.name))?;
+        let file = self.file.try_clone().map_err(Doing::Read.failed(&self.name))?;
         Ok(Box::new(PatientReader::new(file, wake.clone())))
     }
 }

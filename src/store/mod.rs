@@ -1,4 +1,10 @@
 //! Where bytes live: files and their atomic publication, standard streams, commands; and the system calls that this takes.
+//!
+//! Nothing here knows a format. Errors are values ([`error`]); words for people are written above.
+
+pub mod error;
+
+pub mod name;
 
 pub mod file_id;
 

@@ -6,11 +6,9 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use anyhow::Context;
-
-use crate::cli::problem::{Problem, quoted};
-use crate::pipeline::error::{Cause, Failure};
+use crate::store::error::{Doing, StoreError};
 use crate::store::input::Input;
+use crate::store::name::quoted;
 use crate::store::sys::{self, WakeUp};
 
 /// A command that was started. Told to end when dropped before its end was seen.
@@ -21,11 +19,11 @@ pub struct Producer {
 
 impl Producer {
     /// Starts `command`, its first word the program. Gives what it writes as an input. Its standard input and error are ours.
-    pub fn start(command: &[OsString]) -> anyhow::Result<(Input, Producer)> {
-        let (program, arguments) = command.split_first().context("internal error: a command of no words")?;
+    pub fn start(command: &[OsString]) -> Result<(Input, Producer), StoreError> {
+        let (program, arguments) = command.split_first().expect("internal error: a command of no words");
         let started = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn();
-        let mut child = started.with_context(|| format!("cannot run {}", quoted(program)))?;
-        let output = child.stdout.take().context("internal error: a child without a pipe")?;
+        let mut child = started.map_err(Doing::Run.failed(&quoted(program)))?;
+        let output = child.stdout.take().expect("internal error: a child without a pipe");
         let producer = Producer { child, is_ended: false };
         let name = format!("output of {}", quoted(Path::new(program)));
         Ok((Input::of_pipe(output.into(), name)?, producer))
@@ -76,19 +74,7 @@ impl Read for ProducerReader {
     }
 }
 
-/// The command ended, and not well: "exit status: 1", or "signal: 9 (SIGKILL)".
+/// The command did not end well: "exit status: 1", or "signal: 9 (SIGKILL)". To the stage that reads, it is an input that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the command failed, {0}")]
-struct CommandFailed(ExitStatus);
-
-/// Tells a command that failed from an input that cannot be read, which is what it looks like to the stage that reads.
-pub fn name_the_command(failure: Failure) -> anyhow::Error {
-    let failed = match &failure.cause {
-        Cause::Read(error) => error.get_ref().and_then(|inner| inner.downcast_ref::<CommandFailed>()),
-        _ => None,
-    };
-    match failed {
-        Some(failed) => Problem::failed(failed.to_string()).into(),
-        None => failure.into(),
-    }
-}
+pub struct CommandFailed(pub ExitStatus);

@@ -6,22 +6,24 @@ use std::fs::File;
 use age::secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use crate::cli::problem::{self, Problem};
+use crate::store::error::StoreError;
 use crate::store::sys::{Echo, PatientReader, Terminal, WakeUp};
 
-/// What a new passphrase is asked for as.
-const NEW: &str = "new passphrase";
+/// The prompt for a new passphrase.
+pub const NEW_PASSPHRASE: &str = "new passphrase";
 
 /// Asks. Clones are the same.
 #[derive(Clone)]
 pub struct Prompter {
     wake: WakeUp,
+    /// Shows what a plugin says.
+    show: fn(&str),
 }
 
 impl Prompter {
-    /// One whose waiting `wake` ends.
-    pub fn new(wake: WakeUp) -> Prompter {
-        Prompter { wake }
+    /// One whose waiting `wake` ends; `show` gets the messages of plugins.
+    pub fn new(wake: WakeUp, show: fn(&str)) -> Prompter {
+        Prompter { wake, show }
     }
 
     /// A reader of `file` that waits for what comes, until the same wake-up.
@@ -30,27 +32,21 @@ impl Prompter {
     }
 
     /// Asks for a passphrase, which is not shown.
-    pub fn passphrase(&self, prompt: &str) -> anyhow::Result<SecretString> {
-        let typed = self.line(prompt, Echo::Off).map_err(|error| {
-            let message = format!("cannot ask for the {prompt}: {error}");
-            let hint = match prompt {
-                NEW => "--passphrase-file, of rekey --new-passphrase-file, answers without a terminal",
-                _ => "--passphrase-file, --passphrase-fd and AGE_PASSPHRASE answer without a terminal",
-            };
-            Problem::failed(message).hint(hint)
-        })?;
+    pub fn passphrase(&self, prompt: &str) -> Result<SecretString, StoreError> {
+        let no_answer = |source| StoreError::NoAnswer { prompt: prompt.to_owned(), source };
+        let typed = self.line(prompt, Echo::Off).map_err(no_answer)?;
         match typed.is_empty() {
-            true => Err(Problem::usage(format!("{prompt}: the passphrase is empty")).into()),
+            true => Err(StoreError::EmptyPassphrase(prompt.to_owned())),
             false => Ok(SecretString::from(typed.as_str())),
         }
     }
 
     /// Asks for a new passphrase, twice.
-    pub fn new_passphrase(&self) -> anyhow::Result<SecretString> {
-        let (first, second) = (self.passphrase(NEW)?, self.passphrase("the same again")?);
+    pub fn new_passphrase(&self) -> Result<SecretString, StoreError> {
+        let (first, second) = (self.passphrase(NEW_PASSPHRASE)?, self.passphrase("the same again")?);
         match first.expose_secret() == second.expose_secret() {
             true => Ok(first),
-            false => Err(Problem::failed("the two passphrases differ").into()),
+            false => Err(StoreError::PassphrasesDiffer),
         }
     }
 
@@ -62,7 +58,7 @@ impl Prompter {
 /// Answers what plugins and encrypted ssh keys ask for.
 impl age::Callbacks for Prompter {
     fn display_message(&self, message: &str) {
-        problem::tell(&format!("pipeline: {message}\n"));
+        (self.show)(message);
     }
 
     fn confirm(&self, message: &str, yes: &str, no: Option<&str>) -> Option<bool> {

@@ -4,15 +4,12 @@
 //! The bucket is one number: when the bytes that were taken so far will have been paid for. Taking moves it on; whoever is ahead of it by
 //! more than the bucket holds waits.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-
-use crate::cli::args::PaceArgs;
-use crate::store::sys::{self, WakeUp};
+use crate::store::sys::WakeUp;
 
 /// What may be taken at once after a pause, in time.
 const BURST: Duration = Duration::from_millis(100);
@@ -35,14 +32,6 @@ struct Shared {
 }
 
 impl Pace {
-    /// What `args` ask for; lets other processes go first, if they ask for that.
-    pub fn of(args: &PaceArgs, wake: &WakeUp) -> anyhow::Result<Option<Pace>> {
-        if args.nice {
-            sys::be_nice().context("cannot let other processes go first")?;
-        }
-        Ok(args.limit_rate.map(|bytes| Pace::new(bytes, wake.clone())))
-    }
-
     /// At most `bytes_a_second`, which is at least 1; whoever waits is woken by `wake`.
     pub fn new(bytes_a_second: u64, wake: WakeUp) -> Pace {
         let bytes_a_second = bytes_a_second.max(1);
@@ -76,10 +65,10 @@ impl Shared {
     }
 }
 
-/// Reads `input` at `pace`, or as it comes.
+/// Reads `input` no faster than `pace` allows, or as fast as it comes.
 pub fn paced(input: Box<dyn Read + Send>, pace: Option<&Pace>) -> Box<dyn Read + Send> {
     match pace {
-        Some(pace) => Box::new(PacedReader { input, pace: pace.clone() }),
+        Some(pace) => Box::new(PacedReader::new(input, Some(pace.clone()))),
         None => input,
     }
 }
@@ -88,18 +77,33 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-struct PacedReader {
-    input: Box<dyn Read + Send>,
-    pace: Pace,
+/// Reads no faster than a limit allows.
+pub struct PacedReader<R> {
+    input: R,
+    pace: Option<Pace>,
 }
 
-impl Read for PacedReader {
+impl<R> PacedReader<R> {
+    /// Reads `input`; without `pace` as fast as it comes.
+    pub fn new(input: R, pace: Option<Pace>) -> PacedReader<R> {
+        PacedReader { input, pace }
+    }
+}
+
+impl<R: Read> Read for PacedReader<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.pace.shared.bytes_a_second / READS_A_SECOND).unwrap_or(usize::MAX).max(1);
+        let Some(pace) = &self.pace else { return self.input.read(bytes) };
+        let most = usize::try_from(pace.shared.bytes_a_second / READS_A_SECOND).unwrap_or(usize::MAX).max(1);
         let len = bytes.len().min(most);
         let len = self.input.read(&mut bytes[..len])?;
-        self.pace.take(len as u64)?;
+        pace.take(len as u64)?;
         Ok(len)
+    }
+}
+
+impl<R: Seek> Seek for PacedReader<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.input.seek(to)
     }
 }
 

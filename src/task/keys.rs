@@ -1,276 +1,283 @@
-//! Keys as users give them: recipients, identity files, passphrases; what is missing is asked for.
+//! Recipients, identities and passphrases, read from where users keep them.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use age::secrecy::SecretString;
 use age_core::format::FileKey;
-use anyhow::Context;
 use zeroize::Zeroizing;
 
-use crate::cli::args::{EncryptArgs, IdentityArgs, PassphraseArgs};
-use crate::cli::problem::{self, Problem, quoted};
-use crate::cli::resolve::WORK_FACTOR_MAX_DEFAULT;
+use super::error::{KeySourceError, Notice, TaskError};
 use crate::format::age::header::Header;
-use crate::format::age::keys::{self, Identity, KeyError, Recipient, key_lines};
+use crate::format::age::keys::{self, Identity, Recipient, key_lines};
 use crate::format::detect::{Layer, detect};
+use crate::pipeline::cores::Cores;
 use crate::pipeline::peel;
+use crate::store::name::quoted;
 use crate::store::prompt::Prompter;
 use crate::store::sys;
 
-/// What most identity files fit in.
+/// Most identity files fit in this.
 const KEY_FILE_LEN: usize = 64 * 1024;
 
-/// More than any identity or recipients file holds.
+/// No identity or recipients file is longer than this.
 const KEY_FILE_LEN_MAX: u64 = 16 * 1024 * 1024;
 
-/// Names of standard input.
-const STDIN_NAMES: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
-
-/// Refuses sources of keys that are not there, or that are standard input while IN is, and so would be read twice: as a key, and as
-/// the data behind it. `files` are those of other flags. Call it before anything is opened, which would take the descriptor's number.
-pub fn check_sources(input: &Path, passphrases: &PassphraseArgs, files: &[(&str, &[PathBuf])]) -> Result<(), Problem> {
-    let is_stdin = |path: &Path| STDIN_NAMES.iter().any(|name| path == Path::new(name));
-    let twice = |what: &str| Problem::usage(format!("standard input cannot be both IN and {what}"));
-    let of_environment = || std::env::var_os("AGE_PASSPHRASE_FD")?.to_str()?.parse().ok();
-    for (name, fd) in [("--passphrase-fd", passphrases.passphrase_fd), ("AGE_PASSPHRASE_FD", of_environment())] {
-        match fd {
-            None => {}
-            Some(1 | 2) => return Err(Problem::usage(format!("{name}: descriptors 1 and 2 are for output"))),
-            Some(fd) if !sys::is_descriptor_open(fd) => {
-                return Err(Problem::usage(format!("{name}: descriptor {fd} is not open")));
-            }
-            Some(0) if is_stdin(input) => return Err(twice("the passphrase")),
-            Some(_) => {}
-        }
-    }
-    let passphrase_files = passphrases.passphrase_file.as_slice();
-    for (flag, paths) in files.iter().copied().chain([("--passphrase-file", passphrase_files)]) {
-        if is_stdin(input) && paths.iter().any(|path| path != Path::new("-") && is_stdin(path)) {
-            return Err(twice(&format!("the file of {flag}")));
-        }
-    }
-    Ok(())
+/// Where a passphrase comes from, the first that is there: a file, a descriptor, a variable's value, a descriptor that a variable names.
+#[derive(Clone, Debug, Default)]
+pub struct PassphraseSources {
+    /// A file that holds it.
+    pub file: Option<PathBuf>,
+    /// A descriptor to read it from.
+    pub descriptor: Option<i32>,
+    /// The value of `AGE_PASSPHRASE`.
+    pub variable: Option<OsString>,
+    /// The value of `AGE_PASSPHRASE_FD`.
+    pub variable_descriptor: Option<OsString>,
 }
 
-/// Whether flags ask for encryption. What the environment holds never does.
-pub fn is_encryption_asked_for(args: &EncryptArgs, passphrases: Option<&PassphraseArgs>) -> bool {
-    !args.recipient.is_empty() || !args.recipients_file.is_empty() || is_passphrase_asked_for(args, passphrases)
+impl PassphraseSources {
+    /// Whether there is any. Reads none of them: a pipe can be read once.
+    pub fn is_any(&self) -> bool {
+        let PassphraseSources { file, descriptor, variable, variable_descriptor } = self;
+        file.is_some() || descriptor.is_some() || variable.is_some() || variable_descriptor.is_some()
+    }
+
+    fn read_explicit(&self, prompter: &Prompter) -> Result<Option<SecretString>, KeySourceError> {
+        if let Some(path) = &self.file {
+            return first_line(sys::open_to_read(path), &format!("passphrase file {}", quoted(path)), prompter)
+                .map(Some);
+        }
+        self.descriptor.map(|number| of_descriptor(number, prompter)).transpose()
+    }
+
+    fn read_variables(&self, prompter: &Prompter) -> Result<Option<SecretString>, KeySourceError> {
+        if let Some(value) = &self.variable {
+            let value = value.to_str().ok_or_else(|| KeySourceError::NotText("AGE_PASSPHRASE".to_owned()))?;
+            return not_empty(Zeroizing::new(value.to_owned()), "AGE_PASSPHRASE").map(Some);
+        }
+        let number = self.variable_descriptor.as_ref().map(|value| value.to_str().and_then(|value| value.parse().ok()));
+        match number {
+            None => Ok(None),
+            Some(None) => Err(KeySourceError::NotADescriptor),
+            Some(Some(number)) => of_descriptor(number, prompter).map(Some),
+        }
+    }
 }
 
-fn is_passphrase_asked_for(args: &EncryptArgs, passphrases: Option<&PassphraseArgs>) -> bool {
-    let is_given = |given: &PassphraseArgs| given.passphrase_file.is_some() || given.passphrase_fd.is_some();
-    args.passphrase || passphrases.is_some_and(is_given)
+fn of_descriptor(number: i32, prompter: &Prompter) -> Result<SecretString, KeySourceError> {
+    first_line(sys::open_descriptor(number), &format!("passphrase descriptor {number}"), prompter)
+}
+
+/// Whom to encrypt to, as users give it.
+#[derive(Clone, Debug, Default)]
+pub struct RecipientSources {
+    /// Recipients themselves.
+    pub recipients: Vec<String>,
+    /// Files of recipients.
+    pub files: Vec<PathBuf>,
+    /// Where the passphrase to encrypt with comes from; it is asked for if none of the sources is there. `None` for no passphrase.
+    pub passphrase: Option<PassphraseSources>,
 }
 
 /// Whom to encrypt to.
+#[derive(Clone)]
 pub struct Recipients {
-    /// In the order of the command line.
-    pub list: Vec<Recipient>,
-    /// XXH64 of their texts, in whichever order they came: it changes when they do. A passphrase counts as one, whatever it is.
+    /// In the order in which they were given.
+    pub list: Arc<Vec<Recipient>>,
+    /// XXH64 (seed 0) of their sorted texts. A passphrase counts as one text, whatever it is.
     pub digest: u64,
 }
 
-/// Whom to encrypt to. A passphrase that nothing in `passphrases` gives is asked for.
-pub fn recipients(
-    args: &EncryptArgs,
-    passphrases: Option<&PassphraseArgs>,
-    prompter: &Prompter,
-) -> anyhow::Result<Recipients> {
-    let (mut recipients, mut texts) = (Vec::new(), Vec::new());
-    for text in &args.recipient {
-        texts.push(text.clone());
-        recipients.push(Recipient::parse(text).map_err(|error| {
-            let problem = recipient_problem("--recipient", &error);
-            if Path::new(text).exists() { problem.or_hint("-R FILE reads recipients from a file") } else { problem }
-        })?);
+impl RecipientSources {
+    /// Whether anybody is given.
+    pub fn is_any(&self) -> bool {
+        !self.recipients.is_empty() || !self.files.is_empty() || self.passphrase.is_some()
     }
-    for path in &args.recipients_file {
-        let what = format!("recipients file {}", quoted(path));
-        let text = read_text(path, prompter).with_context(|| what.clone())?;
-        let count_before = recipients.len();
-        for (line, key) in key_lines(&text) {
-            let place = || format!("{what}, line {line}");
-            texts.push(key.to_owned());
-            recipients.push(Recipient::parse(key).map_err(|error| recipient_problem(&place(), &error))?);
-        }
-        if recipients.len() == count_before {
-            return Err(Problem::usage(format!("{what} holds no recipient")).into());
-        }
-    }
-    if is_passphrase_asked_for(args, passphrases) {
-        let given = passphrases.map(|given| given_passphrase(given, prompter)).transpose()?.flatten();
-        let passphrase = given.map_or_else(|| prompter.new_passphrase(), Ok)?;
-        recipients.push(Recipient::Passphrase(passphrase));
-        texts.push("passphrase".to_owned());
-    }
-    texts.sort_unstable();
-    Ok(Recipients { list: recipients, digest: twox_hash::XxHash64::oneshot(0, texts.join("\n").as_bytes()) })
-}
 
-fn recipient_problem(place: &str, error: &KeyError) -> Problem {
-    let problem = Problem::usage(format!("{place}: {error}"));
-    match error {
-        KeyError::IdentityAsRecipient => {
-            problem.hint("give the recipient that belongs to it; it stands in the comment above the identity")
+    /// Reads all sources.
+    pub fn read(&self, prompter: &Prompter) -> Result<Recipients, TaskError> {
+        let (mut recipients, mut texts) = (Vec::new(), Vec::new());
+        for text in &self.recipients {
+            texts.push(text.clone());
+            recipients.push(Recipient::parse(text).map_err(|error| {
+                let (place, is_file) = ("--recipient".to_owned(), Path::new(text).exists());
+                KeySourceError::Recipient { place, error, is_file }
+            })?);
         }
-        _ => problem,
+        for path in &self.files {
+            let what = format!("recipients file {}", quoted(path));
+            let text = read_text(path, &what, prompter)?;
+            let count_before = recipients.len();
+            for (line, key) in key_lines(&text) {
+                let place = || format!("{what}, line {line}");
+                let bad = |error| KeySourceError::Recipient { place: place(), error, is_file: false };
+                texts.push(key.to_owned());
+                recipients.push(Recipient::parse(key).map_err(bad)?);
+            }
+            if recipients.len() == count_before {
+                return Err(KeySourceError::NoRecipient(what).into());
+            }
+        }
+        if let Some(sources) = &self.passphrase {
+            let given = sources.read_explicit(prompter)?;
+            let given = given.map_or_else(|| sources.read_variables(prompter), |given| Ok(Some(given)))?;
+            let passphrase = given.map_or_else(|| prompter.new_passphrase(), Ok)?;
+            recipients.push(Recipient::Passphrase(passphrase));
+            texts.push("passphrase".to_owned());
+        }
+        texts.sort_unstable();
+        let digest = twox_hash::XxHash64::oneshot(0, texts.join("\n").as_bytes());
+        Ok(Recipients { list: Arc::new(recipients), digest })
     }
 }
 
-/// What age files are opened with.
+/// What opens age files, as users give it.
+#[derive(Clone, Debug)]
+pub struct IdentitySources {
+    /// Files of identities.
+    pub files: Vec<PathBuf>,
+    /// Where a passphrase comes from.
+    pub passphrase: PassphraseSources,
+    /// The largest scrypt work factor accepted.
+    pub work_factor_max: u8,
+}
+
+impl IdentitySources {
+    /// Whether any key is given. Who gives one says that the input is an age file.
+    pub fn is_any(&self) -> bool {
+        !self.files.is_empty() || self.passphrase.is_any()
+    }
+}
+
+/// Opens age files. Clones share what was read, but for a passphrase that one of them asks for.
+#[derive(Clone)]
 pub struct Keyring {
-    identities: Vec<Identity>,
+    identities: Arc<Vec<Identity>>,
     passphrase: Option<SecretString>,
-    /// What a passphrase that is missing is asked for as; without it none is.
+    sources: PassphraseSources,
+    /// The prompt for a passphrase that no source gives; `None` where none is asked for.
     prompt: Option<String>,
     work_factor_max: u8,
     prompter: Prompter,
+    /// A passphrase takes a quarter of a gibibyte, so clones try one at a time.
+    scrypt: Cores,
 }
 
 impl Keyring {
-    /// What `args` give. Identity files that are encrypted themselves are opened, with the passphrase that is given or asked for.
-    /// Where there are identity files, no other passphrase is asked for.
-    pub fn new(args: &IdentityArgs, prompter: &Prompter) -> anyhow::Result<Keyring> {
+    /// Reads the identities in `sources`. Files that are encrypted themselves are opened, with the passphrase that is given or asked for.
+    /// Where there are identity files, no other passphrase is asked for. `tell` hears of files that others can read.
+    pub fn read(sources: &IdentitySources, prompter: &Prompter, tell: fn(&Notice)) -> Result<Keyring, TaskError> {
         let mut keyring = Keyring {
-            identities: Vec::new(),
-            passphrase: passphrase_of_flags(&args.passphrases, prompter)?,
-            prompt: args.identity.is_empty().then(|| "passphrase".to_owned()),
-            work_factor_max: args.max_work_factor.unwrap_or(WORK_FACTOR_MAX_DEFAULT),
+            identities: Arc::default(),
+            passphrase: sources.passphrase.read_explicit(prompter)?,
+            sources: sources.passphrase.clone(),
+            prompt: sources.files.is_empty().then(|| "passphrase".to_owned()),
+            work_factor_max: sources.work_factor_max,
             prompter: prompter.clone(),
+            scrypt: Cores::shared(NonZeroUsize::MIN),
         };
-        for path in &args.identity {
-            let found = keyring.read_identities(path)?;
-            keyring.identities.extend(found);
+        let mut identities = Vec::new();
+        for path in &sources.files {
+            identities.extend(keyring.read_identities(path, tell)?);
         }
+        keyring.identities = Arc::new(identities);
         Ok(keyring)
     }
 
-    /// The identities, and the passphrase that flags or the environment give, which is not asked for.
-    pub fn into_identities_and_passphrase(mut self) -> anyhow::Result<Vec<Identity>> {
-        self.prompt = None;
-        let passphrase = self.passphrase()?;
-        self.identities.extend(passphrase.map(Identity::Passphrase));
-        Ok(self.identities)
+    /// The identities, the passphrase not among them.
+    pub fn identities(&self) -> &[Identity] {
+        &self.identities
     }
 
-    /// The identities alone.
-    pub fn into_identities(self) -> Vec<Identity> {
-        self.identities
+    /// Reads the passphrase that the sources give now, and asks for none later: for many files, which are opened side by side. Where the
+    /// sources give none and `is_wanted`, it is asked for.
+    pub fn settle(&mut self, is_wanted: impl FnOnce() -> bool) -> Result<(), TaskError> {
+        self.prompt = None;
+        let given = self.passphrase()?;
+        if given.is_none() && self.identities.is_empty() && is_wanted() {
+            self.passphrase = Some(self.prompter.passphrase("passphrase")?);
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything to open an age file with.
+    pub fn is_empty(&self) -> bool {
+        self.identities.is_empty() && self.passphrase.is_none()
     }
 
     /// The file key of `header`.
-    pub fn unwrap(&mut self, header: &Header) -> anyhow::Result<FileKey> {
-        if keys::is_for_passphrase(header) {
-            let passphrase = self.passphrase()?;
-            self.identities.extend(passphrase.map(Identity::Passphrase));
+    pub fn unwrap(&mut self, header: &Header) -> Result<FileKey, TaskError> {
+        if !keys::is_for_passphrase(header) {
+            return self.unwrap_with(header, &self.identities);
         }
-        let unwrapped = keys::unwrap(header, &self.identities, &self.prompter, self.work_factor_max);
-        Ok(unwrapped.map_err(peel::age_failure)?)
+        let passphrase: Vec<Identity> = self.passphrase()?.map(Identity::Passphrase).into_iter().collect();
+        // Without a passphrase the error names the identities that do not match.
+        let identities = if passphrase.is_empty() { &self.identities[..] } else { &passphrase };
+        self.scrypt.seat().with(|_| self.unwrap_with(header, identities))
     }
 
-    /// The passphrase, looked for in the environment and asked for only where one is wanted. A descriptor is read once.
-    fn passphrase(&mut self) -> anyhow::Result<Option<SecretString>> {
+    fn unwrap_with(&self, header: &Header, identities: &[Identity]) -> Result<FileKey, TaskError> {
+        let unwrapped = keys::unwrap(header, identities, &self.prompter, self.work_factor_max);
+        unwrapped.map_err(|error| peel::age_failure(error).into())
+    }
+
+    /// The passphrase, looked for in variables and asked for only where one is wanted. A descriptor is read once.
+    fn passphrase(&mut self) -> Result<Option<SecretString>, TaskError> {
         if self.passphrase.is_none() {
-            self.passphrase = passphrase_of_environment(&self.prompter)?;
+            self.passphrase = self.sources.read_variables(&self.prompter)?;
         }
         match (&self.passphrase, &self.prompt) {
-            (None, Some(prompt)) => self.prompter.passphrase(prompt).map(Some),
+            (None, Some(prompt)) => Ok(self.prompter.passphrase(prompt).map(Some)?),
             (given, _) => Ok(given.clone()),
         }
     }
 
-    fn read_identities(&mut self, path: &Path) -> anyhow::Result<Vec<Identity>> {
+    fn read_identities(&mut self, path: &Path, tell: fn(&Notice)) -> Result<Vec<Identity>, TaskError> {
         let what = format!("identity file {}", quoted(path));
-        let (bytes, is_private) = read_key_file(path, &self.prompter).with_context(|| what.clone())?;
-        let is_encrypted = matches!(detect(&bytes), Layer::Age | Layer::AgeArmor);
-        let bytes = match detect(&bytes) {
-            layer @ (Layer::Age | Layer::AgeArmor) => {
-                self.decrypt_identities(&bytes, layer, path).with_context(|| what.clone())?
-            }
-            _ => bytes,
-        };
-        let text = std::str::from_utf8(&bytes).map_err(|_| Problem::usage(format!("{what} is no text")))?;
-        let found = Identity::parse_file(text).map_err(|(line, error)| {
-            let problem = Problem::usage(format!("{what}, line {line}: {error}"));
-            match error {
-                KeyError::RecipientAsIdentity => {
-                    problem.hint("recipients encrypt; to decrypt give the file with AGE-SECRET-KEY-1…")
-                }
-                _ => problem,
-            }
-        })?;
+        let (mut bytes, is_private) = read_key_file(path, &self.prompter).map_err(io_error(&what))?;
+        let layer = detect(&bytes);
+        let is_encrypted = matches!(layer, Layer::Age | Layer::AgeArmor);
+        if is_encrypted {
+            let locked = |source| KeySourceError::Locked { what: what.clone(), source: Box::new(source) };
+            bytes = self.decrypt_identities(&bytes, layer, path).map_err(locked)?;
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| KeySourceError::NotText(what.clone()))?;
+        let found = Identity::parse_file(text)
+            .map_err(|(line, error)| KeySourceError::Identity { place: format!("{what}, line {line}"), error })?;
         if found.is_empty() {
-            return Err(Problem::usage(format!("{what} holds no identity")).into());
+            return Err(KeySourceError::NoIdentity(what).into());
         }
         if !is_private && !is_encrypted {
-            problem::warn(&format!("{} can be read by others: chmod 600 keeps it private", quoted(path)));
+            tell(&Notice::IdentityFileNotPrivate(path.to_owned()));
         }
         Ok(found)
     }
 
     /// An identity file that is itself encrypted, which is done with a passphrase.
-    fn decrypt_identities(&mut self, bytes: &[u8], layer: Layer, path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    fn decrypt_identities(&mut self, bytes: &[u8], layer: Layer, path: &Path) -> Result<Zeroizing<Vec<u8>>, TaskError> {
         let prompt = Some(format!("passphrase of {}", quoted(path)));
-        let (passphrase, prompter) = (self.passphrase.clone(), self.prompter.clone());
-        let work_factor_max = self.work_factor_max;
-        let mut keyring = Keyring { identities: Vec::new(), passphrase, prompt, work_factor_max, prompter };
+        let mut keyring = Keyring { prompt, identities: Arc::default(), ..self.clone() };
         let text = peel::open_all(bytes, layer, |header| keyring.unwrap(header))?;
-        // What the environment gave may be wanted for the next file too.
+        // What a variable gave may be wanted for the next file too.
         self.passphrase = keyring.passphrase;
         Ok(text)
     }
 }
 
-/// The passphrase that flags or the environment give: a file, a descriptor, then `AGE_PASSPHRASE` and `AGE_PASSPHRASE_FD`.
-fn given_passphrase(args: &PassphraseArgs, prompter: &Prompter) -> anyhow::Result<Option<SecretString>> {
-    let of_environment = || passphrase_of_environment(prompter);
-    passphrase_of_flags(args, prompter)?.map_or_else(of_environment, |passphrase| Ok(Some(passphrase)))
-}
-
-fn passphrase_of_flags(args: &PassphraseArgs, prompter: &Prompter) -> anyhow::Result<Option<SecretString>> {
-    if let Some(path) = &args.passphrase_file {
-        let what = format!("passphrase file {}", quoted(path));
-        return first_line(sys::open_to_read(path), &what, prompter).map(Some);
-    }
-    if let Some(fd) = args.passphrase_fd {
-        let what = format!("passphrase descriptor {fd}");
-        return first_line(sys::open_descriptor(fd), &what, prompter).map(Some);
-    }
-    Ok(None)
-}
-
-fn passphrase_of_environment(prompter: &Prompter) -> anyhow::Result<Option<SecretString>> {
-    if let Some(value) = std::env::var_os("AGE_PASSPHRASE") {
-        let value = value.into_string().map_err(|_| Problem::usage("AGE_PASSPHRASE is no text"))?;
-        return not_empty(Zeroizing::new(value), "AGE_PASSPHRASE").map(Some);
-    }
-    if let Some(fd) = std::env::var_os("AGE_PASSPHRASE_FD") {
-        let fd = fd
-            .to_str()
-            .and_then(|fd| fd.parse().ok())
-            .ok_or_else(|| Problem::usage("AGE_PASSPHRASE_FD is no number"))?;
-        let what = format!("passphrase descriptor {fd}");
-        return first_line(sys::open_descriptor(fd), &what, prompter).map(Some);
-    }
-    Ok(None)
-}
-
-/// Whether flags or the environment give a passphrase. Looks at no source: what comes through a pipe can be read once.
-pub fn is_passphrase_given(args: &PassphraseArgs) -> bool {
-    let is_set = |name| std::env::var_os(name).is_some();
-    args.passphrase_file.is_some()
-        || args.passphrase_fd.is_some()
-        || is_set("AGE_PASSPHRASE")
-        || is_set("AGE_PASSPHRASE_FD")
+fn io_error(what: &str) -> impl FnOnce(io::Error) -> KeySourceError {
+    move |source| KeySourceError::Io { what: what.to_owned(), source }
 }
 
 /// All of a passphrase source, less one trailing newline.
-fn first_line(source: io::Result<File>, what: &str, prompter: &Prompter) -> anyhow::Result<SecretString> {
-    let bytes = source.and_then(|source| read_all(source, prompter)).with_context(|| what.to_owned())?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| Problem::usage(format!("{what}: the passphrase is no text")))?;
+fn first_line(source: io::Result<File>, what: &str, prompter: &Prompter) -> Result<SecretString, KeySourceError> {
+    let bytes = source.and_then(|source| read_all(source, prompter)).map_err(io_error(what))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| KeySourceError::PassphraseNotText(what.to_owned()))?;
     let mut text = Zeroizing::new(text.to_owned());
     if text.ends_with('\n') {
         text.pop();
@@ -281,30 +288,30 @@ fn first_line(source: io::Result<File>, what: &str, prompter: &Prompter) -> anyh
     not_empty(text, what)
 }
 
-fn not_empty(text: Zeroizing<String>, what: &str) -> anyhow::Result<SecretString> {
+fn not_empty(text: Zeroizing<String>, what: &str) -> Result<SecretString, KeySourceError> {
     match text.is_empty() {
-        true => Err(Problem::usage(format!("{what}: the passphrase is empty")).into()),
+        true => Err(KeySourceError::PassphraseEmpty(what.to_owned())),
         false => Ok(SecretString::from(text.as_str())),
     }
 }
 
 /// The bytes of the file, and whether only its owner can read them.
-fn read_key_file(path: &Path, prompter: &Prompter) -> anyhow::Result<(Zeroizing<Vec<u8>>, bool)> {
+fn read_key_file(path: &Path, prompter: &Prompter) -> io::Result<(Zeroizing<Vec<u8>>, bool)> {
     let file = sys::open_to_read(path)?;
     let metadata = file.metadata()?;
     let is_private = !metadata.is_file() || metadata.mode() & 0o077 == 0;
     Ok((read_all(file, prompter)?, is_private))
 }
 
-fn read_text(path: &Path, prompter: &Prompter) -> anyhow::Result<String> {
-    let bytes = read_all(sys::open_to_read(path)?, prompter)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| Problem::usage(format!("{} is no text", quoted(path))))?;
+fn read_text(path: &Path, what: &str, prompter: &Prompter) -> Result<String, KeySourceError> {
+    let bytes = sys::open_to_read(path).and_then(|file| read_all(file, prompter)).map_err(io_error(what))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| KeySourceError::NotText(what.to_owned()))?;
     Ok(text.to_owned())
 }
 
 /// Reads to the end, waiting where there is somebody to wait for: `<(command)` of a shell is a pipe.
 fn read_all(file: File, prompter: &Prompter) -> io::Result<Zeroizing<Vec<u8>>> {
-    // As long as most, so that no copies are left behind while it grows.
+    // As long as most files, so that no copies are left behind while it grows.
     let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_LEN));
     prompter.patient(file).take(KEY_FILE_LEN_MAX).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -1,29 +1,101 @@
-//! New recipients over the same payload. The header is written anew, the payload copied byte for byte, each segment authenticated on the
-//! way, so that damage is never blessed with a new header.
+//! Changes the recipients of an age file: writes a new header and copies the payload byte for byte. Each segment is authenticated on the
+//! way, so that damage never gets a new header.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 
 use age_core::format::FileKey;
 
-use crate::format::age::header::{Header, payload_key};
+use super::Produced;
+use super::error::TaskError;
+use super::executor::Executor;
+use super::keys::{Keyring, Recipients};
+use super::open::{ReadOptions, layer_of, read};
+use super::wrap::{armored, header_for};
+use crate::format::age::header::payload_key;
 use crate::format::age::keys::Recipient;
 use crate::format::age::stream::{PayloadKey, SEALED_LEN};
 use crate::format::detect::Layer;
 use crate::pipeline::peel::{Unwrapped, read_failure, unwrap, write_failure};
 use crate::pipeline::sealed::OpeningReader;
+use crate::store::digest::DigestWriter;
+use crate::store::input::Input;
+use crate::store::output::Output;
 use crate::store::prompt::Prompter;
-use crate::task::wrap::header_for;
 
-/// Writes the age file that `input` gives, in armor if `layer` says so, to `output`, with a header for `recipients` in the place of its own.
-/// `unwrap_key` gives the file key.
-pub fn rewrap(
+/// What one task holds in memory at most: buffers of a segment each, and the header.
+pub const REKEY_BYTES: usize = 8 * SEALED_LEN;
+
+/// How inputs are rekeyed; the same for all files of a batch.
+#[derive(Clone)]
+pub struct RekeySpec {
+    /// Who will open the outputs.
+    pub recipients: Recipients,
+    /// Outputs are text, also of inputs that are not.
+    pub is_armored: bool,
+    /// An input that is text becomes text again.
+    pub keeps_armor: bool,
+    /// Answers what a recipient's plugin asks.
+    pub prompter: Prompter,
+}
+
+/// An input that is an age file, not yet opened.
+pub struct Sealed {
+    layer: Layer,
+    reader: Box<dyn Read + Send>,
+    read: Option<crate::store::digest::DigestHandle>,
+}
+
+/// Looks at the first bytes of `input`, and fails unless it is an age file. With `is_age_expected`, what looks like nothing is a damaged one.
+pub fn look(
+    executor: &mut impl Executor,
+    input: &Input,
+    is_age_expected: bool,
+    options: &ReadOptions,
+) -> Result<Sealed, TaskError> {
+    let (head, reader, read) = read(executor, input, options)?;
+    let layer = layer_of(&head, is_age_expected);
+    if !matches!(layer, Layer::Age | Layer::AgeArmor) {
+        return Err(TaskError::NotAge);
+    }
+    Ok(Sealed { layer, reader: Box::new(Cursor::new(head).chain(reader)), read })
+}
+
+/// Writes `sealed` to `output` with a header for the new recipients. `keyring` opens it.
+pub fn rekey(
+    executor: &mut impl Executor,
+    spec: &RekeySpec,
+    sealed: Sealed,
+    mut keyring: Keyring,
+    output: &Output,
+    options: &ReadOptions,
+) -> Result<Produced, TaskError> {
+    let Sealed { layer, reader, read } = sealed;
+    let is_text = spec.is_armored || (spec.keeps_armor && layer == Layer::AgeArmor);
+    let (mut writer, mut written) = (output.writer(&options.wake)?, None);
+    if options.digest {
+        let (digesting, handle) = DigestWriter::new(writer);
+        (writer, written) = (Box::new(digesting), Some(handle));
+    }
+    let mut writer = armored(writer, is_text);
+    let (recipients, prompter) = (spec.recipients.list.clone(), spec.prompter.clone());
+    let payload_bytes = executor.compute("rekey", move |_| {
+        let unwrap_key = |header: &_| keyring.unwrap(header);
+        rewrap(reader, layer, unwrap_key, &recipients, &prompter, &mut writer)
+    })??;
+    let (read, written) = (read.map(|read| read.digest()), written.map(|written| written.digest()));
+    Ok(Produced { read, written, content_bytes: payload_bytes, ..Produced::default() })
+}
+
+/// Writes the age file that `input` gives to `output`, with a header for `recipients` in the place of its own. Gives the length of the
+/// plaintext in bytes.
+fn rewrap(
     input: Box<dyn Read + Send>,
     layer: Layer,
-    unwrap_key: impl FnOnce(&Header) -> anyhow::Result<FileKey>,
+    unwrap_key: impl FnOnce(&crate::format::age::header::Header) -> Result<FileKey, TaskError>,
     recipients: &[Recipient],
     prompter: &Prompter,
     output: &mut impl Write,
-) -> anyhow::Result<()> {
+) -> Result<u64, TaskError> {
     let Unwrapped { file_key, nonce, payload, .. } = unwrap(input, layer, unwrap_key)?;
     output.write_all(&header_for(recipients, &file_key, prompter)?).map_err(write_failure)?;
     output.write_all(&nonce).map_err(write_failure)?;
@@ -31,17 +103,19 @@ pub fn rewrap(
 }
 
 /// Copies sealed segments, each once it is seen to be authentic.
-fn copy_authentic(payload: impl Read, key: &PayloadKey, output: &mut impl Write) -> anyhow::Result<()> {
+fn copy_authentic(payload: impl Read, key: &PayloadKey, output: &mut impl Write) -> Result<u64, TaskError> {
     let mut opener = OpeningReader::new(Tee { payload, copied: Vec::with_capacity(SEALED_LEN) }, key);
-    let mut text = vec![0; SEALED_LEN];
+    let (mut text, mut text_bytes) = (vec![0; SEALED_LEN], 0);
     loop {
         // One read gives at most one segment, so what was copied since is just that.
         let len = opener.read(&mut text).map_err(read_failure)?;
         let copied = &mut opener.get_mut().copied;
         output.write_all(copied).map_err(write_failure)?;
         copied.clear();
+        text_bytes += len as u64;
         if len == 0 {
-            return Ok(output.flush().map_err(write_failure)?);
+            output.flush().map_err(write_failure)?;
+            return Ok(text_bytes);
         }
     }
 }

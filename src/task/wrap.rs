@@ -1,45 +1,56 @@
-//! Puts the age header on an output: a new file key, wrapped for every recipient, and a new payload key.
+//! Writes the age header of an output: a new file key, wrapped for every recipient, and a new payload key; and armor around the whole.
 
 use std::io::{self, Write};
 
 use age_core::format::FileKey;
 
-use crate::cli::problem::Problem;
+use super::error::TaskError;
+use super::executor::Executor;
+use super::keys::Recipients;
 use crate::format::age::armor::Armorer;
 use crate::format::age::header::{self, NONCE_LEN, payload_key};
-use crate::format::age::keys::{self, KeyError, Recipient};
+use crate::format::age::keys::{self, Recipient};
 use crate::pipeline::plan::Seal;
 use crate::store::prompt::Prompter;
 use crate::store::sys;
 
 /// A header for `recipients` and the key of the payload behind it. Both are new with every call.
-pub fn seal_for(recipients: &[Recipient], prompter: &Prompter) -> anyhow::Result<Seal> {
-    let file_key = FileKey::try_init_with_mut(|key| sys::fill_random(key))?;
+pub fn seal(executor: &mut impl Executor, recipients: &Recipients, prompter: &Prompter) -> Result<Seal, TaskError> {
+    let (recipients, prompter) = (recipients.list.clone(), prompter.clone());
+    executor.compute("wrap", move |_| seal_for(&recipients, &prompter))?
+}
+
+/// See [`seal`]; `callbacks` answers what a recipient's plugin asks.
+pub fn seal_for(recipients: &[Recipient], callbacks: &impl age::Callbacks) -> Result<Seal, TaskError> {
+    let random =
+        |bytes: &mut [u8]| sys::fill_random(bytes).map_err(|error| TaskError::Start("get random bytes", error));
+    let file_key = FileKey::try_init_with_mut(|key| random(key))?;
     let mut nonce = [0; NONCE_LEN];
-    sys::fill_random(&mut nonce)?;
-    let mut prefix = header_for(recipients, &file_key, prompter)?;
+    random(&mut nonce)?;
+    let mut prefix = header_for(recipients, &file_key, callbacks)?;
     prefix.extend_from_slice(&nonce);
     Ok(Seal { key: payload_key(&file_key, &nonce), prefix })
 }
 
 /// The bytes of a header that wraps `file_key` for each of `recipients`.
-pub fn header_for(recipients: &[Recipient], file_key: &FileKey, prompter: &Prompter) -> Result<Vec<u8>, Problem> {
-    let stanzas = keys::wrap(file_key, recipients, prompter).map_err(|error| match error {
-        KeyError::MixedRecipients | KeyError::NoRecipient => Problem::usage(error.to_string()),
-        error => Problem::failed(error.to_string()),
-    })?;
+pub fn header_for(
+    recipients: &[Recipient],
+    file_key: &FileKey,
+    callbacks: &impl age::Callbacks,
+) -> Result<Vec<u8>, TaskError> {
+    let stanzas = keys::wrap(file_key, recipients, callbacks).map_err(TaskError::Wrap)?;
     Ok(header::encode(&stanzas, file_key))
 }
 
 /// A writer to `output`, as armor if `is_text`.
-pub fn armored(output: impl Write + Send + 'static, is_text: bool) -> Box<dyn Write + Send> {
+pub fn armored(output: Box<dyn Write + Send>, is_text: bool) -> Box<dyn Write + Send> {
     match is_text {
         true => Box::new(ArmorWriter::new(output)),
-        false => Box::new(output),
+        false => output,
     }
 }
 
-/// Writes what it is given as armor. The end marker goes with the flush, which comes once, at the end.
+/// Writes armor around the bytes that it is given. The end marker is written by the flush, which comes once, at the end.
 pub struct ArmorWriter<W> {
     output: W,
     armorer: Armorer,

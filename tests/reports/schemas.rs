@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use jsonschema::{Registry, Validator};
+use pipeline::pipeline::kind::Kind;
 use serde_json::{Value, json};
 
 use crate::bench_with_input;
 use crate::exposition::parse;
 use crate::support::{Bench, text};
 
-const SCHEMAS: [&str; 5] = ["report", "progress", "inspect", "bench", "tune"];
+const SCHEMAS: [&str; 6] = ["report", "failure", "progress", "inspect", "bench", "tune"];
 
 fn docs(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
@@ -82,6 +83,64 @@ fn reports_and_progress_are_as_the_schemas_say() {
     let event: Value = serde_json::from_str(ran.stderr.lines().next().unwrap()).unwrap();
     validate(&progress, &event, "a run that fails");
     assert_eq!(event["event"], "failed");
+}
+
+/// What a run that fails prints: of damage with its place, of an input that is missing, of a key that does not fit, of a range.
+#[test]
+fn failures_are_as_the_schema_says_and_tell_kind_place_and_exit_code() {
+    let (bench, recipient) = bench_with_input();
+    let failure = validator("failure");
+    bench.ok("process in whole.zst --chunk-size 64K -q");
+    bench.ok(&format!("process in sealed.age --no-compress -r {recipient} -q"));
+    bench.ok("keygen -o other");
+    let mut frames = bench.read("whole.zst");
+    let second_frame_offset = frame_len(&frames);
+    frames[second_frame_offset + 40] ^= 0x55;
+    bench.write("bad.zst", &frames);
+    let mut sealed = bench.read("sealed.age");
+    let last = sealed.len() - 1;
+    sealed[last] ^= 1;
+    bench.write("bad.age", &sealed);
+    let last_segment = 300_000 / (64 * 1024);
+    for (line, kind, path, frame, segment, exit_code) in [
+        ("restore bad.zst back", "damaged_frame", "'bad.zst'", Some(1), None, 4),
+        ("verify bad.age -i key", "damaged_segment", "'bad.age'", None, Some(last_segment), 4),
+        ("restore none back", "not_found", "'none'", None, None, 1),
+        ("cat whole.zst --range 0..1T", "range_past_end", "'whole.zst'", None, None, 1),
+        ("restore sealed.age back -i other", "no_match", "'sealed.age'", None, None, 5),
+        (&format!("rekey whole.zst back -i key -r {recipient}"), "not_age", "'whole.zst'", None, None, 1),
+    ] {
+        let ran = bench.run(&format!("{line} -q --stats json --stats-file report.json"));
+        assert_eq!(ran.status.code(), Some(exit_code), "{line}: {ran}");
+        let told: Value = serde_json::from_slice(&bench.read("report.json")).unwrap();
+        validate(&failure, &told, line);
+        let error = &told["error"];
+        assert_eq!((&error["kind"], &error["exit_code"]), (&json!(kind), &json!(exit_code)), "{line}: {told}");
+        assert_eq!((&error["frame"], &error["segment"]), (&json!(frame), &json!(segment)), "{line}: {told}");
+        assert_eq!(error["path"], json!(path), "{line}: {told}");
+        assert_eq!(
+            error["offset"].is_null(),
+            frame.is_none() && segment.is_none() && kind != "range_past_end",
+            "{line}: {told}"
+        );
+    }
+}
+
+/// Bytes of the first frame of `file`.
+fn frame_len(file: &[u8]) -> usize {
+    zstd::zstd_safe::find_frame_compressed_size(file).unwrap()
+}
+
+#[test]
+fn every_kind_of_failure_is_described() {
+    let known: BTreeSet<String> = Kind::ALL.iter().map(|kind| kind.word().to_owned()).collect();
+    let schema = schema("failure");
+    let listed = schema["properties"]["error"]["properties"]["kind"]["enum"].as_array().unwrap();
+    assert_eq!(listed.iter().map(|word| word.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>(), known);
+    let page = docs("json.md");
+    let section = page.split("### Kinds of failure").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(rows.map(str::to_owned).collect::<BTreeSet<_>>(), known);
 }
 
 #[test]

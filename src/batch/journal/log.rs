@@ -8,10 +8,11 @@ use std::os::unix::fs::MetadataExt;
 use serde::{Deserialize, Serialize};
 
 use super::JournalError;
+use super::record::Line;
 use crate::store::sys::{self, Directory};
 
-/// The version of the lines' shape; it grows when a field changes its meaning or goes.
-const VERSION: u32 = 1;
+/// The version of the lines that are written; it grows when a field changes its meaning or goes. Each version that ever was is read.
+pub(super) const VERSION: u32 = 2;
 
 /// Longer than a line with a path of 4096 bytes, all of them escaped.
 const LINE_LEN_MAX: u64 = 64 * 1024;
@@ -36,8 +37,9 @@ pub(super) struct Log {
     pub(super) id: String,
     /// See [`Head`].
     pub(super) is_made: bool,
-    /// It has another name as well, as in a tree that was copied with hard links: to be written anew, and not changed.
-    pub(super) is_shared: bool,
+    /// It has to be rewritten, and not changed: it has another name as well, as in a tree that was copied with hard links, or it is of an older
+    /// version.
+    pub(super) is_to_rewrite: bool,
     /// Where the next line goes: behind the last one that is whole.
     end: u64,
 }
@@ -46,6 +48,8 @@ pub(super) struct Log {
 pub(super) struct Lines<T> {
     /// Of the first line; `None` where there is none that is whole.
     pub(super) id: Option<String>,
+    /// Of the first line.
+    pub(super) version: u32,
     /// See [`Head`].
     pub(super) is_made: bool,
     /// What the others say. A line that fits its checksum and is not understood has fields of a later version; what it tells is not known here.
@@ -57,11 +61,11 @@ pub(super) struct Lines<T> {
 
 impl<T> Default for Lines<T> {
     fn default() -> Lines<T> {
-        Lines { id: None, is_made: false, told: Vec::new(), damaged_count: 0, end: 0 }
+        Lines { id: None, version: VERSION, is_made: false, told: Vec::new(), damaged_count: 0, end: 0 }
     }
 }
 
-impl<T: for<'de> Deserialize<'de>> Lines<T> {
+impl<T: Line> Lines<T> {
     pub(super) fn read(file: impl Read) -> Result<Lines<T>, JournalError> {
         let (mut lines, mut line) = (Lines::default(), Vec::new());
         let mut reader = BufReader::new(file);
@@ -77,12 +81,15 @@ impl<T: for<'de> Deserialize<'de>> Lines<T> {
             }
             match (checked(&line).filter(|_| len <= LINE_LEN_MAX), &lines.id) {
                 (Some(text), None) => match serde_json::from_str(text) {
-                    Ok(Head { pipeline_journal: VERSION, id, made }) if is_id(&id) => {
-                        (lines.id, lines.is_made) = (Some(id), made);
+                    Ok(Head { pipeline_journal: version @ 1..=VERSION, id, made }) if is_id(&id) => {
+                        (lines.id, lines.version, lines.is_made) = (Some(id), version, made);
                     }
-                    _ => return Err(JournalError::Unknown),
+                    Ok(Head { pipeline_journal: version, .. }) if version > VERSION => {
+                        return Err(JournalError::Newer { version });
+                    }
+                    _ => return Err(newer_or_unknown(text)),
                 },
-                (Some(text), Some(_)) => lines.told.extend(serde_json::from_str::<T>(text)),
+                (Some(text), Some(_)) => lines.told.extend(T::parse(lines.version, text)),
                 (None, None) => return Err(JournalError::Unknown),
                 (None, Some(_)) => lines.damaged_count += 1,
             }
@@ -94,7 +101,7 @@ impl<T: for<'de> Deserialize<'de>> Lines<T> {
 impl Log {
     /// Opens `name`, or begins it as the journal `id`, or as one of a new name. `is_new` tells that the tree's directory was just made; one
     /// that a run was killed at begins as if it were.
-    pub(super) fn open<T: for<'de> Deserialize<'de>>(
+    pub(super) fn open<T: Line>(
         directory: &Directory,
         name: &OsStr,
         id: Option<&str>,
@@ -108,15 +115,16 @@ impl Log {
         }
         let is_shared = file.metadata()?.nlink() > 1;
         let mut lines = Lines::read(&file)?;
+        let is_to_rewrite = is_shared || lines.version < VERSION;
         let known = lines.id.clone();
         lines.is_made |= known.is_none() && (is_new || is_begun);
         let new = || id.map_or_else(|| sys::random_u64().map(|id| format!("{id:016x}")), |id| Ok(id.to_owned()));
         let id_there = known.clone().map_or_else(new, Ok)?;
-        let mut log = Log { id: id_there, file, is_shared, end: lines.end, is_made: lines.is_made };
+        let mut log = Log { id: id_there, file, is_to_rewrite, end: lines.end, is_made: lines.is_made };
         if id.is_some_and(|id| id != log.id) || is_shared && known.is_none() {
             return Err(JournalError::Unknown);
         }
-        if !is_shared {
+        if !is_to_rewrite {
             log.file.set_len(log.end)?;
         }
         if known.is_none() {
@@ -133,7 +141,7 @@ impl Log {
         is_made: bool,
     ) -> Result<Log, JournalError> {
         let file = directory.create_locked(temporary)?.ok_or(JournalError::Locked)?;
-        let mut log = Log { file, id: id.to_owned(), is_shared: false, end: 0, is_made };
+        let mut log = Log { file, id: id.to_owned(), is_to_rewrite: false, end: 0, is_made };
         log.write_head()?;
         Ok(log)
     }
@@ -170,6 +178,16 @@ fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> Result<u64, Journ
         }
     }
     Err(JournalError::Unknown)
+}
+
+/// What a first line is that has not the fields of this version: one of a newer version may have others.
+fn newer_or_unknown(text: &str) -> JournalError {
+    let head: Option<serde_json::Value> = serde_json::from_str(text).ok();
+    let version = head.and_then(|head| u32::try_from(head.get("pipeline_journal")?.as_u64()?).ok());
+    match version.filter(|version| *version > VERSION) {
+        Some(version) => JournalError::Newer { version },
+        None => JournalError::Unknown,
+    }
 }
 
 /// Whether a file that holds `bytes` and no line may be a journal that a crash cut off as it was begun, and not something else of its name.

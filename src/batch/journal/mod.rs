@@ -13,7 +13,7 @@
 //! in a second journal of the same form, in the user's own folder, joined by the hash of the output. That one is believed: a tree may have been
 //! copied, with its journal, or be somebody else's.
 
-mod known;
+mod history;
 mod log;
 mod record;
 
@@ -26,8 +26,8 @@ use crate::store::sys::Directory;
 use log::{Lines, Log, push_line};
 use record::{InputLine, OutputLine, PlaceText};
 
-pub use known::Known;
-pub use record::{Fate, InputRecord, Record, Settings};
+pub use history::History;
+pub use record::{CompressSpec, InputFate, InputRecord, OutputSpec, Record};
 
 /// The journal's name in the tree.
 pub const NAME: &str = ".pipeline-journal";
@@ -38,11 +38,11 @@ pub fn is_own_name(place: &Path) -> bool {
 }
 
 /// Where what is known of inputs is written.
-pub enum Inputs<'a> {
+pub enum InputRecords<'a> {
     /// Into the records in the tree.
-    Beside,
-    /// Into the user's own folder.
-    Apart(&'a Directory),
+    InTree,
+    /// Into the user's own state folder.
+    InStateFolder(&'a Directory),
     /// Nowhere: there is no such folder.
     Nowhere,
 }
@@ -53,8 +53,17 @@ pub enum JournalError {
     /// Another run is at work on the tree.
     #[error("another run is at work on it")]
     Locked,
-    /// A later version of this program wrote it, or it is no journal.
-    #[error("its journal, {NAME}, is of another version, or none at all")]
+    /// A newer version of this program wrote it.
+    #[error(
+        "its journal, {NAME}, is of version {version}; a newer pipeline wrote it, this one reads versions up to {}",
+        log::VERSION
+    )]
+    Newer {
+        /// The version.
+        version: u32,
+    },
+    /// It is damaged from its first line on, or something else of its name.
+    #[error("its journal, {NAME}, is damaged or none at all")]
     Unknown,
     /// It could not be read or written.
     #[error(transparent)]
@@ -74,33 +83,36 @@ impl Journal {
     pub fn open(
         directory: &Directory,
         name: &OsStr,
-        inputs_at: Inputs<'_>,
+        inputs_at: InputRecords<'_>,
         is_new: bool,
-    ) -> Result<(Journal, Known), JournalError> {
+    ) -> Result<(Journal, History), JournalError> {
         let (outputs, lines) = Log::open(directory, name, None, is_new)?;
-        let is_apart = !matches!(inputs_at, Inputs::Beside);
+        let is_apart = !matches!(inputs_at, InputRecords::InTree);
         let opened = match &inputs_at {
-            Inputs::Apart(folder) => Some(Log::open(folder, &inputs_name(&outputs.id), Some(&outputs.id), false)?),
-            Inputs::Beside | Inputs::Nowhere => None,
+            InputRecords::InStateFolder(folder) => {
+                Some(Log::open(folder, &inputs_name(&outputs.id), Some(&outputs.id), false)?)
+            }
+            InputRecords::InTree | InputRecords::Nowhere => None,
         };
         let (inputs, input_lines) = opened.map_or((None, Lines::default()), |(log, lines)| (Some(log), lines));
-        let known = Known::of(lines, input_lines, is_apart);
+        let history = History::of(lines, input_lines, is_apart);
         let mut journal = Journal { outputs, inputs, is_apart };
-        let is_shared = journal.outputs.is_shared || journal.inputs.as_ref().is_some_and(|inputs| inputs.is_shared);
-        if is_shared || known.is_mostly_stale() {
-            journal.write_anew(directory, name, &inputs_at, &known)?;
+        let is_to_rewrite =
+            journal.outputs.is_to_rewrite || journal.inputs.as_ref().is_some_and(|inputs| inputs.is_to_rewrite);
+        if is_to_rewrite || history.is_mostly_stale() {
+            journal.rewrite(directory, name, &inputs_at, &history)?;
         }
-        Ok((journal, known))
+        Ok((journal, history))
     }
 
     /// Notes that nothing is at `places` any more, and nothing shall be.
     pub fn forget(&mut self, places: &[&Path]) -> io::Result<()> {
         let mut lines = Vec::new();
         for place in places {
-            let (place, settings) = (PlaceText::of(place), Settings::default());
+            let (place, made) = (PlaceText::of(place), OutputSpec::Salvaged);
             push_line(
                 &mut lines,
-                &OutputLine { place, output: None, hash: 0, settings, fate: Fate::Stays, input: None },
+                &OutputLine { place, output: None, hash: 0, made, fate: InputFate::Stays, input: None },
             )?;
         }
         self.outputs.append(&lines, false)
@@ -108,24 +120,24 @@ impl Journal {
 
     /// Replaces the files by ones that hold the newest records of each place alone, which get their names when they are on the disk. The inputs
     /// come first: what is known of inputs of outputs that are not there is not looked at.
-    fn write_anew(
+    fn rewrite(
         &mut self,
         directory: &Directory,
         name: &OsStr,
-        inputs: &Inputs<'_>,
-        known: &Known,
+        inputs: &InputRecords<'_>,
+        history: &History,
     ) -> Result<(), JournalError> {
         let id = self.outputs.id.clone();
         let inputs_name = inputs_name(&id);
         let (temporary, inputs_temporary) = (temporary_name(name)?, temporary_name(&inputs_name)?);
         let outputs = Log::begin(directory, &temporary, &id, self.outputs.is_made)?;
         let apart = match inputs {
-            Inputs::Apart(folder) => Some((*folder, Log::begin(folder, &inputs_temporary, &id, false)?)),
-            Inputs::Beside | Inputs::Nowhere => None,
+            InputRecords::InStateFolder(folder) => Some((*folder, Log::begin(folder, &inputs_temporary, &id, false)?)),
+            InputRecords::InTree | InputRecords::Nowhere => None,
         };
         let (folder, apart) = apart.unzip();
         let mut anew = Journal { outputs, inputs: apart, is_apart: self.is_apart };
-        anew.append(&known.newest(), true)?;
+        anew.append(&history.newest(), true)?;
         if let Some(folder) = folder {
             folder.rename(&inputs_temporary, &inputs_name, true)?;
         }
@@ -147,14 +159,14 @@ impl Journal {
                 place: PlaceText::of(&record.place),
                 output: Some(record.output),
                 hash: record.output_hash,
-                settings: record.settings,
+                made: record.spec.clone(),
                 fate: record.fate,
                 input: record.input.filter(|_| !self.is_apart),
             };
             push_line(&mut outputs, &line)?;
             if self.inputs.is_some() {
-                let Record { output_hash: hash, settings, input, .. } = *record;
-                push_line(&mut inputs, &InputLine { hash, settings, input })?;
+                let Record { output_hash: hash, spec, input, .. } = record;
+                push_line(&mut inputs, &InputLine { hash: *hash, made: spec.clone(), input: *input })?;
             }
         }
         if let Some(log) = &mut self.inputs {
@@ -172,7 +184,7 @@ fn inputs_name(id: &str) -> OsString {
 mod tests {
     use std::os::unix::ffi::OsStrExt;
 
-    use super::known::{RECORDS_KEPT, STALE_RECORDS_MAX};
+    use super::history::{RECORDS_KEPT, STALE_RECORDS_MAX};
     use super::*;
     use crate::store::file_id::Identity;
 
@@ -183,15 +195,15 @@ mod tests {
             place: OsStr::from_bytes(place).into(),
             output: identity,
             output_hash: twox_hash::XxHash64::oneshot(inode, place),
-            settings: Settings { form: 4, recipients: 5 },
-            fate: Fate::Deleted,
+            spec: OutputSpec::Rekeyed { is_armored: false, recipients: 5 },
+            fate: InputFate::Deleted,
             input,
         }
     }
 
-    fn open(folder: &Path, apart: Option<&Path>) -> (Journal, Known) {
+    fn open(folder: &Path, apart: Option<&Path>) -> (Journal, History) {
         let apart = apart.map(|apart| Directory::open(apart).unwrap());
-        let inputs = apart.as_ref().map_or(Inputs::Beside, Inputs::Apart);
+        let inputs = apart.as_ref().map_or(InputRecords::InTree, InputRecords::InStateFolder);
         Journal::open(&Directory::open(folder).unwrap(), OsStr::new(NAME), inputs, false).unwrap()
     }
 
@@ -264,9 +276,10 @@ mod tests {
             let mut head = Vec::new();
             push_line(&mut head, &serde_json::json!({ "pipeline_journal": 1, "id": id })).unwrap();
             std::fs::write(&path, &head).unwrap();
-            let opened = Journal::open(&directories[0], OsStr::new(NAME), Inputs::Apart(&directories[1]), false);
+            let opened =
+                Journal::open(&directories[0], OsStr::new(NAME), InputRecords::InStateFolder(&directories[1]), false);
             assert!(matches!(opened, Err(JournalError::Unknown)), "{id}");
-            let read = Known::read(&directories[0], Some(&directories[1]));
+            let read = History::read(&directories[0], Some(&directories[1]));
             assert!(matches!(read, Err(JournalError::Unknown)), "{id}");
         }
         assert_eq!(std::fs::read_dir(apart.path()).unwrap().count(), 1, "nothing was made beside the folder");
@@ -295,7 +308,7 @@ mod tests {
         let (_, known) = open(tree.path(), Some(apart.path()));
         assert_eq!(known.records(Path::new("mine")), [mine]);
         let theirs = &known.records(Path::new("theirs"))[0];
-        assert_eq!((theirs.input, theirs.settings.recipients), (None, 0));
+        assert_eq!((theirs.input, theirs.spec.recipients()), (None, 0));
     }
 
     #[test]
@@ -363,7 +376,7 @@ mod tests {
     fn a_second_run_is_refused_and_so_is_what_is_no_journal() {
         let folder = tempfile::tempdir().unwrap();
         let directory = Directory::open(folder.path()).unwrap();
-        let again = || Journal::open(&directory, OsStr::new(NAME), Inputs::Beside, false).map(drop);
+        let again = || Journal::open(&directory, OsStr::new(NAME), InputRecords::InTree, false).map(drop);
         let first = open(folder.path(), None);
         assert!(matches!(again(), Err(JournalError::Locked)));
         drop(first);

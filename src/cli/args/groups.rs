@@ -10,6 +10,8 @@ use crate::cli::settings::known::{
     parse_channel_depth, parse_jobs, parse_max_work_factor, parse_window_max, parse_workers,
 };
 use crate::cli::size::{parse_breaker, parse_duration, parse_size};
+use crate::pipeline::plan::EngineKind;
+use crate::report::options::{ProgressForm, ReportForm};
 
 /// Where settings come from. They may stand in front of the command or behind it.
 #[derive(Clone, Debug, clap::Args)]
@@ -87,8 +89,8 @@ pub struct FilterArgs {
     #[arg(long)]
     pub gitignore: bool,
     /// What becomes of symbolic links in directories
-    #[arg(long, value_enum, value_name = "HOW", default_value_t = Links::Copy)]
-    pub links: Links,
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = LinksArg::Copy)]
+    pub links: LinksArg,
 }
 
 impl FilterArgs {
@@ -101,7 +103,7 @@ impl FilterArgs {
 
 /// What becomes of symbolic links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Links {
+pub enum LinksArg {
     /// The output gets the same links
     Copy,
     /// What they lead to is taken
@@ -237,10 +239,10 @@ pub struct WidthArgs {
 /// What is said.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Report")]
-pub struct TalkArgs {
+pub struct ReportArgs {
     /// The report on exit, on stderr [default: text; cat: none]
     #[arg(long, value_enum, value_name = "FORM", help_heading = "Reports")]
-    pub stats: Option<StatsForm>,
+    pub stats: Option<StatsArg>,
     /// Write the report to this file instead
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     pub stats_file: Option<PathBuf>,
@@ -252,7 +254,7 @@ pub struct TalkArgs {
     pub hdr_log: Option<PathBuf>,
     /// What is shown on the way, on stderr [default: auto]
     #[arg(long, value_enum, value_name = "WHEN")]
-    pub progress: Option<ProgressWhen>,
+    pub progress: Option<ProgressArg>,
     /// About how many bytes a pipe will give, for the progress bar
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub size_hint: Option<u64>,
@@ -273,19 +275,18 @@ pub enum EngineArg {
     Mutex,
 }
 
-impl EngineArg {
-    /// As it is typed.
-    pub fn word(self) -> &'static str {
-        match self {
-            EngineArg::Channels => "channels",
-            EngineArg::Mutex => "mutex",
+impl From<EngineArg> for EngineKind {
+    fn from(arg: EngineArg) -> EngineKind {
+        match arg {
+            EngineArg::Channels => EngineKind::Channels,
+            EngineArg::Mutex => EngineKind::Mutex,
         }
     }
 }
 
 /// The form of the report on exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum StatsForm {
+pub enum StatsArg {
     /// A table
     Text,
     /// One JSON object
@@ -296,7 +297,7 @@ pub enum StatsForm {
 
 /// When there is a progress bar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ProgressWhen {
+pub enum ProgressArg {
     /// When stderr is a terminal
     Auto,
     /// Always; one line a second where stderr is no terminal
@@ -305,4 +306,25 @@ pub enum ProgressWhen {
     Never,
     /// A line of JSON a second, for programs
     Json,
+}
+
+impl From<StatsArg> for ReportForm {
+    fn from(arg: StatsArg) -> ReportForm {
+        match arg {
+            StatsArg::Text => ReportForm::Text,
+            StatsArg::Json => ReportForm::Json,
+            StatsArg::None => ReportForm::None,
+        }
+    }
+}
+
+impl From<ProgressArg> for ProgressForm {
+    fn from(arg: ProgressArg) -> ProgressForm {
+        match arg {
+            ProgressArg::Auto => ProgressForm::Auto,
+            ProgressArg::Always => ProgressForm::Always,
+            ProgressArg::Never => ProgressForm::Never,
+            ProgressArg::Json => ProgressForm::Json,
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod examples;
 mod groups;
 pub mod help;
 mod measure;
+mod typed;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,10 +19,11 @@ use crate::pipeline::plan::ContentRange;
 
 pub use examples::Guide;
 pub use groups::{
-    BatchArgs, ConfigArgs, EncryptArgs, EngineArg, FileArgs, FilterArgs, IdentityArgs, LimitArgs, Links, ListArgs,
-    OnErrorArg, PaceArgs, PassphraseArgs, ProgressWhen, StatsForm, TalkArgs, WidthArgs,
+    BatchArgs, ConfigArgs, EncryptArgs, EngineArg, FileArgs, FilterArgs, IdentityArgs, LimitArgs, LinksArg, ListArgs,
+    OnErrorArg, PaceArgs, PassphraseArgs, ProgressArg, ReportArgs, StatsArg, WidthArgs,
 };
 pub use measure::{BenchArgs, TuneArgs};
+pub use typed::Typed;
 
 /// Compresses and encrypts files on all cores, into standard zstd and age files, and brings them back.
 #[derive(Debug, Parser)]
@@ -42,10 +44,11 @@ pub struct Args {
 
 impl Args {
     /// Takes `args`, the first of which is the program's name. What clap finds wrong, or the help that was asked for, is the error.
-    pub fn parse_words(args: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
+    pub fn parse_words(args: impl IntoIterator<Item = OsString>) -> Result<(Args, Typed), clap::Error> {
         let mut command = help::command();
         let matches = command.try_get_matches_from_mut(args)?;
-        Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+        let args = Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        Ok((args, Typed::of(&matches)))
     }
 }
 
@@ -139,7 +142,7 @@ pub struct ProcessArgs {
     pub pace: PaceArgs,
     /// What is said.
     #[command(flatten)]
-    pub talk: TalkArgs,
+    pub report: ReportArgs,
 }
 
 /// `pipeline restore`.
@@ -182,7 +185,7 @@ pub struct RestoreArgs {
     pub pace: PaceArgs,
     /// What is said.
     #[command(flatten)]
-    pub talk: TalkArgs,
+    pub report: ReportArgs,
 }
 
 /// `pipeline verify`.
@@ -217,7 +220,7 @@ pub struct VerifyArgs {
     pub pace: PaceArgs,
     /// What is said.
     #[command(flatten)]
-    pub talk: TalkArgs,
+    pub report: ReportArgs,
 }
 
 /// `pipeline cat`.
@@ -243,7 +246,7 @@ pub struct CatArgs {
     pub width: WidthArgs,
     /// What is said.
     #[command(flatten)]
-    pub talk: TalkArgs,
+    pub report: ReportArgs,
 }
 
 /// `pipeline inspect`.
@@ -301,7 +304,7 @@ pub struct RekeyArgs {
     pub width: WidthArgs,
     /// What is said.
     #[command(flatten)]
-    pub talk: TalkArgs,
+    pub report: ReportArgs,
 }
 
 /// `pipeline keygen`.

@@ -1,30 +1,22 @@
 //! `pipeline bench`: this file, this machine, our settings and the tools that others use, side by side.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 
 use age::secrecy::ExposeSecret;
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::bench::cases::{Case, Choice, Places, Setting, Task, cases, ours};
-use crate::bench::measure::{self, Run};
-use crate::bench::results::{Measured, MemoryPoint, Results};
+use crate::bench::cases::{Choice, Places, cases};
+use crate::bench::runner::{Bench, cpu_count};
 use crate::bench::{page, table};
-use crate::cli::args::{BenchArgs, EngineArg};
+use crate::cli::args::BenchArgs;
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::session::Session;
-use crate::pipeline::shutdown::Cancel;
 use crate::store::input::Input;
 use crate::store::output::{Manner, Output};
-use crate::store::sys::{self, WakeUp};
-
-/// Parts of the input that memory is measured with.
-const MEMORY_PARTS: [u64; 4] = [8, 4, 2, 1];
-
-/// By how many cases a round begins later than the one before.
-const ROUND_STEP: usize = 7;
+use crate::store::sys;
+use crate::task::executor::Executor;
+use crate::task::publish::publish;
 
 /// Runs the command.
 pub fn run(args: BenchArgs) -> anyhow::Result<Exit> {
@@ -42,7 +34,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<Exit> {
     let folder = folder.context("cannot make a directory in --dir")?;
     let places = places(&args.input, folder.path())?;
 
-    let wake = WakeUp::new().context("cannot start")?;
+    let wake = session.wake.clone();
     let bench = Bench {
         cases: cases(&choice, &places),
         choice,
@@ -53,21 +45,15 @@ pub fn run(args: BenchArgs) -> anyhow::Result<Exit> {
         input_bytes: input.metadata.len(),
         is_quiet: args.quiet,
     };
-    let results =
-        session.task("bench", wake.cancel(), move |cancel| Ok(bench.run(cancel)?)).map_err(anyhow::Error::new)?;
+    let results = session.wait("bench", move |cancel| bench.run(cancel))??;
     let text = if args.json { format!("{:#}\n", results.to_json()) } else { table::table(&results) };
     problem::print(&text)?;
     if let Some(html) = html {
         let mut writer = html.writer(&wake)?;
         writer.write_all(page::page(&results)?.as_bytes()).with_context(|| format!("cannot write {}", html.name()))?;
-        session.commit(html, None)?;
+        publish(&mut session, html, None)?;
     }
     Ok(if results.failed.is_empty() { Exit::Done } else { Exit::Warned })
-}
-
-/// CPUs that this process may use.
-fn cpu_count() -> u32 {
-    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
 
 /// What the arguments ask for.
@@ -79,7 +65,7 @@ fn choice(args: &BenchArgs) -> Choice {
     };
     workers.iter_mut().filter(|count| **count == 0).for_each(|count| *count = cpu_count);
     Choice {
-        engines: args.engine.clone(),
+        engines: args.engine.iter().map(|engine| (*engine).into()).collect(),
         workers,
         channel_depths: args.channel_depth.clone(),
         levels: args.level.iter().map(|level| level.get()).collect(),
@@ -98,134 +84,4 @@ fn places(input: &Path, folder: &Path) -> anyhow::Result<Places> {
     let mut file = sys::create_private(&places.identity()).context("cannot write to --dir")?;
     writeln!(file, "{}", key.to_string().expose_secret()).context("cannot write to --dir")?;
     Ok(places)
-}
-
-/// Everything that is to be done.
-struct Bench {
-    cases: Vec<Case>,
-    choice: Choice,
-    places: Places,
-    round_count: u32,
-    wake: WakeUp,
-    input_name: String,
-    input_bytes: u64,
-    is_quiet: bool,
-}
-
-impl Bench {
-    fn run(self, cancel: &Cancel) -> anyhow::Result<Results> {
-        let bar = self.bar();
-        self.make_sources(&bar)?;
-        let mut measured: Vec<Measured> =
-            self.cases.iter().map(|case| Measured { case: case.clone(), runs: Vec::new() }).collect();
-        let mut failed = Vec::new();
-        for round in 0..self.round_count {
-            self.round(round, &mut measured, &mut failed, &bar, cancel)?;
-        }
-        let memory = self.memory(&bar, cancel)?;
-        bar.finish_and_clear();
-        failed.iter().for_each(|failure| problem::warn(failure));
-        Ok(Results {
-            input_name: self.input_name,
-            input_bytes: self.input_bytes,
-            cpu_count: cpu_count(),
-            cpu_name: sys::cpu_name().unwrap_or_else(|| "CPU unknown".to_owned()),
-            round_count: self.round_count,
-            main: self.choice.main(),
-            measured,
-            memory,
-            failed,
-        })
-    }
-
-    /// Runs each case of `measured` once. What fails is not measured any more, and told in `failed`.
-    fn round(
-        &self,
-        round: u32,
-        measured: &mut Vec<Measured>,
-        failed: &mut Vec<String>,
-        bar: &ProgressBar,
-        cancel: &Cancel,
-    ) -> anyhow::Result<()> {
-        // Each round begins elsewhere, so that nobody always runs behind the same neighbour.
-        let count = measured.len();
-        for at in (0..count).map(|i| (i + round as usize * ROUND_STEP) % count) {
-            let Measured { case, runs } = &mut measured[at];
-            bar.set_message(case.name.clone());
-            match self.measure(case) {
-                Ok(run) => runs.push(run),
-                Err(error) if cancel.is_set() => return Err(error),
-                Err(error) => failed.push(format!("{}: {}: {error:#}", case.task.title(), case.name)),
-            }
-            bar.inc(1);
-        }
-        measured.retain(|measured| measured.runs.len() == round as usize + 1);
-        Ok(())
-    }
-
-    /// Runs `case` once, and removes what it wrote.
-    fn measure(&self, case: &Case) -> anyhow::Result<Run> {
-        let run = measure::run(&case.pipe, &self.places, &self.wake);
-        if let Some(output) = &case.pipe.output {
-            let _ = std::fs::remove_file(output);
-        }
-        run
-    }
-
-    /// What the ways back start from; along the way the input gets into the page cache.
-    fn make_sources(&self, bar: &ProgressBar) -> anyhow::Result<()> {
-        let level = self.choice.levels.first().copied();
-        for (task, back) in
-            [(Task::Process, Task::Restore), (Task::Compress, Task::Decompress), (Task::Encrypt, Task::Decrypt)]
-        {
-            let case =
-                ours(task, level.filter(|_| task != Task::Encrypt), self.main_channels(), &self.choice, &self.places);
-            bar.set_message(format!("to begin with: {}", task.title()));
-            measure::run(&case.pipe, &self.places, &self.wake)?;
-            std::fs::rename(self.places.output(), self.places.source(back)).context("cannot write to --dir")?;
-        }
-        Ok(())
-    }
-
-    /// Peak memory of parts of the input, and of all of it.
-    fn memory(&self, bar: &ProgressBar, cancel: &Cancel) -> anyhow::Result<Vec<MemoryPoint>> {
-        let (mut points, part) = (Vec::new(), self.places.folder.join("part"));
-        for divisor in MEMORY_PARTS {
-            let input_bytes = self.input_bytes / divisor;
-            let mut places = self.places.clone();
-            if divisor > 1 {
-                copy_part(&self.places.input, &part, input_bytes)?;
-                places.input.clone_from(&part);
-            }
-            for engine in &self.choice.engines {
-                bar.set_message(format!("memory, {}", engine.word()));
-                let setting = Setting { engine: *engine, ..self.choice.main() };
-                let case = ours(Task::Process, self.choice.levels.first().copied(), setting, &self.choice, &places);
-                match self.measure(&case) {
-                    Ok(run) => points.push(MemoryPoint { engine: *engine, input_bytes, peak_bytes: run.peak_bytes }),
-                    Err(error) if cancel.is_set() => return Err(error),
-                    // The mutex mode refuses what does not fit memory; then there is no such point.
-                    Err(_) => {}
-                }
-            }
-        }
-        let _ = std::fs::remove_file(part);
-        Ok(points)
-    }
-
-    fn main_channels(&self) -> Setting {
-        Setting { engine: EngineArg::Channels, ..self.choice.main() }
-    }
-
-    fn bar(&self) -> ProgressBar {
-        let target = if self.is_quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(4) };
-        let bar = ProgressBar::with_draw_target(Some(u64::from(self.round_count) * self.cases.len() as u64), target);
-        let style = ProgressStyle::with_template("{bar:30} {pos} of {len} runs, {elapsed}, {eta} left  {msg}");
-        bar.with_style(style.expect("the template is a constant"))
-    }
-}
-
-fn copy_part(from: &Path, to: &PathBuf, bytes: u64) -> anyhow::Result<()> {
-    let copied = File::open(from).and_then(|from| io::copy(&mut from.take(bytes), &mut File::create(to)?));
-    copied.map(drop).context("cannot write to --dir")
 }

@@ -7,12 +7,13 @@ use age::secrecy::ExposeSecret;
 use anyhow::Context;
 use zeroize::Zeroizing;
 
-use crate::cli::args::{IdentityArgs, KeygenArgs, PassphraseArgs};
+use crate::cli::args::{KeygenArgs, PassphraseArgs};
 use crate::cli::problem::{self, Exit, Problem, quoted};
+use crate::cli::resolve::{self, WORK_FACTOR_MAX_DEFAULT};
 use crate::cli::session::Session;
 use crate::format::age::hybrid;
-use crate::store::sys::{self, WakeUp};
-use crate::task::keys::Keyring;
+use crate::store::sys;
+use crate::task::keys::IdentitySources;
 
 /// Runs the command.
 pub fn run(args: KeygenArgs) -> anyhow::Result<Exit> {
@@ -62,13 +63,13 @@ fn write_out(text: &str, output: Option<&Path>) -> anyhow::Result<Exit> {
 
 /// The recipients of the identities in a file, a line each.
 fn recipients_of(path: PathBuf) -> anyhow::Result<String> {
-    let wake = WakeUp::new().context("cannot start")?;
-    let identities = Session::start_quiet()?.task_that_asks("keys", &wake, move |prompter| {
-        let args = IdentityArgs { identity: vec![path], passphrases: PassphraseArgs::default(), max_work_factor: None };
-        Ok(Keyring::new(&args, prompter)?.into_identities())
-    })?;
+    let mut session = Session::start_quiet()?;
+    let work_factor_max = WORK_FACTOR_MAX_DEFAULT;
+    let passphrase = resolve::passphrase_sources(&PassphraseArgs::default());
+    let sources = IdentitySources { files: vec![path], passphrase, work_factor_max };
+    let keyring = session.keys(sources).keyring(&mut session)?;
     let mut lines = String::new();
-    for identity in identities {
+    for identity in keyring.identities() {
         let Some(recipient) = identity.recipient() else {
             let problem = Problem::failed(format!("the recipient of a {} identity is not known here", identity.kind()));
             return Err(problem.hint("ssh has it in the .pub file; a plugin's own program tells it").into());

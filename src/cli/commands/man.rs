@@ -13,13 +13,13 @@ use crate::cli::args::{Guide, ManArgs, help};
 use crate::cli::problem::{Exit, quoted};
 use crate::cli::session::Session;
 use crate::store::output::{Manner, Output};
-use crate::store::sys::WakeUp;
+use crate::task::publish::publish;
 
 /// Runs the command.
 pub fn run(args: ManArgs) -> anyhow::Result<Exit> {
     let pages = pages()?;
     let mut session = Session::start_quiet()?;
-    let wake = WakeUp::new().context("cannot start")?;
+    let wake = session.wake.clone();
     let manner = Manner { force: args.force, sync: true, umask: session.umask };
     std::fs::create_dir_all(&args.dir).with_context(|| format!("cannot make the directory {}", quoted(&args.dir)))?;
     let outputs: Vec<Output> =
@@ -29,7 +29,7 @@ pub fn run(args: ManArgs) -> anyhow::Result<Exit> {
         writer.write_all(page.text.as_bytes()).with_context(|| format!("cannot write {}", output.name()))?;
     }
     for output in outputs {
-        session.commit(output, None)?;
+        publish(&mut session, output, None)?;
     }
     Ok(Exit::Done)
 }

@@ -15,30 +15,33 @@ pub mod salvage;
 pub mod tune;
 pub mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::cli::args::{FileArgs, IdentityArgs, TalkArgs};
+use crate::cli::args::FileArgs;
 use crate::cli::problem::{self, Exit, Problem, quoted};
 use crate::cli::resolve::Names;
 use crate::cli::session::Session;
-use crate::pipeline::report::Report;
-use crate::report::{Reports, Taken, Verb};
+use crate::report::options::ReportOptions;
+use crate::report::{Reports, Taken, notice};
+use crate::store::file_id::Identity;
 use crate::store::input::Input;
 use crate::store::output::Output;
-use crate::store::sys;
+use crate::task::keys::IdentitySources;
+use crate::task::publish::delete_input;
+use crate::task::{self, Produced, Verb};
 
-/// Runs `command` between its reports: their files, none of which may be among `taken`, are made ready before, and written after.
+/// Runs `command` between its reports: their files, none of which may be among `taken`, are prepared before, and written after.
 fn with_reports(
-    (verb, talk): (Verb, &TalkArgs),
+    (verb, options): (Verb, &ReportOptions),
     taken: &[Taken<'_>],
     session: &mut Session,
     command: impl FnOnce(&mut Session, &mut Reports<'_>) -> anyhow::Result<Exit>,
 ) -> anyhow::Result<Exit> {
-    let mut reports = Reports::prepare(verb, talk, taken, session.umask)?;
-    let ended = reports.open().and_then(|()| command(session, &mut reports));
-    reports.finish(ended)
+    let mut reports = Reports::prepare(verb, options, taken, session.umask)?;
+    let ended = reports.open().map_err(Into::into).and_then(|()| command(session, &mut reports));
+    reports.finish(ended, |error: &anyhow::Error| problem::describe(error))
 }
 
 /// Refuses `--rm` where it would destroy what cannot be had again.
@@ -55,22 +58,22 @@ fn taken_files<'a>(flag: &'static str, paths: &'a [PathBuf]) -> impl Iterator<It
     paths.iter().map(move |path| Taken::In(flag, path))
 }
 
-/// The same of what opens an age file.
-fn taken_keys(args: &IdentityArgs) -> impl Iterator<Item = Taken<'_>> {
-    let passphrases = taken_files("--passphrase-file", args.passphrases.passphrase_file.as_slice());
-    taken_files("--identity", &args.identity).chain(passphrases)
+/// Files that keys come from.
+fn taken_keys(sources: &IdentitySources) -> impl Iterator<Item = Taken<'_>> {
+    let passphrases = taken_files("--passphrase-file", sources.passphrase.file.as_slice());
+    taken_files("--identity", &sources.files).chain(passphrases)
 }
 
 /// Makes OUT durable under its name.
-fn finish(session: &mut Session, input: &Input, output: Output) -> anyhow::Result<()> {
-    Ok(session.commit(output, Some(input))?)
+fn publish(session: &mut Session, output: Output, input: Option<&Input>) -> anyhow::Result<()> {
+    Ok(task::publish::publish(session, output, input)?)
 }
 
 /// Shows the report, and says what has to be said of a run whose output is in its place.
-fn tell(report: Report, reports: &mut Reports<'_>, input: &Input) -> Exit {
+fn tell(produced: Produced, reports: &mut Reports<'_>, input: &Input) -> Exit {
     let mut exit = Exit::Done;
-    if let Err(error) = reports.show(report) {
-        problem::warn(&format!("{error:#}"));
+    if let Some(Err(error)) = produced.report.map(|report| reports.show(report)) {
+        problem::warn(&notice::chain(&error));
         exit = Exit::Warned;
     }
     if input.has_changed() {
@@ -86,12 +89,16 @@ fn delete_if_asked(files: &FileArgs, input: &Input, names: &Names, exit: Exit) -
         return Ok(exit);
     }
     let cannot_delete = || format!("{} is complete, but {} cannot be deleted", quoted(&names.output), input.name);
-    let now = std::fs::symlink_metadata(&names.input).with_context(cannot_delete)?;
-    if sys::identity(&now) != sys::identity(&input.metadata) {
-        return Err(Problem::failed("it is another file by now")).with_context(cannot_delete);
-    }
-    match std::fs::remove_file(&names.input) {
+    let was = Identity::of(&input.metadata);
+    let is_same = |now: &std::fs::Metadata| {
+        let now = Identity::of(now);
+        (now.device, now.inode) == (was.device, was.inode)
+    };
+    let top = names.input.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = Path::new(names.input.file_name().unwrap_or_default());
+    match delete_input(top, name, is_same) {
         Ok(()) => Ok(exit),
+        Err(error) if error.kind() == std::io::ErrorKind::Other => Err(error).with_context(cannot_delete),
         Err(error) => {
             problem::warn(&format!("{}: {error}", cannot_delete()));
             Ok(Exit::Warned)

@@ -1,42 +1,45 @@
-//! `pipeline process`: a file into a seekable zstd file, an age file, or the one inside the other.
+//! `pipeline process`: compresses and encrypts one file.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::batch::start;
-use crate::cli::args::ProcessArgs;
-use crate::cli::problem::{Exit, Problem, quoted};
-use crate::cli::session::{Session, name_the_output, refuse_terminal};
+use super::taken_files;
+use crate::cli::args::{ProcessArgs, ProgressArg, Typed};
+use crate::cli::problem::{self, Exit, Problem, quoted};
+use crate::cli::resolve;
+use crate::cli::session::{Session, refuse_terminal};
 use crate::cli::settings::{Settings, known};
-use crate::cli::{problem, resolve};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::pipeline::crew::Width;
+use crate::pipeline::kind::Kind;
 use crate::pipeline::memory;
-use crate::pipeline::plan::{Compress, Plan, Process, Seal, Work};
-use crate::report::{Reports, Taken, Verb};
-use crate::store::digest::{DigestReader, Heard};
+use crate::pipeline::plan::{Compress, Seal};
+use crate::report::Taken;
+use crate::report::options::ReportOptions;
+use crate::store::error::StoreError;
 use crate::store::input::Input;
 use crate::store::output::{Manner, Output};
-use crate::store::producer::{Producer, ProducerReader, name_the_command};
-use crate::store::rate_limit::{Pace, paced};
-use crate::store::sys::{self, WakeUp};
-use crate::task::keys;
-use crate::task::verify_output::read_back;
-use crate::task::wrap::{armored, seal_for};
+use crate::store::producer::{Producer, ProducerReader};
+use crate::task::executor::Executor;
+use crate::task::keys::RecipientSources;
+use crate::task::open::forbid_core_dumps;
+use crate::task::process::{ProcessSpec, Source, process};
+use crate::task::{self, Produced, Verb, wrap};
 
-/// What the arguments come to.
-struct Settled {
+/// The request, resolved.
+struct Request {
     names: resolve::Names,
     width: Width,
     compress: Option<Compress>,
-    is_sealed: bool,
+    /// Whom to encrypt to, where that is asked for.
+    recipients: Option<RecipientSources>,
     verify: Verify,
+    report: ReportOptions,
 }
 
-/// Whether what was written is read back.
+/// Whether the output is read back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verify {
     No,
@@ -47,137 +50,120 @@ enum Verify {
 }
 
 /// Runs the command.
-pub fn run(mut args: ProcessArgs, settings: &Settings) -> anyhow::Result<Exit> {
+pub fn run(mut args: ProcessArgs, typed: &Typed, settings: &Settings) -> anyhow::Result<Exit> {
     take_names_behind_dashes(&mut args)?;
     if !args.stdin_from_command
-        && let Some(names) = start::names(&args.files, &args.list)?
+        && let Some(names) = super::batch::names(&args.files, &args.list)?
     {
-        return super::batch::process::run(args, &names, settings);
+        return super::batch::process::run(args, typed, &names, settings);
     }
-    let settled = settle(&mut args, settings)?;
-    let mut session = Session::start(&args.talk)?;
-    let mut taken = vec![Taken::Out(&settled.names.output)];
+    typed.refuse_batch_flags()?;
+    let request = resolve(&args, settings)?;
+    let mut session = Session::start(&request.report)?;
+    let mut taken = vec![Taken::Out(&request.names.output)];
     if !args.stdin_from_command {
-        taken.push(Taken::In("IN", &settled.names.input));
+        taken.push(Taken::In("IN", &request.names.input));
     }
-    taken.extend(super::taken_files("--recipients-file", &args.encrypt.recipients_file));
-    taken.extend(super::taken_files("--passphrase-file", args.passphrases.passphrase_file.as_slice()));
+    let recipients = request.recipients.as_ref();
+    taken.extend(taken_files("--recipients-file", recipients.map_or(&[], |recipients| &recipients.files)));
+    taken.extend(taken_files("--passphrase-file", args.passphrases.passphrase_file.as_slice()));
     taken.extend(settings.file().map(|path| Taken::In("--config", path)));
-    super::with_reports((Verb::Processed, &args.talk), &taken, &mut session, |session, reports| {
-        process(&args, &settled, session, reports)
+    super::with_reports((Verb::Process, &request.report), &taken, &mut session, |session, reports| {
+        let (input, produced) = carry_out(&args, &request, session)?;
+        let exit = super::tell(produced, reports, &input);
+        super::delete_if_asked(&args.files, &input, &request.names, exit)
     })
 }
 
-fn process(
-    args: &ProcessArgs,
-    settled: &Settled,
-    session: &mut Session,
-    reports: &mut Reports<'_>,
-) -> anyhow::Result<Exit> {
-    let Settled { names, width, compress, is_sealed, verify } = settled;
-    let (width, compress, is_sealed, verify) = (*width, *compress, *is_sealed, *verify);
+/// Writes and publishes the output.
+fn carry_out(args: &ProcessArgs, request: &Request, session: &mut Session) -> anyhow::Result<(Input, Produced)> {
+    let Request { names, width, compress, recipients, verify, report } = request;
     let file = (!args.stdin_from_command).then(|| Input::open(&names.input)).transpose()?;
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
-    let output = Output::prepare(&names.output, &Vec::from_iter(&file), manner).map_err(|error| {
-        // Two names look like two inputs to whoever comes from zstd.
-        let is_ours = ["zst", "age"].map(OsStr::new).contains(&names.output.extension().unwrap_or_default());
-        match error.downcast::<Problem>() {
-            Ok(problem) if !is_ours && !args.files.force => problem
-                .instead_of_hint("--force overwrites it", "IN and OUT are one file each; --force overwrites OUT")
-                .into(),
-            Ok(problem) => problem.into(),
-            Err(error) => error,
-        }
-    })?;
-    let is_text = is_sealed && args.encrypt.armor;
-    refuse_terminal(&output, args.files.force || is_text)?;
-    if verify == Verify::Yes && !output.is_regular_file() {
+    let output = Output::prepare(&names.output, &Vec::from_iter(&file), manner)
+        .map_err(|error| hint_at_two_inputs(error, &names.output))?;
+    let is_armored = recipients.is_some() && args.encrypt.armor;
+    refuse_terminal(&output, args.files.force || is_armored)?;
+    if *verify == Verify::Yes && !output.is_regular_file() {
         return Err(Problem::usage(format!("--verify reads OUT back, which {} does not allow", output.name())).into());
     }
-    let is_verified = verify != Verify::No && output.is_regular_file();
-
-    let wake = WakeUp::new().context("cannot start")?;
-    let seal = is_sealed.then(|| seal(session, &wake, args)).transpose();
-    let seal = seal.with_context(|| format!("process {}", quoted(&names.input)))?;
-    // Only now, when keys are asked for and OUT can be written, is a command started.
+    let is_verified = *verify != Verify::No && output.is_regular_file();
+    let seal = recipients.as_ref().map(|recipients| seal(session, recipients, &names.input)).transpose()?;
+    // A command is started only now, when keys were asked for and OUT can be written.
     let (input, producer) = match file {
         Some(input) => (input, None),
         None => Producer::start(&args.command).map(|(input, producer)| (input, Some(producer)))?,
     };
-    let what = || format!("process {}", input.name);
     super::check_rm(&args.files, names, &input, &output)?;
-    let pace = Pace::of(&args.pace, &wake)?;
-    let (reader, expected) = reader(&input, producer, is_verified, &wake)?;
-    let reader = paced(reader, pace.as_ref());
-    let writer = armored(output.writer(&wake)?, is_text);
-    let work = Work::Process(Process { compress, seal });
-    let plan = Plan { width, engine: resolve::engine(args.engine), work }.narrowed_to(input.bytes());
-    if !args.talk.quiet {
+    let wake = session.wake.clone();
+    let mut reader = input.reader(&wake)?;
+    if let Some(producer) = producer {
+        reader = Box::new(ProducerReader::new(reader, producer, wake.clone()));
+    }
+    let spec = ProcessSpec {
+        width: *width,
+        engine: resolve::engine(args.engine),
+        compress: *compress,
+        is_armored,
+        is_verified,
+        digest: false,
+        rate_limit: resolve::rate_limit(&args.pace, &wake)?,
+    };
+    if !report.quiet {
         hint_at_layers(&input, compress.is_some());
     }
-    let report = session
-        .run(&plan, reader, input.bytes(), writer, &wake)
-        .map_err(|failure| name_the_output(name_the_command(failure), &output))
-        .with_context(what)?;
-    if let Some(expected) = expected {
-        let back = read_back(session, &output, &plan, is_text, expected.digest()?);
-        let file_bytes = back.with_context(|| format!("what was written to {} is not right", output.name()))?;
-        if !args.talk.quiet {
-            problem::tell(&format!("verified: {file_bytes} bytes read back, their content is what was read\n"));
-        }
+    let source = Source { reader, bytes: input.bytes() };
+    let produced = process(session, &spec, seal, source, &output, &wake).map_err(task::at(
+        Verb::Process,
+        &input,
+        Some(&output),
+    ))?;
+    if let (Some(file_bytes), false) = (produced.verified_bytes, report.quiet) {
+        problem::tell(&format!("verified: {file_bytes} bytes read back, their content is what was read\n"));
     }
-    super::finish(session, &input, output)?;
-    let exit = super::tell(report, reports, &input);
-    super::delete_if_asked(&args.files, &input, names, exit)
+    super::publish(session, output, Some(&input))?;
+    Ok((input, produced))
+}
+
+/// A header for the recipients that `sources` give, read and asked for now.
+fn seal(session: &mut Session, sources: &RecipientSources, input: &Path) -> anyhow::Result<Seal> {
+    let what = || format!("process {}", quoted(input));
+    forbid_core_dumps().with_context(what)?;
+    let (sources, prompter) = (sources.clone(), session.prompter());
+    let asked = prompter.clone();
+    let recipients = session.wait("keys", move |_| sources.read(&asked))?.with_context(what)?;
+    wrap::seal(session, &recipients, &prompter).with_context(what)
 }
 
 /// Resolves and checks what can be without looking at a file.
-fn settle(args: &mut ProcessArgs, settings: &Settings) -> Result<Settled, Problem> {
-    resolve::talk(&mut args.talk, settings)?;
-    resolve::recipients(&mut args.encrypt, Some(&args.passphrases), settings);
+fn resolve(args: &ProcessArgs, settings: &Settings) -> Result<Request, Problem> {
+    let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
+    let passphrase = resolve::new_passphrase(&args.encrypt, &args.passphrases);
+    let recipients = resolve::recipients(&args.encrypt, passphrase, settings);
     // The input of a command that is started is not ours.
     let input = args.files.input.as_deref().filter(|_| !args.stdin_from_command).unwrap_or(Path::new(""));
-    let files = [("--recipients-file", args.encrypt.recipients_file.as_slice())];
-    keys::check_sources(input, &args.passphrases, &files)?;
+    resolve::check_sources(input, &args.passphrases, &[("--recipients-file", &recipients.files)])?;
+    let recipients = Some(recipients).filter(RecipientSources::is_any);
     let level = resolve::level(args.level, settings)?;
     let chunk_len = resolve::chunk_len(args.chunk_size, level, settings)?;
     let width = resolve::width(&args.width, settings)?;
-    let is_sealed = keys::is_encryption_asked_for(&args.encrypt, Some(&args.passphrases));
     let compress = (!args.no_compress).then_some(Compress { chunk_len, level });
-    let needed = |width| memory::process_bytes(width, compress, is_sealed);
+    let needed = |width| memory::process_bytes(width, compress, recipients.is_some());
     let less = "smaller chunks or a lower level take less; they change what is written";
     let width = resolve::fitted(width, &args.width, settings, needed).map_err(|problem| problem.or_hint(less))?;
-    let name = |name: &OsStr| Some(output_name(name, compress.is_some(), is_sealed));
+    let name = |name: &OsStr| Some(output_name(name, compress.is_some(), recipients.is_some()));
     let names = match args.stdin_from_command {
         true => resolve::names_of_command(&args.files)?,
         false => resolve::names(&args.files, name)?,
     };
-    refuse_contradictions(args, is_sealed)?;
-    refuse_age_without_key(is_sealed, &names.output)?;
+    refuse_contradictions(args, recipients.is_some())?;
+    refuse_age_without_key(recipients.is_some(), &names.output)?;
     let verify = match settings.get(&known::VERIFY, None)? {
         _ if args.verify => Verify::Yes,
         Some(true) => Verify::WherePossible,
         _ => Verify::No,
     };
-    Ok(Settled { names, width, compress, is_sealed, verify })
-}
-
-/// What is read: `input`, which may be what `producer` writes, digested for `--verify`.
-fn reader(
-    input: &Input,
-    producer: Option<Producer>,
-    is_verified: bool,
-    wake: &WakeUp,
-) -> anyhow::Result<(Box<dyn Read + Send>, Option<Heard>)> {
-    let mut reader = input.reader(wake)?;
-    if let Some(producer) = producer {
-        reader = Box::new(ProducerReader::new(reader, producer, wake.clone()));
-    }
-    if !is_verified {
-        return Ok((reader, None));
-    }
-    let (digesting, expected) = DigestReader::new(reader);
-    Ok((Box::new(digesting), Some(expected)))
+    Ok(Request { names, width, compress, recipients, verify, report })
 }
 
 /// `--` in front of file names keeps those that begin with a dash from being flags. In front of a command it belongs to
@@ -197,15 +183,6 @@ fn take_names_behind_dashes(args: &mut ProcessArgs) -> Result<(), Problem> {
         }
     }
     Ok(())
-}
-
-/// A new header for the recipients that `args` give.
-fn seal(session: &mut Session, wake: &WakeUp, args: &ProcessArgs) -> anyhow::Result<Seal> {
-    sys::forbid_core_dumps().context("cannot turn core dumps off")?;
-    let (encrypt, passphrases) = (args.encrypt.clone(), args.passphrases.clone());
-    session.task_that_asks("wrap", wake, move |prompter| {
-        seal_for(&keys::recipients(&encrypt, Some(&passphrases), prompter)?.list, prompter)
-    })
 }
 
 /// IN's name with the suffix of each layer.
@@ -234,6 +211,17 @@ fn refuse_age_without_key(is_sealed: bool, output: &Path) -> Result<(), Problem>
         return Err(problem.hint("-r RECIPIENT, -R FILE or -p"));
     }
     Ok(())
+}
+
+/// Two names look like two inputs to users of zstd: an OUT that exists and is not named like an output gets other advice.
+fn hint_at_two_inputs(error: StoreError, output: &Path) -> anyhow::Error {
+    let is_named_like_output = ["zst", "age"].map(OsStr::new).contains(&output.extension().unwrap_or_default());
+    match error {
+        StoreError::Exists(_) if !is_named_like_output => Problem::new(Kind::WouldOverwrite, error.to_string())
+            .hint("IN and OUT are one file each; --force overwrites OUT")
+            .into(),
+        error => error.into(),
+    }
 }
 
 /// An input that is what this command makes may not be what was meant.

@@ -1,99 +1,114 @@
-//! `pipeline rekey`: new recipients over the same payload.
+//! `pipeline rekey`: changes the recipients of one age file.
 
-use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Instant;
 
-use anyhow::Context;
-
-use crate::cli::args::{PassphraseArgs, RekeyArgs};
+use crate::cli::args::{ProgressArg, RekeyArgs, Typed};
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve;
-use crate::cli::session::{Session, name_the_output, refuse_terminal};
+use crate::cli::session::{Session, refuse_terminal, tell};
 use crate::cli::settings::Settings;
-use crate::format::detect::{DETECT_LEN, Layer};
-use crate::store::file_id::Identity;
+use crate::pipeline::report::Report;
+use crate::report::Taken;
 use crate::store::input::Input;
 use crate::store::output::{Manner, Output};
-use crate::store::sys::{self, WakeUp};
-use crate::task::keys::{self, Keyring};
-use crate::task::layers::{has_key, layer_of};
-use crate::task::rekey::rewrap;
-use crate::task::wrap::armored;
+use crate::task::error::{Notice, TaskError};
+use crate::task::executor::Executor;
+use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources};
+use crate::task::open::{ReadOptions, forbid_core_dumps};
+use crate::task::publish::is_still_there;
+use crate::task::rekey::{RekeySpec, look, rekey};
+use crate::task::{self, Produced, Verb};
 
 /// What is said once it is done.
 pub(super) const OLD_KEYS_NOTE: &str =
     "note: the payload's key is the old one: who could open the file before, and kept a copy or its key, still can\n";
 
+/// Flags that rekeying one file does not use: it is one thread that copies.
+const UNUSED: [&str; 4] = ["workers", "channel_depth", "progress", "size_hint"];
+
 /// Runs the command.
-pub fn run(mut args: RekeyArgs, settings: &Settings) -> anyhow::Result<Exit> {
+pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Result<Exit> {
     if args.input != Path::new("-") && args.input.is_dir() {
-        return super::batch::rekey::run(args, settings);
+        return super::batch::rekey::run(args, typed, settings);
     }
+    typed.refuse_batch_flags()?;
+    typed.refuse(&UNUSED, "one file is rekeyed by one thread")?;
+    let report = resolve::report_options(&args.report, settings, ProgressArg::Never)?;
     // The environment answers for what opens IN.
-    let new_passphrase = args
-        .new_passphrase_file
-        .clone()
-        .map(|file| PassphraseArgs { passphrase_file: Some(file), passphrase_fd: None });
-    resolve::recipients(&mut args.encrypt, new_passphrase.as_ref(), settings);
-    resolve::identities(&mut args.identities, settings)?;
-    let files =
-        [("--identity", args.identities.identity.as_slice()), ("--recipients-file", &args.encrypt.recipients_file)];
-    keys::check_sources(&args.input, &args.identities.passphrases, &files)?;
-    if !keys::is_encryption_asked_for(&args.encrypt, new_passphrase.as_ref()) {
+    let new_passphrase = (args.encrypt.passphrase || args.new_passphrase_file.is_some())
+        .then(|| PassphraseSources { file: args.new_passphrase_file.clone(), ..PassphraseSources::default() });
+    let recipients = resolve::recipients(&args.encrypt, new_passphrase, settings);
+    let identities = resolve::identities(&args.identities, settings)?;
+    let files = [("--identity", identities.files.as_slice()), ("--recipients-file", &recipients.files)];
+    resolve::check_sources(&args.input, &args.identities.passphrases, &files)?;
+    if !recipients.is_any() {
         return Err(Problem::usage("rekey needs the new recipients: -r, -R, -p or --new-passphrase-file").into());
     }
-    let (out, inputs_may_be_output) = match (&args.output, args.in_place) {
-        (Some(out), false) => (out.as_path(), false),
-        (None, true) if args.input != Path::new("-") => (args.input.as_path(), true),
+    resolve::fitted(resolve::width(&args.width, settings)?, &args.width, settings, |_| rekey_bytes())?;
+    let out = match (&args.output, args.in_place) {
+        (Some(out), false) => out.as_path(),
+        (None, true) if args.input != Path::new("-") => args.input.as_path(),
         _ => return Err(Problem::usage("rekey writes to OUT, or with --in-place over IN, which is then a file").into()),
     };
-    let mut session = Session::start_quiet()?;
+    let mut session = Session::start(&report)?;
+    let mut taken = vec![Taken::In("IN", &args.input), Taken::Out(out)];
+    taken.extend(super::taken_keys(&identities));
+    taken.extend(super::taken_files("--recipients-file", &recipients.files));
+    taken.extend(super::taken_files("--new-passphrase-file", args.new_passphrase_file.as_slice()));
+    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
+    super::with_reports((Verb::Rekey, &report), &taken, &mut session, |session, reports| {
+        let (input, produced) = carry_out(&args, out, identities.clone(), recipients.clone(), session)?;
+        let exit = super::tell(produced, reports, &input);
+        if !report.quiet {
+            problem::tell(OLD_KEYS_NOTE);
+        }
+        Ok(exit)
+    })
+}
+
+/// What rekeying one file takes in memory, in bytes.
+fn rekey_bytes() -> usize {
+    crate::pipeline::memory::BASE_BYTES + task::rekey::REKEY_BYTES
+}
+
+/// Writes and publishes the output.
+fn carry_out(
+    args: &RekeyArgs,
+    out: &Path,
+    identities: IdentitySources,
+    recipients: RecipientSources,
+    session: &mut Session,
+) -> anyhow::Result<(Input, Produced)> {
     let input = Input::open(&args.input)?;
-    let what = || format!("rekey {}", input.name);
+    let at = |output| task::at(Verb::Rekey, &input, output);
     let manner = Manner { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };
-    let refused: &[&Input] = if inputs_may_be_output { &[] } else { &[&input] };
+    let refused: &[&Input] = if args.in_place { &[] } else { &[&input] };
     let output = Output::prepare(out, refused, manner)?;
     refuse_terminal(&output, args.force || args.encrypt.armor)?;
-
-    let head = session.head(&input, DETECT_LEN).with_context(what)?;
-    let layer = layer_of(&head, has_key(&args.identities));
-    if !matches!(layer, Layer::Age | Layer::AgeArmor) {
-        return Err(Problem::failed(format!("rekey {}: it is not an age file", input.name)).into());
-    }
+    let wake = session.wake.clone();
+    let keys = session.keys(identities);
+    let options = ReadOptions { rate_limit: resolve::rate_limit(&args.pace, &wake)?, wake, digest: false };
+    let sealed = look(session, &input, keys.is_any(), &options).map_err(at(None))?;
     if args.in_place && input.metadata.nlink() > 1 {
-        let names = input.metadata.nlink();
-        problem::warn(&format!(
-            "{} is one of {names} names of the file; the others keep the old recipients",
-            input.name
-        ));
+        tell(&Notice::OtherNames { input: input.name.clone(), name_count: input.metadata.nlink() });
     }
+    forbid_core_dumps().map_err(at(None))?;
+    let prompter = session.prompter();
+    let asked = prompter.clone();
+    let recipients = session.wait("keys", move |_| recipients.read(&asked))?.map_err(at(None))?;
+    let keyring = keys.keyring(session).map_err(at(None))?;
     // In place the form stays as it was.
-    let is_text = args.encrypt.armor || (args.in_place && layer == Layer::AgeArmor);
-    let wake = WakeUp::new().context("cannot start")?;
-    let reader = Box::new(io::Cursor::new(head).chain(input.reader(&wake)?));
-    let mut writer = armored(output.writer(&wake)?, is_text);
-    sys::forbid_core_dumps().context("cannot turn core dumps off")?;
-    let (encrypt, opens) = (args.encrypt.clone(), args.identities.clone());
-    let rewritten = session.task_that_asks("rekey", &wake, move |prompter| {
-        let recipients = keys::recipients(&encrypt, new_passphrase.as_ref(), prompter)?.list;
-        let mut keyring = Keyring::new(&opens, prompter)?;
-        rewrap(reader, layer, |header| keyring.unwrap(header), &recipients, prompter, &mut writer)
-    });
-    rewritten.map_err(|error| name_the_output(error, &output)).with_context(what)?;
-    let is_still_there =
-        || std::fs::metadata(&args.input).is_ok_and(|now| Identity::of(&now) == Identity::of(&input.metadata));
-    if args.in_place && (input.has_changed() || !is_still_there()) {
+    let spec = RekeySpec { recipients, is_armored: args.encrypt.armor, keeps_armor: args.in_place, prompter };
+    let started_at = Instant::now();
+    let mut produced = rekey(session, &spec, sealed, keyring, &output, &options).map_err(at(Some(&output)))?;
+    let bytes = input.bytes().unwrap_or(produced.content_bytes);
+    produced.report = Some(Report::of_one_step("rekey", started_at.elapsed(), [bytes, bytes, produced.content_bytes]));
+    if args.in_place && (input.has_changed() || !is_still_there(&args.input, &input)) {
         // What was written to it meanwhile would be lost.
-        return Err(Problem::failed("it changed while it was read, and stays as it is")).with_context(what);
+        return Err(at(None)(TaskError::Changed).into());
     }
-    super::finish(&mut session, &input, output)?;
-    if !args.talk.quiet {
-        problem::tell(OLD_KEYS_NOTE);
-    }
-    if input.has_changed() {
-        problem::warn(&format!("{} changed while it was read", input.name));
-        return Ok(Exit::Warned);
-    }
-    Ok(Exit::Done)
+    super::publish(session, output, Some(&input))?;
+    Ok((input, produced))
 }

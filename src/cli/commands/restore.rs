@@ -1,123 +1,94 @@
-//! `pipeline restore`: the way back, from any zstd or age file.
+//! `pipeline restore`: restores one file from a zstd or age file.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
-use anyhow::Context;
-
-use crate::batch::start;
-use crate::cli::args::RestoreArgs;
-use crate::cli::problem::{self, Exit, Problem};
+use crate::cli::args::{ProgressArg, RestoreArgs, Typed};
+use crate::cli::problem::{self, Exit};
 use crate::cli::resolve::{self, Names};
-use crate::cli::session::{Session, name_the_output};
+use crate::cli::session::{Session, tell};
 use crate::cli::settings::Settings;
-use crate::format::detect::DETECT_LEN;
-use crate::format::zstd::seek_table::TableStatus;
-use crate::pipeline::crew::Width;
 use crate::pipeline::memory::restore_bytes;
-use crate::pipeline::plan::{ContentRange, Plan, Work};
-use crate::report::{Reports, Taken, Verb};
+use crate::report::Taken;
+use crate::report::options::ReportOptions;
 use crate::store::input::Input;
 use crate::store::output::{Manner, Output};
-use crate::store::rate_limit::{Pace, paced};
-use crate::store::sys::WakeUp;
-use crate::task::keys;
-use crate::task::layers;
+use crate::task::keys::IdentitySources;
+use crate::task::open::{ReadOptions, open};
+use crate::task::restore::{RestoreSpec, restore};
+use crate::task::{self, Produced, Verb};
+
+/// The request, resolved.
+struct Request {
+    names: Names,
+    spec: RestoreSpec,
+    identities: IdentitySources,
+    report: ReportOptions,
+}
 
 /// Runs the command.
-pub fn run(mut args: RestoreArgs, settings: &Settings) -> anyhow::Result<Exit> {
-    if let Some(names) = start::names(&args.files, &args.list)? {
-        return super::batch::restore::run(args, &names, settings);
+pub fn run(args: RestoreArgs, typed: &Typed, settings: &Settings) -> anyhow::Result<Exit> {
+    if let Some(names) = super::batch::names(&args.files, &args.list)? {
+        return super::batch::restore::run(args, typed, &names, settings);
     }
-    resolve::talk(&mut args.talk, settings)?;
-    resolve::identities(&mut args.identities, settings)?;
-    keys::check_sources(
-        args.files.input.as_deref().unwrap_or(Path::new("")),
-        &args.identities.passphrases,
-        &[("--identity", &args.identities.identity)],
-    )?;
+    typed.refuse_batch_flags()?;
+    let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
+    let identities = resolve::identities(&args.identities, settings)?;
+    let input = args.files.input.as_deref().unwrap_or(Path::new(""));
+    resolve::check_sources(input, &args.identities.passphrases, &[("--identity", &identities.files)])?;
     let decompress = !args.no_decompress;
     let names = resolve::names(&args.files, |name: &OsStr| resolve::restored_name(name, decompress))?;
     if args.salvage {
-        return super::salvage::run(&args, &names, settings);
+        return super::salvage::run(&args, typed, &names, identities, &report, settings);
     }
     let width = resolve::width(&args.width, settings)?;
-    let width = resolve::fitted(width, &args.width, settings, restore_bytes)?;
-    let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
-
-    let limits = Limits { width, window_log_max };
-    let mut session = Session::start(&args.talk)?;
-    let mut taken = vec![Taken::In("IN", &names.input), Taken::Out(&names.output)];
-    taken.extend(super::taken_keys(&args.identities));
+    let spec = RestoreSpec {
+        width: resolve::fitted(width, &args.width, settings, restore_bytes)?,
+        engine: resolve::engine(args.engine),
+        window_log_max: resolve::window_log_max(args.limits.window_log_max, settings)?,
+        decompress,
+        require_table: args.require_table,
+        digest: false,
+    };
+    let request = Request { names, spec, identities, report };
+    let mut session = Session::start(&request.report)?;
+    let mut taken = vec![Taken::In("IN", &request.names.input), Taken::Out(&request.names.output)];
+    taken.extend(super::taken_keys(&request.identities));
     taken.extend(settings.file().map(|path| Taken::In("--config", path)));
-    super::with_reports((Verb::Restored, &args.talk), &taken, &mut session, |session, reports| {
-        restore(&args, &names, limits, session, reports)
+    super::with_reports((Verb::Restore, &request.report), &taken, &mut session, |session, reports| {
+        let (input, mut produced) = carry_out(&args, &request, session)?;
+        let notices = std::mem::take(&mut produced.notices);
+        if !request.report.quiet {
+            notices.iter().for_each(tell);
+        }
+        let is_input_needed = produced.is_input_needed;
+        let exit = super::tell(produced, reports, &input);
+        if args.files.rm && is_input_needed {
+            problem::warn(&format!("{} is kept, since it cannot be told whether it was whole", input.name));
+            return Ok(Exit::Warned);
+        }
+        super::delete_if_asked(&args.files, &input, &request.names, exit)
     })
 }
 
-/// What the work is kept within.
-#[derive(Clone, Copy)]
-struct Limits {
-    width: Width,
-    window_log_max: u32,
-}
-
-fn restore(
-    args: &RestoreArgs,
-    names: &Names,
-    Limits { width, window_log_max }: Limits,
-    session: &mut Session,
-    reports: &mut Reports<'_>,
-) -> anyhow::Result<Exit> {
-    let decompress = !args.no_decompress;
+/// Writes and publishes the output.
+fn carry_out(args: &RestoreArgs, request: &Request, session: &mut Session) -> anyhow::Result<(Input, Produced)> {
+    let Request { names, spec, identities, .. } = request;
     let input = Input::open(&names.input)?;
-    let what = || format!("restore {}", input.name);
-    let head = session.head(&input, DETECT_LEN).with_context(what)?;
-    let wake = WakeUp::new().context("cannot start")?;
-    let pace = Pace::of(&args.pace, &wake)?;
-    let reader = paced(input.reader(&wake)?, pace.as_ref());
-    let layers = layers::open_layers(session, &wake, head, reader, &args.identities).with_context(what)?;
-    if args.no_decompress && layers.open.is_none() {
-        return Err(
-            Problem::usage(format!("--no-decompress takes off an age layer, and {} has none", input.name)).into()
-        );
-    }
+    let wake = session.wake.clone();
+    let keys = session.keys(identities.clone());
+    let options =
+        ReadOptions { wake: wake.clone(), rate_limit: resolve::rate_limit(&args.pace, &wake)?, digest: false };
+    let opened = open(session, &input, &keys, &options).map_err(task::at(Verb::Restore, &input, None))?;
+    spec.check(&opened).map_err(task::at(Verb::Restore, &input, None))?;
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = Output::prepare(&names.output, &[&input], manner)?;
     super::check_rm(&args.files, names, &input, &output)?;
-
-    let work = layers::restore_work(&layers, ContentRange::All, window_log_max, decompress);
-    let is_bare = layers.open.is_none();
-    let plan = Plan { width, engine: resolve::engine(args.engine), work: Work::Restore(work) };
-    let plan = plan.narrowed_to(input.bytes());
-    let writer = output.writer(&wake)?;
-    let report = session
-        .run(&plan, layers.reader, input.bytes(), writer, &wake)
-        .map_err(|failure| name_the_output(failure, &output))
-        .with_context(what)?;
-    // Inside age the final segment protects: what lacks a table there was written without one.
-    let table = report.summary.table.as_ref().filter(|_| is_bare);
-    let is_table_valid = judge_table(&input.name, table, args.require_table, args.talk.quiet)?;
-    super::finish(session, &input, output)?;
-    let exit = super::tell(report, reports, &input);
-    if args.files.rm && !is_table_valid {
-        // What would be missing could then be had nowhere.
-        problem::warn(&format!("{} is kept, since it cannot be told whether it was whole", input.name));
-        return Ok(Exit::Warned);
-    }
-    super::delete_if_asked(&args.files, &input, names, exit)
-}
-
-/// A cut at a frame edge is a valid zstd file; only a seek table shows it. Gives whether there is one that does.
-fn judge_table(name: &str, table: Option<&TableStatus>, require_table: bool, quiet: bool) -> Result<bool, Problem> {
-    let Some(TableStatus::Unusable(error)) = table else {
-        return Ok(true);
-    };
-    if require_table {
-        return Err(Problem::damaged(format!("restore {name}: {error}")).hint("without --require-table it is restored"));
-    }
-    if !quiet {
-        problem::warn(&layers::table_warning(name, error));
-    }
-    Ok(false)
+    let produced = restore(session, spec, &input, opened, &output, &wake).map_err(task::at(
+        Verb::Restore,
+        &input,
+        Some(&output),
+    ))?;
+    super::publish(session, output, Some(&input))?;
+    Ok((input, produced))
 }

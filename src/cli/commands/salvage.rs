@@ -1,64 +1,94 @@
-//! `pipeline restore --salvage`: what is intact of a damaged file, and which parts are lost.
+//! `pipeline restore --salvage`: salvages what is intact of one damaged file.
 
-use std::io::Seek;
+use std::sync::Arc;
 
-use anyhow::Context;
-
-use crate::cli::args::RestoreArgs;
+use crate::cli::args::{RestoreArgs, Typed};
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve::{self, Names};
-use crate::cli::session::{Session, name_the_output, refuse_terminal};
+use crate::cli::session::{Session, refuse_terminal, tell};
 use crate::cli::settings::Settings;
-use crate::format::age::stream::PayloadKey;
-use crate::format::detect::DETECT_LEN;
-use crate::pipeline::error::Failure;
-use crate::pipeline::salvage::{Loss, Rescue};
+use crate::pipeline::kind::Kind;
+use crate::pipeline::salvage::Loss;
+use crate::report::notice;
+use crate::report::options::ReportOptions;
 use crate::store::input::Input;
 use crate::store::output::{Manner, Output};
-use crate::store::sys::{self, WakeUp};
-use crate::task::keys::Keyring;
-use crate::task::layers::has_key;
-use crate::task::salvage::{SaveManner, has_age_layer, judge, line_of, open_header, save};
+use crate::task::error::Notice;
+use crate::task::keys::IdentitySources;
+use crate::task::open::position;
+use crate::task::salvage::{Outcome, SalvageSpec, open, salvage};
+use crate::task::{self, Verb};
+
+/// Flags that a salvage of one file does not use: it is one thread, and makes no report.
+const UNUSED: [&str; 10] = [
+    "workers",
+    "channel_depth",
+    "memory",
+    "engine",
+    "stats",
+    "stats_file",
+    "prometheus",
+    "hdr_log",
+    "progress",
+    "size_hint",
+];
 
 /// Runs the command on the names of `names`.
-pub fn run(args: &RestoreArgs, names: &Names, settings: &Settings) -> anyhow::Result<Exit> {
+pub fn run(
+    args: &RestoreArgs,
+    typed: &Typed,
+    names: &Names,
+    identities: IdentitySources,
+    report: &ReportOptions,
+    settings: &Settings,
+) -> anyhow::Result<Exit> {
     if args.files.out.is_none() && args.files.output.is_none() {
         return Err(Problem::usage("--salvage needs OUT to be given").into());
     }
     refuse_contradictions(args)?;
-    if [&args.talk.stats_file, &args.talk.prometheus, &args.talk.hdr_log].into_iter().any(Option::is_some) {
-        return Err(Problem::usage("--salvage makes no report that could be written to a file").into());
-    }
+    typed.refuse(&UNUSED, "--salvage of one file is one thread and makes no report")?;
     let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
-    let mut session = Session::start(&args.talk)?;
+    let mut session = Session::start(report)?;
     let input = Input::open(&names.input)?;
-    let what = || format!("restore {}", input.name);
-    if !input.metadata.is_file() || (&*input.file).stream_position().with_context(what)? != 0 {
+    if !input.metadata.is_file() || position(&input)? != 0 {
         return Err(Problem::usage(format!("--salvage seeks in IN, and {} is no regular file", input.name)).into());
     }
-    let head = session.head(&input, DETECT_LEN).with_context(what)?;
-    let wake = WakeUp::new().context("cannot start")?;
-    let key = match has_age_layer(&head).with_context(what)? {
-        true => Some(key_of(&mut session, &wake, &input, args).with_context(what)?),
-        false => None,
-    };
+    let keys = session.keys(identities);
+    let wake = session.wake.clone();
+    let damaged = open(&mut session, &input, &keys).map_err(task::at(Verb::Restore, &input, None))?;
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = Output::prepare(&names.output, &[&input], manner)?;
     refuse_terminal(&output, args.files.force)?;
-    let (file, mut writer) = (input.file.try_clone().with_context(what)?, output.writer(&wake)?);
-    let manner =
-        SaveManner { decompress: !args.no_decompress, is_age_expected: has_key(&args.identities), window_log_max };
-    let saved = session.task("salvage", wake.cancel(), move |cancel| {
-        let mut on_loss = |loss: &Loss| problem::tell(&line_of(loss, None));
-        let is_cancelled = || cancel.is_set();
-        Ok(save(file, key.as_ref(), manner, Rescue::new(&mut writer, &mut on_loss, &is_cancelled)))
-    });
-    let saved = saved.map_err(anyhow::Error::new).with_context(what)?;
-    let failure = |cause| name_the_output(Failure { stage: "salvage", seq: None, cause }, &output);
-    let (saved, table) = saved.map_err(failure).with_context(what)?;
+    let spec = SalvageSpec {
+        decompress: !args.no_decompress,
+        window_log_max,
+        rate_limit: resolve::rate_limit(&args.pace, &wake)?,
+        digest: false,
+        on_loss: Arc::new(|lost: &Loss| problem::tell(&notice::loss(lost, None))),
+        tell,
+    };
+    let salvaged = salvage(&mut session, &spec, damaged, &output, &wake);
+    let (_, outcome) = salvaged.map_err(task::at(Verb::Restore, &input, Some(&output)))?;
     let name = output.name().to_owned();
-    super::finish(&mut session, &input, output)?;
-    judge(&saved, table.as_ref(), (&input.name, &name), args.talk.quiet)
+    super::publish(&mut session, output, Some(&input))?;
+    judge(outcome, (&input.name, name), report.quiet)
+}
+
+/// Says what became of the file; (input, output) are shown names.
+fn judge(outcome: Outcome, (input, output): (&str, String), quiet: bool) -> anyhow::Result<Exit> {
+    if !quiet {
+        notice::doubts(input, &outcome).iter().for_each(|doubt| problem::warn(doubt));
+    }
+    if outcome.is_whole() {
+        if !quiet {
+            let bytes = outcome.salvaged.written_bytes;
+            problem::tell(&format!("salvaged: no damage seen in {input}, {bytes} bytes are in {output}\n"));
+        }
+        return Ok(Exit::Done);
+    }
+    let salvaged = Notice::Salvaged { input: input.to_owned(), output, outcome };
+    let hint = "a frame is saved whole or not at all; 'restore IN -' gives what is in front of the first damage";
+    Err(Problem::new(Kind::Salvaged, notice::text(&salvaged)).hint(hint).into())
 }
 
 /// What does not go with `--salvage`.
@@ -67,20 +97,4 @@ pub(super) fn refuse_contradictions(args: &RestoreArgs) -> Result<(), Problem> {
         true => Err(Problem::usage("--salvage is for files that are damaged, --rm and --require-table are not")),
         false => Ok(()),
     }
-}
-
-/// The payload's key, and where it begins.
-fn key_of(
-    session: &mut Session,
-    wake: &WakeUp,
-    input: &Input,
-    args: &RestoreArgs,
-) -> anyhow::Result<(PayloadKey, u64)> {
-    sys::forbid_core_dumps().context("cannot turn core dumps off")?;
-    let file = input.file.try_clone().context("cannot read")?;
-    let identities = args.identities.clone();
-    session.task_that_asks("open", wake, move |prompter| {
-        let mut keyring = Keyring::new(&identities, prompter)?;
-        open_header(file, |header| keyring.unwrap(header))
-    })
 }

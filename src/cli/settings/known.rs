@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use tracing_subscriber::filter::Targets;
 
 use super::file::Value;
-use crate::cli::args::{ProgressWhen, StatsForm};
+use crate::cli::args::{ProgressArg, StatsArg};
 use crate::cli::log::parse_targets;
 use crate::cli::size::parse_size;
 use crate::format::age::keys::Recipient;
@@ -58,10 +58,10 @@ pub const MAX_WORK_FACTOR: Setting<u8> = Setting { key: "max-work-factor", their
 pub const VERIFY: Setting<bool> = Setting { key: "verify", theirs: None, parse: parse_bool };
 
 /// The report on exit.
-pub const STATS: Setting<StatsForm> = Setting { key: "stats", theirs: None, parse: parse_word };
+pub const STATS: Setting<StatsArg> = Setting { key: "stats", theirs: None, parse: parse_word };
 
 /// What is shown while a run goes on.
-pub const PROGRESS: Setting<ProgressWhen> = Setting { key: "progress", theirs: None, parse: parse_word };
+pub const PROGRESS: Setting<ProgressArg> = Setting { key: "progress", theirs: None, parse: parse_word };
 
 /// What is logged, in the words of `tracing`: `debug`, or `pipeline::cli=trace`.
 pub const LOG: Setting<Targets> = Setting { key: "log", theirs: None, parse: parse_targets };

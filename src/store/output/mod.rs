@@ -10,10 +10,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use anyhow::Context;
-
-use crate::cli::problem::{Problem, quoted};
+use crate::store::error::{Doing, StoreError};
 use crate::store::input::Input;
+use crate::store::name::quoted;
 use crate::store::sys::{self, PatientWriter, WakeUp};
 use place::resolve_links;
 use stream::Stream;
@@ -46,7 +45,7 @@ pub enum Output {
 impl Output {
     /// Makes ready to write to `path`, or to standard output for `-`. Refuses before a byte is written: an output that is
     /// one of `inputs`, a file that exists unless forced, binary to a terminal unless forced.
-    pub fn prepare(path: &Path, inputs: &[&Input], manner: Manner) -> anyhow::Result<Output> {
+    pub fn prepare(path: &Path, inputs: &[&Input], manner: Manner) -> Result<Output, StoreError> {
         if STDOUT_NAMES.iter().any(|name| path == Path::new(name)) {
             return Ok(Output::Stream(Stream::stdout(inputs, manner)?));
         }
@@ -56,21 +55,21 @@ impl Output {
             Ok(metadata) => {
                 refuse_input(&name, &metadata, inputs)?;
                 if metadata.is_dir() {
-                    return Err(Problem::failed(format!("cannot write {name}: it is a directory")).into());
+                    return Err(StoreError::OutputIsDirectory(name));
                 }
                 // By the name as typed: behind /dev/fd/63 stands no name that leads anywhere.
                 if !metadata.is_file() {
                     return Ok(Output::Stream(Stream::special(name, path.to_owned(), &metadata, manner)?));
                 }
                 if !manner.force {
-                    return Err(exists_already(&name).into());
+                    return Err(StoreError::Exists(name));
                 }
                 old_mode = Some(metadata.mode());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot write {name}")),
+            Err(error) => return Err(Doing::Write.failed(&name)(error)),
         }
-        let path = resolve_links(path).with_context(|| format!("cannot write {name}"))?;
+        let path = resolve_links(path).map_err(Doing::Write.failed(&name))?;
         Ok(Output::Temporary(Temporary::create(name, &path, old_mode, manner)?))
     }
 
@@ -98,7 +97,7 @@ impl Output {
     }
 
     /// A writer. A write that waits fails when `wake` wakes it. A terminal gets text alone, unless forced.
-    pub fn writer(&self, wake: &WakeUp) -> anyhow::Result<Box<dyn Write + Send>> {
+    pub fn writer(&self, wake: &WakeUp) -> Result<Box<dyn Write + Send>, StoreError> {
         match self {
             Output::Temporary(temporary) => Ok(temporary.writer()),
             Output::Stream(stream) => stream.writer(wake),
@@ -107,18 +106,16 @@ impl Output {
 
     /// What reads back what was written: gives the file, from its beginning, and its length in bytes; from the disk, unless syncing is
     /// off. It may take as long as the disk does. Only a regular file can be read back.
-    pub fn reopener(&self) -> anyhow::Result<impl FnOnce() -> anyhow::Result<(File, u64)> + Send + use<>> {
+    pub fn reopener(&self) -> Result<impl FnOnce() -> Result<(File, u64), StoreError> + Send + use<>, StoreError> {
         match self {
             Output::Temporary(temporary) => temporary.reopener(),
-            Output::Stream(Stream { name, .. }) => {
-                Err(Problem::usage(format!("{name} is no file that can be read back")).into())
-            }
+            Output::Stream(Stream { name, .. }) => Err(StoreError::NotReadable(name.clone())),
         }
     }
 
     /// Makes what was written durable and gives it its name. `source` lends mode and times, if it is a file. `is_cancelled` is asked
     /// just before the name is given.
-    pub fn commit(&self, source: Option<&Metadata>, is_cancelled: impl Fn() -> bool) -> Result<(), Problem> {
+    pub fn commit(&self, source: Option<&Metadata>, is_cancelled: impl Fn() -> bool) -> Result<(), StoreError> {
         tracing::debug!(name = self.name(), "OUT is complete, and made durable");
         match self {
             Output::Temporary(temporary) => temporary.commit(source, is_cancelled),
@@ -145,18 +142,10 @@ pub fn patient_writer(file: &File, wake: &WakeUp) -> io::Result<Box<dyn Write + 
     })
 }
 
-fn exists_already(name: &str) -> Problem {
-    Problem::failed(format!("{name} exists already")).hint("--force overwrites it")
-}
-
-fn cannot(verb: &str, name: &str, error: &io::Error) -> Problem {
-    Problem::failed(format!("cannot {verb} {name}: {error}"))
-}
-
-fn refuse_input(name: &str, metadata: &Metadata, inputs: &[&Input]) -> Result<(), Problem> {
+fn refuse_input(name: &str, metadata: &Metadata, inputs: &[&Input]) -> Result<(), StoreError> {
     let is_same = |input: &&&Input| input.is_seekable() && sys::identity(&input.metadata) == sys::identity(metadata);
     match inputs.iter().find(is_same) {
-        Some(input) => Err(Problem::failed(format!("{} and {name} are the same file", input.name))),
+        Some(input) => Err(StoreError::SameFile { input: input.name.clone(), output: name.to_owned() }),
         None => Ok(()),
     }
 }

@@ -5,10 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
-use anyhow::Context;
-
-use super::{Manner, cannot, patient_writer, refuse_input};
-use crate::cli::problem::Problem;
+use super::{Manner, patient_writer, refuse_input};
+use crate::store::error::{Doing, StoreError};
 use crate::store::input::Input;
 use crate::store::sys::{self, FifoWriter, WakeUp};
 
@@ -32,26 +30,30 @@ enum Target {
 
 impl Stream {
     /// Standard output, unless it is one of `inputs`.
-    pub(super) fn stdout(inputs: &[&Input], manner: Manner) -> anyhow::Result<Stream> {
+    pub(super) fn stdout(inputs: &[&Input], manner: Manner) -> Result<Stream, StoreError> {
         let name = "standard output".to_owned();
-        let file = sys::stdout().context("cannot write standard output")?;
-        let metadata = file.metadata().context("cannot look at standard output")?;
+        let file = sys::stdout().map_err(Doing::Write.failed(&name))?;
+        let metadata = file.metadata().map_err(Doing::LookAt.failed(&name))?;
         refuse_input(&name, &metadata, inputs)?;
         let manner = Manner { sync: manner.sync && metadata.is_file(), ..manner };
         Ok(Stream { name, is_stdout: true, manner, target: Target::Open(file) })
     }
 
     /// A device or a FIFO at `path`.
-    pub(super) fn special(name: String, path: PathBuf, metadata: &Metadata, manner: Manner) -> anyhow::Result<Stream> {
+    pub(super) fn special(
+        name: String,
+        path: PathBuf,
+        metadata: &Metadata,
+        manner: Manner,
+    ) -> Result<Stream, StoreError> {
         let kind = metadata.file_type();
         if kind.is_fifo() {
             return Ok(Stream { name, is_stdout: false, manner, target: Target::Fifo(path) });
         }
         if kind.is_block_device() && !manner.force {
-            let hint = "--force writes to it, and what is on it is lost";
-            return Err(Problem::failed(format!("{name} is a block device")).hint(hint).into());
+            return Err(StoreError::BlockDevice(name));
         }
-        let file = OpenOptions::new().write(true).open(path).with_context(|| format!("cannot write {name}"))?;
+        let file = OpenOptions::new().write(true).open(path).map_err(Doing::Write.failed(&name))?;
         let manner = Manner { sync: manner.sync && kind.is_block_device(), ..manner };
         Ok(Stream { name, is_stdout: false, manner, target: Target::Open(file) })
     }
@@ -62,21 +64,19 @@ impl Stream {
     }
 
     /// See [`super::Output::writer`].
-    pub(super) fn writer(&self, wake: &WakeUp) -> anyhow::Result<Box<dyn Write + Send>> {
+    pub(super) fn writer(&self, wake: &WakeUp) -> Result<Box<dyn Write + Send>, StoreError> {
         let file = match &self.target {
             Target::Open(file) => file,
             Target::Fifo(path) => return Ok(Box::new(FifoWriter::new(path.clone(), wake.clone()))),
         };
-        let writer = patient_writer(file, wake).with_context(|| format!("cannot write {}", self.name))?;
+        let writer = patient_writer(file, wake).map_err(Doing::Write.failed(&self.name))?;
         Ok(if self.is_terminal() && !self.manner.force { Box::new(TextOnly(writer)) } else { writer })
     }
 
     /// Waits until a device, or a file behind standard output, is durable.
-    pub(super) fn finish(&self) -> Result<(), Problem> {
+    pub(super) fn finish(&self) -> Result<(), StoreError> {
         match &self.target {
-            Target::Open(file) if self.manner.sync => {
-                file.sync_all().map_err(|error| cannot("sync", &self.name, &error))
-            }
+            Target::Open(file) if self.manner.sync => file.sync_all().map_err(Doing::Sync.failed(&self.name)),
             _ => Ok(()),
         }
     }

@@ -18,11 +18,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
-
+use super::Manner;
 use super::place::parent_of;
-use super::{Manner, cannot, exists_already};
-use crate::cli::problem::Problem;
+use crate::store::error::{Doing, StoreError};
 use crate::store::file_id::Identity;
 use crate::store::sys::{self, Directory};
 
@@ -50,11 +48,9 @@ impl Temporary {
         path: &Path,
         old_mode: Option<u32>,
         manner: Manner,
-    ) -> anyhow::Result<Temporary> {
-        let final_name =
-            path.file_name().ok_or_else(|| Problem::failed(format!("cannot write {name}: not a file name")))?;
-        let cannot_create = || format!("cannot create {name}");
-        let directory = Directory::open(parent_of(path)).with_context(cannot_create)?;
+    ) -> Result<Temporary, StoreError> {
+        let final_name = path.file_name().ok_or_else(|| StoreError::NotAFileName(name.clone()))?;
+        let directory = Directory::open(parent_of(path)).map_err(Doing::Create.failed(&name))?;
         let prefix = temporary_prefix(final_name);
         // What cannot be tidied up does no harm.
         let _ = directory.remove_left_over(|name| name.as_bytes().starts_with(prefix.as_bytes()));
@@ -68,9 +64,9 @@ impl Temporary {
         final_name: &OsStr,
         old_mode: Option<u32>,
         manner: Manner,
-    ) -> anyhow::Result<Temporary> {
+    ) -> Result<Temporary, StoreError> {
         let created = create_temporary(&directory, &temporary_prefix(final_name));
-        let (temporary_name, file) = created.with_context(|| format!("cannot create {name}"))?;
+        let (temporary_name, file) = created.map_err(Doing::Create.failed(&name))?;
         let final_name = final_name.to_owned();
         Ok(Temporary {
             name,
@@ -85,18 +81,18 @@ impl Temporary {
     }
 
     /// See [`super::Output::commit`].
-    pub(super) fn commit(&self, source: Option<&Metadata>, is_cancelled: impl Fn() -> bool) -> Result<(), Problem> {
+    pub(super) fn commit(&self, source: Option<&Metadata>, is_cancelled: impl Fn() -> bool) -> Result<(), StoreError> {
         self.copy_mode_and_times(source)?;
         self.sync()?;
         if is_cancelled() {
-            return Err(Problem::failed("stopped"));
+            return Err(StoreError::Stopped);
         }
         self.rename()?;
         self.sync_directory()
     }
 
     /// The first step: permission bits and times, of `source` if it is a file.
-    pub fn copy_mode_and_times(&self, source: Option<&Metadata>) -> Result<(), Problem> {
+    pub fn copy_mode_and_times(&self, source: Option<&Metadata>) -> Result<(), StoreError> {
         let umask = self.manner.umask;
         let source = source.filter(|source| source.is_file());
         // What comes through a pipe has no mode of its own: a file that is replaced keeps its one.
@@ -105,14 +101,13 @@ impl Temporary {
             (None, Some(old_mode)) => old_mode & 0o777,
             (None, None) => 0o666 & !umask,
         };
-        sys::copy_mode_and_times(&self.file, mode, source)
-            .map_err(|error| cannot("set mode and times of", &self.name, &error))
+        sys::copy_mode_and_times(&self.file, mode, source).map_err(Doing::SetModeAndTimes.failed(&self.name))
     }
 
     /// The second step: waits until it is on the disk, unless syncing is off.
-    pub fn sync(&self) -> Result<(), Problem> {
+    pub fn sync(&self) -> Result<(), StoreError> {
         match self.manner.sync {
-            true => self.file.sync_all().map_err(|error| cannot("sync", &self.name, &error)),
+            true => self.file.sync_all().map_err(Doing::Sync.failed(&self.name)),
             false => Ok(()),
         }
     }
@@ -124,22 +119,27 @@ impl Temporary {
     }
 
     /// The third step: gives it its name.
-    pub fn rename(&self) -> Result<(), Problem> {
+    pub fn rename(&self) -> Result<(), StoreError> {
         let Manner { force, .. } = self.manner;
         self.directory.rename(&self.temporary_name, &self.final_name, force).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => exists_already(&self.name),
-            _ => cannot("name", &self.name, &error),
+            io::ErrorKind::AlreadyExists => StoreError::Exists(self.name.clone()),
+            _ => Doing::Name.failed(&self.name)(error),
         })?;
         self.is_committed.store(true, Ordering::SeqCst);
         Ok(())
     }
 
     /// The last step: waits until its name is on the disk, unless syncing is off.
-    pub fn sync_directory(&self) -> Result<(), Problem> {
+    pub fn sync_directory(&self) -> Result<(), StoreError> {
         match self.manner.sync {
-            true => self.directory.sync().map_err(|error| cannot("sync the directory of", &self.name, &error)),
+            true => self.directory.sync().map_err(Doing::SyncDirectory.failed(&self.name)),
             false => Ok(()),
         }
+    }
+
+    /// Its path, as messages show it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The file, and the directory it is in.
@@ -153,17 +153,18 @@ impl Temporary {
     }
 
     /// What reads it back: see [`super::Output::reopener`].
-    pub(super) fn reopener(&self) -> anyhow::Result<impl FnOnce() -> anyhow::Result<(File, u64)> + Send + use<>> {
+    pub(super) fn reopener(
+        &self,
+    ) -> Result<impl FnOnce() -> Result<(File, u64), StoreError> + Send + use<>, StoreError> {
         let (name, sync) = (self.name.clone(), self.manner.sync);
-        let mut file = self.file.try_clone().with_context(|| format!("cannot read {name} back"))?;
+        let mut file = self.file.try_clone().map_err(Doing::ReadBack.failed(&name))?;
         Ok(move || {
             if sync {
-                file.sync_all().map_err(|error| cannot("sync", &name, &error))?;
+                file.sync_all().map_err(Doing::Sync.failed(&name))?;
                 sys::forget_cached(&file);
             }
-            let cannot_read = || format!("cannot read {name} back");
-            let bytes = file.metadata().with_context(cannot_read)?.len();
-            file.rewind().with_context(cannot_read)?;
+            let bytes = file.metadata().map_err(Doing::ReadBack.failed(&name))?.len();
+            file.rewind().map_err(Doing::ReadBack.failed(&name))?;
             Ok((file, bytes))
         })
     }

@@ -1,6 +1,6 @@
-//! The commands on many files: settled once for all of them, then worked off together.
+//! The commands on many files: a request resolved once for all of them, and what is said of the results.
 
-mod opener;
+mod names;
 pub mod process;
 pub mod rekey;
 pub mod restore;
@@ -13,98 +13,101 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
-
-use crate::batch::journal::{Fate, Journal, Known};
-use crate::batch::plan::Plan;
-use crate::batch::start::{self, BatchNames, JournalKind};
-use crate::batch::summary::{Other, Summary};
-use crate::batch::tree::Tree;
-use crate::batch::work::Work;
-use crate::batch::{self, Batch, Conduct, Ran};
-use crate::cli::args::{EngineArg, FileArgs, IdentityArgs, Links, ListArgs};
-use crate::cli::problem::{self, Exit, Problem};
+use crate::batch::error::BatchError;
+use crate::batch::journal::{History, InputFate, Journal};
+use crate::batch::messages::{Ended, Entry};
+use crate::batch::operation::{Operation, wants_passphrase};
+use crate::batch::output_tree::OutputTree;
+use crate::batch::plan::{self, BatchPlan, Item};
+use crate::batch::policy::{Breaker, OnError, Retry};
+use crate::batch::results::{BatchSummary, Other};
+use crate::batch::scan::{self, Filter, InputSpec};
+use crate::batch::setup::{self, JournalKind, Opened};
+use crate::batch::{self, Batch, BatchOptions, RanBatch};
+use crate::cli::args::{BatchArgs, EngineArg, FileArgs, FilterArgs, LinksArg, ListArgs, OnErrorArg};
+use crate::cli::problem::{self, Exit, Problem, quoted};
 use crate::cli::resolve;
-use crate::cli::session::Session;
+use crate::cli::session::{Session, tell};
+use crate::cli::settings;
 use crate::pipeline::crew::Width;
 use crate::pipeline::plan::Engine;
 use crate::pipeline::report::Report;
-use crate::pipeline::shutdown::Cancel;
 use crate::pipeline::write;
-use crate::report::{Reports, Taken};
+use crate::report::{Reports, Taken, notice, words};
+use crate::store::input::Input;
 use crate::store::output::Manner;
-use crate::store::sys::WakeUp;
-use crate::task::keys;
+use crate::store::sys::Directory;
+use crate::task::executor::Executor;
+use crate::task::keys::{IdentitySources, Keyring};
+use crate::task::open::forbid_core_dumps;
+
+pub use names::{BatchNames, names};
 
 /// What is said of an output that was all there was.
 const LOST: &str = "it is missing, and --rm had deleted its input; --force forgets it";
 
-/// What all kinds of work have in common.
-struct Setup<'a> {
-    plan: Plan,
-    /// Where outputs go, and where their journal is; nowhere where nothing is written.
+/// Files that are looked at to see whether a passphrase has to be asked for.
+const LOOKED_AT: usize = 16;
+
+/// A batch, resolved.
+struct Request<'a> {
+    plan: BatchPlan,
+    /// Where outputs go, and where their journal is; `None` where nothing is written.
     output: Option<(&'a Path, JournalKind)>,
-    conduct: Conduct,
-    /// The plan is of all that shall be there: what the journal knows beyond it, and is not there, is not missed.
+    options: BatchOptions,
+    /// The plan is of everything that should be there: an output that the journal knows beyond it, and that is gone, is not missed.
     is_whole: bool,
     /// Of a large file's pipeline.
     width: Width,
-    wake: WakeUp,
+    /// Notices are not said.
+    quiet: bool,
 }
 
-/// Works the files of a batch off, and says what came of them.
+/// Carries out a batch and says what became of its files.
 fn carry_out(
     session: &mut Session,
     reports: &mut Reports<'_>,
-    setup: Setup<'_>,
-    work: Arc<dyn Work>,
+    request: Request<'_>,
+    operation: Arc<dyn Operation>,
 ) -> anyhow::Result<Exit> {
-    let Setup { plan, output, conduct, is_whole, width, wake } = setup;
-    let (plan, Manner { force, sync, umask }) = (Arc::new(plan), conduct.manner);
-    // What touches a tree is done on threads of their own, so that signals end it.
-    let opened = output.map(|(path, kind)| {
-        let path = path.to_owned();
-        session.task("journal", Cancel::default(), move |_| Ok(start::open_tree(&path, kind, &conduct)))?
-    });
-    let opened = opened.transpose()?;
+    let Request { plan, output, options, is_whole, width, quiet } = request;
+    let (plan, Manner { force, sync, umask }) = (Arc::new(plan), options.output);
     let mut others = others(&plan);
-    let (tree, journal, known) = match opened {
-        Some((mut tree, mut journal, known)) => {
+    let (tree, journal, history) = match output {
+        Some((path, kind)) => {
+            let (tree, mut journal, history) = open_tree(session, path, kind, options)?;
             if let (true, Some(journal)) = (is_whole && plan.failed.is_empty(), &mut journal) {
-                others.extend(forget_gone(&plan, &known, &tree, journal, force)?);
+                others.extend(forget_gone(&plan, &history, &tree, journal, force)?);
             }
-            let mirrored = Arc::clone(&plan);
-            let (tree, not_made) = session.task("mirror", Cancel::default(), move |_| {
+            let (mirrored, mut tree) = (Arc::clone(&plan), tree);
+            // What touches a tree is done on threads of their own, so that signals end it.
+            let (tree, not_made) = session.wait("mirror", move |_| {
                 let not_made = tree.mirror(&mirrored.directories, &mirrored.links);
-                Ok((tree, not_made))
+                (tree, not_made)
             })?;
             others.extend(not_made.into_iter().map(failed));
-            (Some(tree), journal, known)
+            (Some(tree), journal, history)
         }
         None => (None, None, Arc::default()),
     };
-    let batch = Batch { plan: Arc::clone(&plan), conduct, tree, journal, known, wake };
-    let Ran { ledger, tree, figures, wall, progress, failure } = batch::run(session, batch, work);
+    let tell = if quiet { |_: &_| () } else { tell };
+    let (wake, bytes) = (session.wake.clone(), plan.bytes);
+    let batch = Batch { plan: Arc::clone(&plan), options, tree, journal, history, tell, wake };
+    let supervise = Box::new(|crew, progress: &_, live: &_| session.run_batch(crew, bytes, progress, live));
+    let RanBatch { results, tree, figures, wall, progress, failure } = batch::run(batch, operation, supervise);
     let cut_off_count = tree.as_ref().map_or(0, |tree| tree.cut_off_count);
     // After a signal nothing is finished: the next run does it.
-    if let (Some(mut tree), None) = (tree, &failure) {
-        let finished = Arc::clone(&plan);
-        let not_finished = session.task("finish", Cancel::default(), move |_| {
-            // One that could not be read was not finished, and the next run has to get in.
-            let unread: HashSet<&Path> = finished.failed.iter().map(|(path, _)| &**path).collect();
-            let directories = finished.directories.iter().filter(|directory| !unread.contains(&*directory.source));
-            Ok(tree.finish(directories, umask, sync))
-        })?;
-        others.extend(not_finished.into_iter().map(failed));
+    if let (Some(tree), None) = (tree, &failure) {
+        others.extend(finish_tree(session, &plan, tree, umask, sync)?);
     }
-    let summary = Summary { plan, ledger, others, cut_off_count };
-    summary.tell_failures();
+    let summary = BatchSummary { plan, results, others, cut_off_count };
+    tell_failures(&summary);
     if let Some(failure) = failure {
         let done = summary.counts();
         let went_on = format!("{} of {} files ended before; another run goes on from there", done.ended(), done.files);
         return Err(anyhow::Error::new(failure).context(went_on));
     }
-    let exit = summary.exit();
+    let exit = exit_of(&summary);
     let ([read_bytes, written_bytes, content_bytes], frame_count) = summary.totals();
     let report = Report {
         engine: Engine::Channels,
@@ -120,57 +123,218 @@ fn carry_out(
     match reports.show_batch(report, &summary) {
         Ok(()) => Ok(exit),
         Err(error) => {
-            problem::warn(&format!("{error:#}"));
+            problem::warn(&notice::chain(&error));
             Ok(if exit == Exit::Done { Exit::Warned } else { exit })
         }
     }
 }
 
-/// What is known of the files in `input`.
-fn known_of(session: &mut Session, input: &Path) -> anyhow::Result<Arc<Known>> {
-    let input = input.to_owned();
-    session.task("journal", Cancel::default(), move |_| Ok(start::known_of(&input)))?
+/// Opens the directory of all outputs and its journal, and says what has to be said of it.
+fn open_tree(
+    session: &mut Session,
+    path: &Path,
+    kind: JournalKind,
+    options: BatchOptions,
+) -> anyhow::Result<(OutputTree, Option<Journal>, Arc<History>)> {
+    let (path, folder) = (path.to_owned(), state_folder());
+    let shown = quoted(&path);
+    let opened = session.wait("journal", move |_| setup::open_tree(&path, kind, &options, folder.as_deref()))??;
+    let Opened { tree, journal, history, lacks_state_folder } = opened;
+    match kind {
+        JournalKind::Apart if lacks_state_folder => {
+            problem::warn("there is no folder to keep what is known of inputs in: the next run will do all of it again")
+        }
+        JournalKind::Elsewhere if lacks_state_folder => {
+            problem::warn("there is no folder for a journal: another run will not know what this one has done");
+        }
+        _ => {}
+    }
+    if history.damaged_count > 0 {
+        problem::warn(&format!(
+            "{} lines of the journal of {shown} are damaged: outputs that only they told of are not known, and stay as they are",
+            history.damaged_count
+        ));
+    }
+    Ok((tree, journal, history))
+}
+
+/// Gives mirrored directories their modes and times. Gives those that could not be finished.
+fn finish_tree(
+    session: &mut Session,
+    plan: &Arc<BatchPlan>,
+    mut tree: OutputTree,
+    umask: u32,
+    sync: bool,
+) -> anyhow::Result<Vec<Other>> {
+    let finished = Arc::clone(plan);
+    let not_finished = session.wait("finish", move |_| {
+        // A directory that could not be read was not finished, and the next run has to get in.
+        let unread: HashSet<&Path> = finished.failed.iter().map(|(path, _)| &**path).collect();
+        let directories = finished.directories.iter().filter(|directory| !unread.contains(&*directory.source));
+        tree.finish(directories, umask, sync)
+    })?;
+    Ok(not_finished.into_iter().map(failed).collect())
+}
+
+/// Names every file that failed, with its cause, and everything that was skipped; each hint once.
+fn tell_failures(summary: &BatchSummary) {
+    let mut hints: HashSet<String> = HashSet::new();
+    for Entry { index, ended, .. } in summary.troubled() {
+        let source = &summary.plan.items[*index].source;
+        match ended {
+            Ended::Failed(error) => {
+                problem::tell(&format!("pipeline: error: {}\n", words::failed_file(source, error)));
+                if let Some(hint) = problem::hint(error).filter(|hint| hints.insert(hint.clone())) {
+                    problem::tell(&format!("hint: {hint}\n"));
+                }
+            }
+            Ended::Warned(warnings) => problem::warn(&words::warnings(source, warnings)),
+            Ended::Done | Ended::Redone | Ended::Unchanged => {}
+        }
+    }
+    for Other { path, reason, is_skipped } in &summary.others {
+        match is_skipped {
+            true => problem::warn(&format!("{} is skipped: {reason}", quoted(path))),
+            false => problem::tell(&format!("pipeline: error: {}: {reason}\n", quoted(path))),
+        }
+    }
+    if let Some(stopped) = summary.results.stopped {
+        let left = summary.counts().left;
+        problem::tell(&format!("pipeline: error: {}; {left} files are left\n", words::stopped(stopped)));
+    }
+}
+
+/// How the program ends.
+fn exit_of(summary: &BatchSummary) -> Exit {
+    let counts = summary.counts();
+    match (summary.stopped_by(), summary.results.stopped) {
+        (Some(error), _) => Exit::of(error),
+        (None, Some(_)) => Exit::Failed,
+        (None, None) if counts.failed + counts.skipped + counts.warned > 0 => Exit::Warned,
+        (None, None) => Exit::Done,
+    }
+}
+
+/// What the journal of the files in `input` says.
+fn history_of(session: &mut Session, input: &Path) -> anyhow::Result<Arc<History>> {
+    let (input, folder) = (input.to_owned(), state_folder());
+    Ok(session.wait("journal", move |_| setup::history_of(&input, folder.as_deref()))??)
+}
+
+/// The user's own folder for what may not be told in a tree.
+fn state_folder() -> Option<PathBuf> {
+    settings::folder(|name| std::env::var_os(name), "XDG_STATE_HOME", ".local/state")
 }
 
 /// Lets the journal forget outputs whose input is gone, and that somebody has deleted. Gives those that were all there was, which it forgets
 /// with `force` only.
 fn forget_gone(
-    plan: &Plan,
-    known: &Known,
-    tree: &Tree,
+    plan: &BatchPlan,
+    history: &History,
+    tree: &OutputTree,
     journal: &mut Journal,
     force: bool,
-) -> anyhow::Result<Vec<Other>> {
+) -> Result<Vec<Other>, BatchError> {
     let is_gone =
         |place: &&Path| std::fs::symlink_metadata(tree.path.join(place)).is_err_and(|error| error.kind() == NotFound);
-    let is_lost = |place: &&Path| known.records(place).last().is_some_and(|record| record.fate == Fate::Deleted);
-    let gone = unplanned(plan, known).into_iter().filter(is_gone);
+    let is_lost = |place: &&Path| history.records(place).last().is_some_and(|record| record.fate == InputFate::Deleted);
+    let gone = unplanned(plan, history).into_iter().filter(is_gone);
     let (lost, gone): (Vec<_>, Vec<_>) = gone.partition(|place| is_lost(place) && !force);
-    journal.forget(&gone).context("cannot write the journal")?;
+    journal.forget(&gone).map_err(BatchError::JournalWrite)?;
     Ok(lost.into_iter().map(|place| failed((tree.path.join(place), LOST.to_owned()))).collect())
 }
 
 /// Places that the journal knows and the plan does not, in order.
-fn unplanned<'a>(plan: &Plan, known: &'a Known) -> Vec<&'a Path> {
+fn unplanned<'a>(plan: &BatchPlan, history: &'a History) -> Vec<&'a Path> {
     let planned: HashSet<&Path> = plan.items.iter().map(|item| &*item.place).collect();
-    let mut unplanned: Vec<&Path> = known.places().filter(|place| !planned.contains(place)).collect();
+    let mut unplanned: Vec<&Path> = history.places().filter(|place| !planned.contains(place)).collect();
     unplanned.sort_unstable();
     unplanned
 }
 
-/// Looks at the inputs on a thread of its own, so that signals end it.
-fn look(
+/// Scans the inputs and settles their outputs, of which `name` makes the file names. Nothing is written.
+fn plan(
     session: &mut Session,
     names: &BatchNames,
     list: &ListArgs,
     name: impl Fn(&OsStr) -> OsString + Send + 'static,
-) -> anyhow::Result<Plan> {
-    let (names, list) = (names.clone(), list.clone());
-    session.task("list", Cancel::default(), move |_| Ok(start::plan(&names, &list, name)))?
+) -> anyhow::Result<BatchPlan> {
+    let ListArgs { files_from, files0_from, filter } = list.clone();
+    let (paths, output) = (names.inputs.clone(), names.output.clone());
+    let spec = InputSpec { paths, files_from, files0_from, filter: filter_of(&filter) };
+    Ok(session.wait("list", move |_| {
+        let inputs = scan::scan(&spec)?;
+        let roots = inputs.roots.clone();
+        let plan = plan::plan(inputs, !spec.filter.include.is_empty(), name);
+        plan::check(&plan, &output, &roots)?;
+        Ok::<BatchPlan, BatchError>(plan)
+    })??)
+}
+
+/// Scans one directory, in which nothing gets another name.
+fn plan_in_place(session: &mut Session, input: &Path, filter: &FilterArgs) -> anyhow::Result<BatchPlan> {
+    let (input, filter) = (input.to_owned(), filter_of(filter));
+    Ok(session.wait("list", move |_| {
+        scan::scan_in(&input, &filter).map(|inputs| plan::plan(inputs, false, OsStr::to_owned))
+    })??)
+}
+
+fn filter_of(args: &FilterArgs) -> Filter {
+    let FilterArgs { include, exclude, gitignore, links } = args.clone();
+    let links = match links {
+        LinksArg::Copy => scan::Links::Copy,
+        LinksArg::Follow => scan::Links::Follow,
+        LinksArg::Skip => scan::Links::Skip,
+    };
+    Filter { include, exclude, gitignore, links }
+}
+
+/// How a batch is done: `width` and its memory are those of one run, and all files together stay within them.
+fn options(args: &BatchArgs, width: Width, budget_bytes: usize, output: Manner) -> BatchOptions {
+    let jobs = args.jobs.map_or(width.workers.get(), |jobs| jobs as usize);
+    BatchOptions {
+        jobs: NonZeroUsize::new(jobs).expect("checked to be at least 1"),
+        cores: width.workers,
+        budget_bytes: budget_bytes as u64,
+        output,
+        rm: false,
+        checksum: args.checksum,
+        on_error: match args.on_error {
+            OnErrorArg::Skip => OnError::Skip,
+            OnErrorArg::Stop => OnError::Stop,
+        },
+        breaker: args.max_failures.unwrap_or(Breaker::Never),
+        retry: Retry { count: args.retries, base: args.retry_wait, max: args.retry_wait_max },
+    }
+}
+
+/// What opens the files of `plan`: what flags and the environment give, read once. Where they give nothing, and a passphrase is wanted, it is
+/// asked for.
+fn keyring(session: &mut Session, plan: &BatchPlan, sources: &IdentitySources) -> anyhow::Result<Keyring> {
+    forbid_core_dumps()?;
+    let (sources, prompter) = (sources.clone(), session.prompter());
+    let looked_at: Vec<Item> = plan.items.iter().take(LOOKED_AT).cloned().collect();
+    Ok(session.wait("keys", move |_| {
+        let mut keyring = Keyring::read(&sources, &prompter, tell)?;
+        keyring.settle(|| looked_at.iter().any(|item| open_again(item).is_some_and(wants_passphrase)))?;
+        Ok::<Keyring, BatchError>(keyring)
+    })??)
+}
+
+/// The file of `item`, opened below the directory that was named, without following a link.
+fn open_again(item: &Item) -> Option<std::fs::File> {
+    let input = match item.depth {
+        0 => Input::open(&item.source).ok()?,
+        _ => {
+            let (top, inside) = item.way();
+            Input::open_below(&Directory::open_to_pass(top).ok()?, inside, quoted(&item.source)).ok()?
+        }
+    };
+    input.file.try_clone().ok().filter(|_| input.metadata.is_file())
 }
 
 /// What cannot be worked on.
-fn others(plan: &Plan) -> Vec<Other> {
+fn others(plan: &BatchPlan) -> Vec<Other> {
     let skipped = plan.skipped.iter().cloned().map(|(path, reason)| Other { path, reason, is_skipped: true });
     plan.failed.iter().cloned().map(failed).chain(skipped).collect()
 }
@@ -179,7 +343,7 @@ fn failed((path, reason): (PathBuf, String)) -> Other {
     Other { path, reason, is_skipped: false }
 }
 
-/// What is read of standard input.
+/// The list that is read from standard input, if one is.
 fn list_input(list: &ListArgs) -> &Path {
     list.files_from.as_deref().or(list.files0_from.as_deref()).unwrap_or(Path::new(""))
 }
@@ -187,10 +351,6 @@ fn list_input(list: &ListArgs) -> &Path {
 fn taken_lists(list: &ListArgs) -> impl Iterator<Item = Taken<'_>> {
     let lists = [("--files-from", &list.files_from), ("--files0-from", &list.files0_from)];
     lists.into_iter().filter_map(|(flag, path)| Some(Taken::In(flag, path.as_deref()?)))
-}
-
-fn check_identities(input: &Path, identities: &IdentityArgs) -> Result<(), Problem> {
-    keys::check_sources(input, &identities.passphrases, &[("--identity", &identities.identity)])
 }
 
 /// A passphrase costs a second and 256 MiB for each file, since each has a salt of its own.
@@ -208,7 +368,7 @@ fn refuse_flags(files: &FileArgs, list: &ListArgs, engine: EngineArg) -> Result<
     if engine == EngineArg::Mutex {
         return Err(Problem::usage("--engine mutex is for one file"));
     }
-    if files.rm && list.filter.links == Links::Follow {
+    if files.rm && list.filter.links == LinksArg::Follow {
         return Err(Problem::usage("--rm with --links follow would delete what links lead to, wherever that is"));
     }
     resolve::refuse_rm_unsynced(files)

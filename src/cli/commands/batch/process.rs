@@ -3,14 +3,11 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use anyhow::Context;
-
-use super::{Setup, carry_out, list_input, look, refuse_flags, refuse_passphrases, taken_lists};
-use crate::batch::Conduct;
-use crate::batch::journal;
-use crate::batch::process::ProcessFiles;
-use crate::batch::start::{self, BatchNames, JournalKind};
-use crate::cli::args::{ListArgs, PassphraseArgs, ProcessArgs};
+use super::{BatchNames, Request, carry_out, list_input, options, plan, refuse_flags, refuse_passphrases, taken_lists};
+use crate::batch::BatchOptions;
+use crate::batch::operation::ProcessFiles;
+use crate::batch::setup::JournalKind;
+use crate::cli::args::{ListArgs, ProcessArgs, ProgressArg, Typed};
 use crate::cli::commands::process::{output_name, refuse_contradictions};
 use crate::cli::commands::{taken_files, with_reports};
 use crate::cli::problem::Exit;
@@ -18,69 +15,69 @@ use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::{Settings, known};
 use crate::pipeline::memory;
-use crate::pipeline::plan::Compress;
-use crate::report::{Taken, Verb};
+use crate::pipeline::plan::{Compress, Engine};
+use crate::report::Taken;
 use crate::store::output::Manner;
-use crate::store::prompt::Prompter;
-use crate::store::rate_limit::Pace;
-use crate::store::sys::{self, WakeUp};
-use crate::task::keys;
+use crate::task::Verb;
+use crate::task::executor::Executor;
+use crate::task::keys::RecipientSources;
+use crate::task::open::forbid_core_dumps;
+use crate::task::process::ProcessSpec;
 
 /// `process` of `names`.
-pub fn run(mut args: ProcessArgs, names: &BatchNames, settings: &Settings) -> anyhow::Result<Exit> {
-    resolve::talk(&mut args.talk, settings)?;
-    resolve::recipients(&mut args.encrypt, Some(&args.passphrases), settings);
-    let files = [("--recipients-file", args.encrypt.recipients_file.as_slice())];
-    keys::check_sources(list_input(&args.list), &args.passphrases, &files)?;
+pub fn run(args: ProcessArgs, typed: &Typed, names: &BatchNames, settings: &Settings) -> anyhow::Result<Exit> {
+    typed.refuse_pipe_flags()?;
+    let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
+    let passphrase = resolve::new_passphrase(&args.encrypt, &args.passphrases);
+    refuse_passphrases(passphrase.is_some())?;
+    let recipients = resolve::recipients(&args.encrypt, None, settings);
+    let files = [("--recipients-file", recipients.files.as_slice())];
+    resolve::check_sources(list_input(&args.list), &args.passphrases, &files)?;
     refuse_flags(&args.files, &args.list, args.engine)?;
-    let PassphraseArgs { passphrase_file, passphrase_fd } = &args.passphrases;
-    refuse_passphrases(args.encrypt.passphrase || passphrase_file.is_some() || passphrase_fd.is_some())?;
     let level = resolve::level(args.level, settings)?;
     let chunk_len = resolve::chunk_len(args.chunk_size, level, settings)?;
     let compress = (!args.no_compress).then_some(Compress { chunk_len, level });
-    let is_sealed = keys::is_encryption_asked_for(&args.encrypt, Some(&args.passphrases));
+    let recipients = Some(recipients).filter(RecipientSources::is_any);
+    let is_sealed = recipients.is_some();
     refuse_contradictions(&args, is_sealed)?;
     let width = resolve::width(&args.width, settings)?;
     let needed = |width| memory::process_bytes(width, compress, is_sealed);
     let width = resolve::fitted(width, &args.width, settings, needed)?;
     let is_verified = args.verify || settings.get(&known::VERIFY, None)?.unwrap_or(false);
 
-    let mut session = Session::start(&args.talk)?;
+    let mut session = Session::start(&report)?;
     let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
-    let conduct = start::conduct(&args.batch, &args.talk, width, needed(width), manner);
-    let conduct = Conduct { rm: args.files.rm, ..conduct };
-    let mut taken: Vec<Taken<'_>> = taken_files("--recipients-file", &args.encrypt.recipients_file).collect();
+    let options = BatchOptions { rm: args.files.rm, ..options(&args.batch, width, needed(width), manner) };
+    let recipients_files = recipients.as_ref().map_or(&[][..], |recipients| &recipients.files);
+    let mut taken: Vec<Taken<'_>> = taken_files("--recipients-file", recipients_files).collect();
     taken.extend(taken_lists(&args.list));
     taken.extend(settings.file().map(|path| Taken::In("--config", path)));
-    with_reports((Verb::Processed, &args.talk), &taken, &mut session, |session, reports| {
+    with_reports((Verb::Process, &report), &taken, &mut session, |session, reports| {
         let name = move |name: &OsStr| output_name(name, compress.is_some(), is_sealed);
-        let plan = look(session, names, &args.list, name)?;
-        let wake = WakeUp::new().context("cannot start")?;
-        let recipients = is_sealed.then(|| {
-            sys::forbid_core_dumps().context("cannot turn core dumps off")?;
-            let encrypt = args.encrypt.clone();
-            session.task_that_asks("keys", &wake, move |prompter| keys::recipients(&encrypt, None, prompter))
+        let plan = plan(session, names, &args.list, name)?;
+        let prompter = session.prompter();
+        let recipients = recipients.clone().map(|sources| {
+            forbid_core_dumps()?;
+            let asked = prompter.clone();
+            session.wait("keys", move |_| sources.read(&asked))?
         });
-        let recipients = recipients.transpose()?;
-        let compress_form = compress.map(|Compress { chunk_len, level }| (chunk_len, level.get()));
-        let digest = recipients.as_ref().map_or(0, |recipients| recipients.digest);
-        let settings = journal::Settings::processed(compress_form, args.encrypt.armor, digest);
-        let work = ProcessFiles {
+        let spec = ProcessSpec {
             width,
+            engine: Engine::Channels,
             compress,
-            recipients: recipients.map(|recipients| Arc::new(recipients.list)),
-            prompter: Prompter::new(wake.clone()),
             is_armored: args.encrypt.armor,
             is_verified,
-            is_verified_now: is_verified && args.files.rm,
-            pace: Pace::of(&args.pace, &wake)?,
-            settings,
+            digest: true,
+            rate_limit: resolve::rate_limit(&args.pace, &session.wake)?,
         };
+        let recipients = recipients.transpose()?.map(|recipients| (recipients, prompter));
+        let operation = ProcessFiles { spec, recipients, is_verified_now: is_verified && args.files.rm };
         let kind = if is_sealed { JournalKind::Apart } else { JournalKind::Beside };
         let ListArgs { files_from, files0_from, filter } = &args.list;
         let is_one_tree = names.inputs.len() == 1 && names.inputs[0].is_dir();
         let is_whole = is_one_tree && files_from.is_none() && files0_from.is_none() && filter.takes_all();
-        let setup = Setup { plan, output: Some((&names.output, kind)), conduct, is_whole, width, wake };
-        carry_out(session, reports, setup, Arc::new(work))
+        let output = Some((&*names.output, kind));
+        let request = Request { plan, output, options, is_whole, width, quiet: report.quiet };
+        carry_out(session, reports, request, Arc::new(operation))
     })
 }

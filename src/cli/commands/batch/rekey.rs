@@ -4,36 +4,35 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
-
-use super::opener::opener;
-use super::{Setup, carry_out, check_identities, known_of, refuse_passphrases};
-use crate::batch::rekey::RekeyFiles;
-use crate::batch::start::{self, BatchNames, JournalKind};
-use crate::cli::args::{ListArgs, RekeyArgs};
+use super::{BatchNames, Request, carry_out, history_of, keyring, options, plan, plan_in_place, refuse_passphrases};
+use crate::batch::operation::RekeyFiles;
+use crate::batch::setup::JournalKind;
+use crate::cli::args::{ListArgs, ProgressArg, RekeyArgs, Typed};
 use crate::cli::commands::rekey::OLD_KEYS_NOTE;
 use crate::cli::commands::{taken_files, taken_keys, with_reports};
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
-use crate::pipeline::memory;
-use crate::pipeline::shutdown::Cancel;
-use crate::report::{Taken, Verb};
+use crate::pipeline::crew::Width;
+use crate::pipeline::memory::BASE_BYTES;
+use crate::report::Taken;
 use crate::store::output::Manner;
-use crate::store::rate_limit::Pace;
-use crate::store::sys::WakeUp;
-use crate::task::keys;
+use crate::task::Verb;
+use crate::task::executor::Executor;
+use crate::task::open::ReadOptions;
+use crate::task::rekey::{REKEY_BYTES, RekeySpec};
 
-/// `rekey` of all that is in the directory that is named, in place or into another.
-pub fn run(mut args: RekeyArgs, settings: &Settings) -> anyhow::Result<Exit> {
-    resolve::talk(&mut args.talk, settings)?;
-    let new_passphrase = args.new_passphrase_file.is_some() || args.encrypt.passphrase;
-    refuse_passphrases(new_passphrase)?;
-    resolve::recipients(&mut args.encrypt, None, settings);
-    resolve::identities(&mut args.identities, settings)?;
-    check_identities(Path::new(""), &args.identities)?;
-    if !keys::is_encryption_asked_for(&args.encrypt, None) {
+/// `rekey` of everything in the directory that is named, in place or into another.
+pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Result<Exit> {
+    typed.refuse_pipe_flags()?;
+    let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
+    refuse_passphrases(args.new_passphrase_file.is_some() || args.encrypt.passphrase)?;
+    let recipients = resolve::recipients(&args.encrypt, None, settings);
+    let identities = resolve::identities(&args.identities, settings)?;
+    let files = [("--identity", identities.files.as_slice())];
+    resolve::check_sources(Path::new(""), &args.identities.passphrases, &files)?;
+    if !recipients.is_any() {
         return Err(Problem::usage("rekey needs the new recipients: -r or -R").into());
     }
     let output = match (&args.output, args.in_place) {
@@ -41,43 +40,44 @@ pub fn run(mut args: RekeyArgs, settings: &Settings) -> anyhow::Result<Exit> {
         (None, true) => args.input.clone(),
         _ => return Err(Problem::usage("rekey writes to OUT, or with --in-place over the files of IN").into()),
     };
-    let mut session = Session::start(&args.talk)?;
-    let manner = Manner { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };
     let width = resolve::width(&args.width, settings)?;
-    let conduct = start::conduct(&args.batch, &args.talk, width, memory::restore_bytes(width), manner);
-    let mut taken: Vec<Taken<'_>> = taken_keys(&args.identities).collect();
-    taken.extend(taken_files("--recipients-file", &args.encrypt.recipients_file));
-    with_reports((Verb::Rekeyed, &args.talk), &taken, &mut session, |session, reports| {
-        let (input, filter, in_place) = (args.input.clone(), args.filter.clone(), args.in_place);
-        let names = BatchNames { inputs: vec![input.clone()], output: output.clone() };
-        let list = ListArgs { files_from: None, files0_from: None, filter: filter.clone() };
-        let looked = session.task("list", Cancel::default(), move |_| {
-            Ok(match in_place {
-                true => start::plan_in_place(&input, &filter),
-                false => start::plan(&names, &list, OsStr::to_owned),
-            })
-        });
-        let mut plan = looked??;
-        if in_place {
-            // They are their own mirror.
-            (plan.directories, plan.links) = Default::default();
-        }
-        let wake = WakeUp::new().context("cannot start")?;
-        let opener = opener(session, &wake, &plan, &args.identities)?;
-        let encrypt = args.encrypt.clone();
-        let recipients =
-            session.task_that_asks("keys", &wake, move |prompter| keys::recipients(&encrypt, None, prompter))?;
-        let work = RekeyFiles {
-            opener,
-            recipients: recipients.list,
-            recipients_digest: recipients.digest,
-            is_armored: args.encrypt.armor,
-            known: in_place.then(|| known_of(session, &args.input)).transpose()?,
-            pace: Pace::of(&args.pace, &wake)?,
+    let needed = |width: Width| BASE_BYTES + width.workers.get() * REKEY_BYTES;
+    let width = resolve::fitted(width, &args.width, settings, needed)?;
+    let mut session = Session::start(&report)?;
+    let manner = Manner { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };
+    let options = options(&args.batch, width, needed(width), manner);
+    let mut taken: Vec<Taken<'_>> = taken_keys(&identities).collect();
+    taken.extend(taken_files("--recipients-file", &recipients.files));
+    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
+    with_reports((Verb::Rekey, &report), &taken, &mut session, |session, reports| {
+        let plan = match args.in_place {
+            true => {
+                let mut plan = plan_in_place(session, &args.input, &args.filter)?;
+                // They are their own mirror.
+                (plan.directories, plan.links) = Default::default();
+                plan
+            }
+            false => {
+                let names = BatchNames { inputs: vec![args.input.clone()], output: output.clone() };
+                let list = ListArgs { files_from: None, files0_from: None, filter: args.filter.clone() };
+                plan(session, &names, &list, OsStr::to_owned)?
+            }
         };
-        let setup = Setup { plan, output: Some((&output, JournalKind::Apart)), conduct, is_whole: false, width, wake };
-        let exit = carry_out(session, reports, setup, Arc::new(work))?;
-        if !args.talk.quiet {
+        let keyring = keyring(session, &plan, &identities)?;
+        let (sources, prompter) = (recipients.clone(), session.prompter());
+        let asked = prompter.clone();
+        let recipients = session.wait("keys", move |_| sources.read(&asked))??;
+        let rate_limit = resolve::rate_limit(&args.pace, &session.wake)?;
+        let operation = RekeyFiles {
+            spec: RekeySpec { recipients, is_armored: args.encrypt.armor, keeps_armor: true, prompter },
+            keyring,
+            read: ReadOptions { wake: session.wake.clone(), rate_limit, digest: true },
+            history: args.in_place.then(|| history_of(session, &args.input)).transpose()?,
+        };
+        let output = Some((&*output, JournalKind::Apart));
+        let request = Request { plan, output, options, is_whole: false, width, quiet: report.quiet };
+        let exit = carry_out(session, reports, request, Arc::new(operation))?;
+        if !report.quiet {
             problem::tell(OLD_KEYS_NOTE);
         }
         Ok(exit)

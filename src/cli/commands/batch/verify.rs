@@ -1,66 +1,62 @@
-//! `pipeline verify` of a tree, against its journal where it has one.
+//! `pipeline verify` of a tree, compared with its journal where it has one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
-
-use super::opener::opener;
-use super::{Setup, carry_out, check_identities, known_of, unplanned};
-use crate::batch::journal::Known;
-use crate::batch::plan::Plan;
-use crate::batch::restore::{Decoder, VerifyFiles};
-use crate::batch::start;
-use crate::cli::args::VerifyArgs;
+use super::{Request, carry_out, history_of, keyring, options, plan_in_place, unplanned};
+use crate::batch::journal::History;
+use crate::batch::operation::VerifyFiles;
+use crate::batch::plan::BatchPlan;
+use crate::cli::args::{ProgressArg, Typed, VerifyArgs};
 use crate::cli::commands::{taken_keys, with_reports};
 use crate::cli::problem::{Exit, Problem};
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
-use crate::pipeline::memory;
-use crate::pipeline::shutdown::Cancel;
-use crate::report::{Taken, Verb};
+use crate::pipeline::memory::restore_bytes;
+use crate::report::Taken;
 use crate::store::output::Manner;
-use crate::store::rate_limit::Pace;
-use crate::store::sys::WakeUp;
+use crate::task::Verb;
+use crate::task::open::{Keys, ReadOptions};
+use crate::task::verify::VerifySpec;
 
-/// `verify` of all that is in the directory that is named.
-pub fn run(mut args: VerifyArgs, settings: &Settings) -> anyhow::Result<Exit> {
-    resolve::talk(&mut args.talk, settings)?;
-    resolve::identities(&mut args.identities, settings)?;
-    check_identities(Path::new(""), &args.identities)?;
+/// `verify` of everything in the directory that is named.
+pub fn run(args: VerifyArgs, typed: &Typed, settings: &Settings) -> anyhow::Result<Exit> {
+    typed.refuse_pipe_flags()?;
+    let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
+    let identities = resolve::identities(&args.identities, settings)?;
+    let files = [("--identity", identities.files.as_slice())];
+    resolve::check_sources(Path::new(""), &args.identities.passphrases, &files)?;
     if args.against.is_some() {
         return Err(Problem::usage("--against compares one file with one original").into());
     }
     let width = resolve::width(&args.width, settings)?;
-    let width = resolve::fitted(width, &args.width, settings, memory::restore_bytes)?;
+    let width = resolve::fitted(width, &args.width, settings, restore_bytes)?;
     let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
 
-    let mut session = Session::start(&args.talk)?;
+    let mut session = Session::start(&report)?;
     let manner = Manner { force: false, sync: false, umask: session.umask };
-    let conduct = start::conduct(&args.batch, &args.talk, width, memory::restore_bytes(width), manner);
-    let mut taken: Vec<Taken<'_>> = taken_keys(&args.identities).collect();
+    let options = options(&args.batch, width, restore_bytes(width), manner);
+    let mut taken: Vec<Taken<'_>> = taken_keys(&identities).collect();
     taken.extend(settings.file().map(|path| Taken::In("--config", path)));
-    with_reports((Verb::Verified, &args.talk), &taken, &mut session, |session, reports| {
-        let (input, filter) = (args.input.clone(), args.filter.clone());
-        let looked = session.task("list", Cancel::default(), move |_| Ok(start::plan_in_place(&input, &filter)))?;
-        let (mut plan, known) = (looked?, known_of(session, &args.input)?);
+    with_reports((Verb::Verify, &report), &taken, &mut session, |session, reports| {
+        let mut plan = plan_in_place(session, &args.input, &args.filter)?;
+        let history = history_of(session, &args.input)?;
         if args.filter.takes_all() {
-            plan.failed.extend(missing(&plan, &known, &args.input));
+            plan.failed.extend(missing(&plan, &history, &args.input));
         }
-        let wake = WakeUp::new().context("cannot start")?;
-        let opener = opener(session, &wake, &plan, &args.identities)?;
-        let pace = Pace::of(&args.pace, &wake)?;
-        let decoder = Decoder { width, window_log_max, decompress: true, opener, pace };
-        let work = VerifyFiles { decoder, foreign: args.foreign, known };
-        carry_out(session, reports, Setup { plan, output: None, conduct, is_whole: false, width, wake }, Arc::new(work))
+        let keys = Keys::Read(Box::new(keyring(session, &plan, &identities)?));
+        let rate_limit = resolve::rate_limit(&args.pace, &session.wake)?;
+        let read = ReadOptions { wake: session.wake.clone(), rate_limit, digest: true };
+        let spec = VerifySpec { width, window_log_max, foreign: args.foreign, digest: true };
+        let operation = VerifyFiles { spec, keys, read, history };
+        let request = Request { plan, output: None, options, is_whole: false, width, quiet: report.quiet };
+        carry_out(session, reports, request, Arc::new(operation))
     })
 }
 
 /// Outputs that the journal knows and that are not there.
-fn missing(plan: &Plan, known: &Known, root: &Path) -> Vec<(PathBuf, String)> {
-    unplanned(plan, known)
-        .into_iter()
-        .map(|place| (root.join(place), "it is missing: the journal knows it".to_owned()))
-        .collect()
+fn missing(plan: &BatchPlan, history: &History, root: &Path) -> Vec<(PathBuf, String)> {
+    let missing = unplanned(plan, history).into_iter();
+    missing.map(|place| (root.join(place), "it is missing: the journal knows it".to_owned())).collect()
 }

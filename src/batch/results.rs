@@ -1,23 +1,22 @@
-//! What is told of a batch: how its files ended, in numbers and by name.
+//! The results of a batch: how its files ended, in numbers and one by one.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::commit::{Ended, Entry, Ledger};
-use super::plan::Plan;
-use crate::cli::problem::{self, Exit, quoted};
+use super::error::FileError;
+use super::messages::{BatchResults, Ended, Entry, Stopped};
+use super::plan::BatchPlan;
 
 /// Names of the slowest files that are told.
 const SLOWEST_COUNT: usize = 3;
 
 /// What a batch came to.
-pub struct Summary {
+pub struct BatchSummary {
     /// The files.
-    pub plan: Arc<Plan>,
+    pub plan: Arc<BatchPlan>,
     /// What became of those that were begun.
-    pub ledger: Ledger,
+    pub results: BatchResults,
     /// What was skipped or failed without being one of the files: directories that cannot be read, what is neither file nor link.
     pub others: Vec<Other>,
     /// Outputs that an earlier run was cut off at.
@@ -55,20 +54,20 @@ pub struct Counts {
     pub left: u64,
 }
 
-impl Summary {
+impl BatchSummary {
     /// How many files ended in which way.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts { files: self.plan.items.len() as u64, ..Counts::default() };
-        for entry in &self.ledger.entries {
+        for entry in &self.results.entries {
             *match entry.ended {
                 Ended::Done => &mut counts.done,
                 Ended::Redone => &mut counts.redone,
                 Ended::Unchanged => &mut counts.unchanged,
-                Ended::Warned { .. } => &mut counts.warned,
-                Ended::Failed { .. } => &mut counts.failed,
+                Ended::Warned(_) => &mut counts.warned,
+                Ended::Failed(_) => &mut counts.failed,
             } += 1;
         }
-        counts.left = counts.files - self.ledger.entries.len() as u64;
+        counts.left = counts.files - self.results.entries.len() as u64;
         counts.skipped = self.others.iter().filter(|other| other.is_skipped).count() as u64;
         counts.failed += self.others.len() as u64 - counts.skipped;
         counts
@@ -77,7 +76,7 @@ impl Summary {
     /// Bytes read, written, and of content, and frames.
     pub fn totals(&self) -> ([u64; 3], u64) {
         let (mut bytes, mut frames) = ([0; 3], 0);
-        for entry in &self.ledger.entries {
+        for entry in &self.results.entries {
             bytes.iter_mut().zip(entry.bytes).for_each(|(sum, part)| *sum += part);
             frames += entry.frame_count;
         }
@@ -86,57 +85,27 @@ impl Summary {
 
     /// Those that were worked on longest, the longest first.
     pub fn slowest(&self) -> Vec<(&PathBuf, Duration)> {
-        let mut slowest: Vec<&Entry> = self.ledger.entries.iter().filter(|entry| !entry.took.is_zero()).collect();
+        let mut slowest: Vec<&Entry> = self.results.entries.iter().filter(|entry| !entry.took.is_zero()).collect();
         slowest.sort_by_key(|entry| std::cmp::Reverse(entry.took));
         slowest.truncate(SLOWEST_COUNT);
         slowest.into_iter().map(|entry| (&self.plan.items[entry.index].source, entry.took)).collect()
     }
 
-    /// Names every file that failed, with its cause, and everything that was skipped; advice once for all that it fits.
-    pub fn tell_failures(&self) {
-        let mut hints: HashSet<&str> = HashSet::new();
-        let is_told = |entry: &&Entry| matches!(entry.ended, Ended::Failed { .. } | Ended::Warned { .. });
-        let mut entries: Vec<&Entry> = self.ledger.entries.iter().filter(is_told).collect();
+    /// Files that failed or have a warning, in the order of the plan.
+    pub fn troubled(&self) -> Vec<&Entry> {
+        let is_troubled = |entry: &&Entry| matches!(entry.ended, Ended::Failed(_) | Ended::Warned(_));
+        let mut entries: Vec<&Entry> = self.results.entries.iter().filter(is_troubled).collect();
         entries.sort_by_key(|entry| entry.index);
-        for entry in entries {
-            match &entry.ended {
-                Ended::Failed { message, hint, .. } => {
-                    let source = quoted(&self.plan.items[entry.index].source);
-                    let names_it = message.contains(&source);
-                    let name = if names_it { String::new() } else { format!("{source}: ") };
-                    problem::tell(&format!("pipeline: error: {name}{message}\n"));
-                    if let Some(hint) = hint.as_deref().filter(|hint| hints.insert(hint)) {
-                        problem::tell(&format!("hint: {hint}\n"));
-                    }
-                }
-                Ended::Warned { message } => problem::warn(message),
-                Ended::Done | Ended::Redone | Ended::Unchanged => {}
-            }
-        }
-        for Other { path, reason, is_skipped } in &self.others {
-            match is_skipped {
-                true => problem::warn(&format!("{} is skipped: {reason}", quoted(path))),
-                false => problem::tell(&format!("pipeline: error: {}: {reason}\n", quoted(path))),
-            }
-        }
-        if let Some(stopped) = &self.ledger.stopped {
-            problem::tell(&format!("pipeline: error: {stopped}; {} files are left\n", self.counts().left));
-        }
+        entries
     }
 
-    /// How the program ends.
-    pub fn exit(&self) -> Exit {
-        let stopped_by = self
-            .ledger
-            .stopped_by
-            .and_then(|index| self.ledger.entries.iter().find(|entry| entry.index == index).map(|entry| &entry.ended));
-        let Counts { failed, skipped, warned, .. } = self.counts();
-        match (stopped_by, &self.ledger.stopped) {
-            (Some(Ended::Failed { exit, .. }), _) => *exit,
-            (_, Some(_)) => Exit::Failed,
-            _ if failed + skipped + warned > 0 => Exit::Warned,
-            _ => Exit::Done,
-        }
+    /// The failure that the batch stopped at, as it was to stop at the first.
+    pub fn stopped_by(&self) -> Option<&FileError> {
+        let Some(Stopped::AtFailure(index)) = self.results.stopped else { return None };
+        self.results.entries.iter().find(|entry| entry.index == index).and_then(|entry| match &entry.ended {
+            Ended::Failed(error) => Some(error),
+            _ => None,
+        })
     }
 }
 

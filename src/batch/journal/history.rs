@@ -1,11 +1,11 @@
-//! What the journals of a tree tell: which outputs there are, and what they were made of.
+//! What the journals of a tree say: which outputs there are, and what they were made of.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::log::Lines;
-use super::record::{InputLine, OutputLine, Record, Settings};
+use super::record::{InputLine, OutputLine, Record};
 use super::{JournalError, NAME, inputs_name};
 use crate::store::file_id::Identity;
 use crate::store::sys::Directory;
@@ -16,9 +16,9 @@ pub(super) const RECORDS_KEPT: usize = 4;
 /// A journal with so many records that count no more, and more of them than of those that do, is written anew when it is opened.
 pub(super) const STALE_RECORDS_MAX: usize = 1000;
 
-/// What journals tell of a tree.
+/// What earlier runs noted of a tree.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct History {
     /// By place: several records where runs were killed, the newest at the end.
     by_place: HashMap<PathBuf, Vec<Record>>,
     /// Lines that were read, of places that count no more as well.
@@ -27,47 +27,47 @@ pub struct Known {
     pub damaged_count: usize,
 }
 
-impl Known {
+impl History {
     /// What the journal in `tree` tells, which may be one that somebody is writing to; nothing where there is none. `folder` is the user's
     /// own, for what is known of inputs.
-    pub fn read(tree: &Directory, folder: Option<&Directory>) -> Result<Known, JournalError> {
-        let Some(outputs) = tree.open_file(OsStr::new(NAME))? else { return Ok(Known::default()) };
+    pub fn read(tree: &Directory, folder: Option<&Directory>) -> Result<History, JournalError> {
+        let Some(outputs) = tree.open_file(OsStr::new(NAME))? else { return Ok(History::default()) };
         let outputs = Lines::read(&outputs)?;
         let inputs = match (&outputs.id, folder) {
             (Some(id), Some(folder)) => folder.open_file(&inputs_name(id))?,
             _ => None,
         };
         let inputs = inputs.map(|inputs| Lines::read(&inputs)).transpose()?;
-        Ok(Known::of(outputs, inputs.unwrap_or_default(), false))
+        Ok(History::of(outputs, inputs.unwrap_or_default(), false))
     }
 
     /// What the bytes of a journal tell, which may be anybody's.
-    pub fn parse(bytes: &[u8]) -> Result<Known, JournalError> {
-        Ok(Known::of(Lines::read(bytes)?, Lines::default(), false))
+    pub fn parse(bytes: &[u8]) -> Result<History, JournalError> {
+        Ok(History::of(Lines::read(bytes)?, Lines::default(), false))
     }
 
     /// With `is_apart` nothing is known of inputs and settings but what `inputs` tell.
-    pub(super) fn of(outputs: Lines<OutputLine>, inputs: Lines<InputLine>, is_apart: bool) -> Known {
+    pub(super) fn of(outputs: Lines<OutputLine>, inputs: Lines<InputLine>, is_apart: bool) -> History {
         let damaged_count = outputs.damaged_count + inputs.damaged_count;
-        let mut known = Known { damaged_count, ..Known::default() };
+        let mut history = History { damaged_count, ..History::default() };
         let apart: HashMap<u64, InputLine> = inputs.told.into_iter().map(|line| (line.hash, line)).collect();
-        for OutputLine { place, output, hash, settings, fate, input } in outputs.told {
-            known.record_count += 1;
+        for OutputLine { place, output, hash, made, fate, input } in outputs.told {
+            history.record_count += 1;
             let Some(place) = place.place() else { continue };
             let Some(output) = output else {
-                known.by_place.remove(&place);
+                history.by_place.remove(&place);
                 continue;
             };
-            let (settings, input) = match apart.get(&hash) {
-                Some(told) => (told.settings, told.input),
-                None if is_apart => (Settings { recipients: 0, ..settings }, None),
-                None => (settings, input),
+            let (spec, input) = match apart.get(&hash) {
+                Some(told) => (told.made.clone(), told.input),
+                None if is_apart => (made.with_recipients(0), None),
+                None => (made, input),
             };
-            let record = Record { place: place.clone(), output, output_hash: hash, settings, fate, input };
+            let record = Record { place: place.clone(), output, output_hash: hash, spec, fate, input };
             // Mostly there is one.
-            known.by_place.entry(place).or_insert_with(|| Vec::with_capacity(1)).push(record);
+            history.by_place.entry(place).or_insert_with(|| Vec::with_capacity(1)).push(record);
         }
-        known
+        history
     }
 
     /// Whether most records tell of nothing that is there any more.

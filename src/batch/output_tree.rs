@@ -7,10 +7,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
-
+use super::error::BatchError;
 use super::plan::Mirrored;
-use crate::cli::problem::{Problem, quoted};
+use crate::store::name::quoted;
 use crate::store::output::{is_temporary_name, temporary_name};
 use crate::store::sys::Directory;
 
@@ -25,7 +24,7 @@ const INHERITED_BITS: u32 = 0o2000;
 const OWNER_BITS: u32 = 0o700;
 
 /// The directory of all outputs.
-pub struct Tree {
+pub struct OutputTree {
     /// As it was named.
     pub path: PathBuf,
     root: Arc<Directory>,
@@ -43,40 +42,39 @@ pub struct Tree {
     pub cut_off_count: u64,
 }
 
-impl Tree {
-    /// Opens `path`, or makes it, in a directory that is there. What is made has a mark until it is [settled](Tree::settle).
-    pub fn open(path: &Path, sync_at_once: bool) -> anyhow::Result<Tree> {
-        let cannot = || format!("cannot write to {}", quoted(path));
+impl OutputTree {
+    /// Opens `path`, or makes it, in a directory that is there. What is made has a mark until it is [settled](OutputTree::settle).
+    pub fn open(path: &Path, sync_at_once: bool) -> Result<OutputTree, BatchError> {
+        let cannot = |source| BatchError::Tree { path: quoted(path), source };
         let is_made = match std::fs::DirBuilder::new().mode(MARK).create(path) {
             Ok(()) => true,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
-            Err(error) => return Err(error).with_context(cannot),
+            Err(error) => return Err(cannot(error)),
         };
-        let metadata = std::fs::metadata(path).with_context(cannot)?;
+        let metadata = std::fs::metadata(path).map_err(cannot)?;
         if !metadata.is_dir() {
-            return Err(Problem::failed(format!("{}: {} is no directory", cannot(), quoted(path))).into());
+            return Err(BatchError::NotADirectory(quoted(path)));
         }
-        let is_ours =
-            is_made || is_mark(metadata.mode()) && std::fs::read_dir(path).with_context(cannot)?.next().is_none();
-        let root = Arc::new(Directory::open(path).with_context(cannot)?);
+        let is_ours = is_made || is_mark(metadata.mode()) && std::fs::read_dir(path).map_err(cannot)?.next().is_none();
+        let root = Arc::new(Directory::open(path).map_err(cannot)?);
         if sync_at_once {
-            sync_parent(path).and_then(|()| root.sync()).with_context(cannot)?;
+            sync_parent(path).and_then(|()| root.sync()).map_err(cannot)?;
         }
         let (path, tidied) = (path.to_owned(), HashSet::new());
         let (way, made) = (Vec::new(), Vec::new());
-        Ok(Tree { path, root, is_ours, made, sync_at_once, way, tidied, cut_off_count: 0 })
+        Ok(OutputTree { path, root, is_ours, made, sync_at_once, way, tidied, cut_off_count: 0 })
     }
 
     /// Gives a directory that was made the permission bits of any that is, less `umask`: from now on its journal tells whose it is.
-    pub fn settle(&self, umask: u32) -> anyhow::Result<()> {
-        let settle = || {
+    pub fn settle(&self, umask: u32) -> Result<(), BatchError> {
+        let settle = || -> io::Result<()> {
             let mode = std::fs::metadata(&self.path)?.mode();
             match self.is_ours && is_mark(mode) {
                 true => self.root.copy_mode_and_times(mode & INHERITED_BITS | 0o777 & !umask, None),
                 false => Ok(()),
             }
         };
-        settle().with_context(|| format!("cannot set the mode of {}", quoted(&self.path)))
+        settle().map_err(|source| BatchError::TreeMode { path: quoted(&self.path), source })
     }
 
     /// The directory itself.

@@ -1,7 +1,7 @@
-//! What a batch is made of: paths, lists of paths, and what is found in directories.
+//! Scans the inputs of a batch: paths, lists of paths, and what directories hold.
 //!
-//! The rules for what is no plain file: a symbolic link becomes the same link in the output, unless links are to be followed or left out; a
-//! file with several names is a file by each of them; what is neither file, directory nor link is skipped, and named.
+//! A symbolic link becomes the same link in the output, unless links are followed or left out. A file with several names is a file by each of
+//! them. What is neither file, directory nor link is skipped and named.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -10,20 +10,64 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::Context;
 use ignore::WalkBuilder;
 use ignore::overrides::{Override, OverrideBuilder};
 
+use super::error::BatchError;
 use super::journal;
-use crate::cli::args::{FilterArgs, Links, ListArgs};
-use crate::cli::problem::{Problem, quoted};
 use crate::store::file_id::Identity;
+use crate::store::name::quoted;
 use crate::store::sys;
 
 /// The longest list of names that is read.
 const LIST_BYTES_MAX: u64 = 1 << 30;
 
-/// What was found.
+/// Which files of directories are taken.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// Globs; once there are any, what none of them matches is left out.
+    pub include: Vec<String>,
+    /// Globs of what is left out.
+    pub exclude: Vec<String>,
+    /// What `.gitignore` and `.ignore` files name is left out.
+    pub gitignore: bool,
+    /// What becomes of symbolic links.
+    pub links: Links,
+}
+
+impl Filter {
+    /// Whether every file of a directory is taken.
+    pub fn takes_all(&self) -> bool {
+        let Filter { include, exclude, gitignore, links: _ } = self;
+        include.is_empty() && exclude.is_empty() && !gitignore
+    }
+}
+
+/// What becomes of symbolic links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// The output gets the same links.
+    Copy,
+    /// What they lead to is taken.
+    Follow,
+    /// They are left out.
+    Skip,
+}
+
+/// What a batch reads.
+#[derive(Clone, Debug)]
+pub struct InputSpec {
+    /// Files and directories, as they were named.
+    pub paths: Vec<PathBuf>,
+    /// A list of names, one a line; `-` is standard input.
+    pub files_from: Option<PathBuf>,
+    /// A list of names, each ended by a zero byte.
+    pub files0_from: Option<PathBuf>,
+    /// Which files of directories are taken.
+    pub filter: Filter,
+}
+
+/// A file, directory or link that was found.
 #[derive(Debug)]
 pub struct Found {
     /// As it is named.
@@ -60,9 +104,10 @@ pub struct Inputs {
     pub roots: HashSet<(u64, u64)>,
 }
 
-/// Looks at all of `paths` and at what the lists of `args` name. A single directory's content is put at the top of the output, all else under
-/// names of their own. Links to directories are followed where they are named.
-pub fn look(paths: &[PathBuf], args: &ListArgs) -> anyhow::Result<Inputs> {
+/// Scans all that `spec` names. A single directory's content belongs at the top of the output, everything else under its own name. Links to
+/// directories are followed where they are named.
+pub fn scan(spec: &InputSpec) -> Result<Inputs, BatchError> {
+    let (paths, args) = (&spec.paths, spec);
     let mut inputs = Inputs::default();
     let lists = [(&args.files_from, b'\n'), (&args.files0_from, 0)];
     for (list, separator) in lists.iter().filter_map(|(list, separator)| Some((list.as_ref()?, *separator))) {
@@ -85,8 +130,8 @@ pub fn look(paths: &[PathBuf], args: &ListArgs) -> anyhow::Result<Inputs> {
     Ok(inputs)
 }
 
-/// Looks at what is in one directory, whose content is put at the top of the output.
-pub fn look_in(directory: &Path, args: &FilterArgs) -> anyhow::Result<Inputs> {
+/// Scans one directory, whose content belongs at the top of the output.
+pub fn scan_in(directory: &Path, args: &Filter) -> Result<Inputs, BatchError> {
     let mut inputs = Inputs::default();
     inputs.take(directory, PathBuf::new(), args)?;
     Ok(inputs)
@@ -94,7 +139,7 @@ pub fn look_in(directory: &Path, args: &FilterArgs) -> anyhow::Result<Inputs> {
 
 impl Inputs {
     /// Takes in `path`: a file, or a directory with all that is in it.
-    fn take(&mut self, path: &Path, place: PathBuf, args: &FilterArgs) -> anyhow::Result<()> {
+    fn take(&mut self, path: &Path, place: PathBuf, args: &Filter) -> Result<(), BatchError> {
         let metadata = match std::fs::metadata(path) {
             Ok(metadata) => metadata,
             Err(error) => {
@@ -116,7 +161,7 @@ impl Inputs {
         Ok(())
     }
 
-    fn walk(&mut self, root: &Path, place: &Path, args: &FilterArgs) -> anyhow::Result<()> {
+    fn walk(&mut self, root: &Path, place: &Path, args: &Filter) -> Result<(), BatchError> {
         let mut builder = WalkBuilder::new(root);
         builder.standard_filters(false).follow_links(args.links == Links::Follow);
         builder.git_ignore(args.gitignore).ignore(args.gitignore).require_git(false).parents(false);
@@ -179,15 +224,20 @@ fn special(kind: std::fs::FileType) -> Option<&'static str> {
 }
 
 /// `--include` and `--exclude`. Once anything is included, what no glob includes is left out.
-fn globs(root: &Path, args: &FilterArgs) -> Result<Override, Problem> {
+fn globs(root: &Path, args: &Filter) -> Result<Override, BatchError> {
     let mut builder = OverrideBuilder::new(root);
-    let mut add = |flag: &str, glob: &str, line: &str| {
-        let bad = |error| Problem::usage(format!("{flag} {}: {error}", quoted(glob)));
+    let mut add = |flag: &'static str, glob: &str, line: &str| {
+        let bad = |error: ignore::Error| BatchError::Glob { flag, glob: quoted(glob), error: error.to_string() };
         builder.add(line).map(drop).map_err(bad)
     };
     args.include.iter().try_for_each(|glob| add("--include", glob, glob))?;
     args.exclude.iter().try_for_each(|glob| add("--exclude", glob, &format!("!{glob}")))?;
-    builder.build().map_err(|error| Problem::usage(format!("--include, --exclude: {error}")))
+    let bad = |error: ignore::Error| BatchError::Glob {
+        flag: "--include, --exclude",
+        glob: "together".to_owned(),
+        error: error.to_string(),
+    };
+    builder.build().map_err(bad)
 }
 
 /// Where a walk failed, and why.
@@ -203,16 +253,17 @@ fn place_and_reason(error: &ignore::Error, default: &Path) -> (PathBuf, String) 
 }
 
 /// The paths in `list`, each ended by `separator`.
-fn read_list(list: &Path, separator: u8) -> anyhow::Result<Vec<PathBuf>> {
+fn read_list(list: &Path, separator: u8) -> Result<Vec<PathBuf>, BatchError> {
     let what = || format!("list {}", quoted(list));
+    let failed = |source| BatchError::List { list: what(), source };
     let file = if list == Path::new("-") { sys::stdin() } else { std::fs::File::open(list) };
-    let reader = BufReader::new(file.with_context(what)?.take(LIST_BYTES_MAX));
+    let reader = BufReader::new(file.map_err(failed)?.take(LIST_BYTES_MAX));
     let (mut paths, mut bytes) = (Vec::new(), 0);
     for line in reader.split(separator) {
-        let line = line.with_context(what)?;
+        let line = line.map_err(failed)?;
         bytes += line.len() as u64 + 1;
         if bytes >= LIST_BYTES_MAX {
-            return Err(Problem::failed(format!("{} is longer than a list may be", what())).into());
+            return Err(BatchError::ListTooLong(what()));
         }
         match &line[..] {
             b"" => {}
@@ -225,15 +276,14 @@ fn read_list(list: &Path, separator: u8) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Where a listed path belongs in the output: below it as it is typed, as from the root where it begins there.
-fn place_of(path: &Path) -> Result<PathBuf, Problem> {
+fn place_of(path: &Path) -> Result<PathBuf, BatchError> {
     let mut place = PathBuf::new();
     for component in path.components() {
         match component {
             Component::Normal(name) => place.push(name),
             Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
             Component::ParentDir => {
-                let message = format!("the list names {}, which would lead out of the output", quoted(path));
-                return Err(Problem::usage(message).hint("names without .. keep their path in the output"));
+                return Err(BatchError::LeadsOut(quoted(path)));
             }
         }
     }

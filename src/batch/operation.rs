@@ -1,0 +1,365 @@
+//! What a batch does with each of its files: the drivers of [`task`](crate::task), with what the journal needs around them.
+
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::FileError;
+use super::journal::{CompressSpec, History, InputFate, OutputSpec, Record};
+use super::messages::{Target, Written};
+use super::plan::Item;
+use super::worker::Worker;
+use crate::format::detect::{DETECT_LEN, Layer, detect};
+use crate::pipeline::crew::Width;
+use crate::pipeline::memory::{process_bytes, restore_bytes, solo_process_bytes, solo_restore_bytes};
+use crate::pipeline::peel::read_header;
+use crate::pipeline::plan::{Process, Work};
+use crate::pipeline::salvage::Loss;
+use crate::store::digest::Digest;
+use crate::store::file_id::Identity;
+use crate::store::prompt::Prompter;
+use crate::task::error::Notice;
+use crate::task::keys::{Keyring, Recipients};
+use crate::task::open::{Keys, ReadOptions, open};
+use crate::task::process::{ProcessSpec, Source, process};
+use crate::task::rekey::{REKEY_BYTES, RekeySpec, look, rekey};
+use crate::task::restore::{RestoreSpec, restore};
+use crate::task::salvage::{self, SalvageSpec, salvage};
+use crate::task::verify::{VerifySpec, verify};
+use crate::task::{self, Verb, wrap};
+
+/// Compressed bytes for which another worker of a large file is started: a frame of the default length that shrank to a quarter. What shrank
+/// more could keep more workers busy, but those are busy with other files.
+const RESTORE_BYTES_A_WORKER: u64 = 1024 * 1024;
+
+/// An operation, the same for all files of a batch.
+pub trait Operation: Send + Sync + 'static {
+    /// The memory that a file takes while it is worked on, in bytes; `is_inline` says that one thread does it alone.
+    fn weight(&self, item: &Item, is_inline: bool) -> u64;
+
+    /// How outputs are made, for the journal.
+    fn spec(&self) -> OutputSpec;
+
+    /// Whether `record`, of the output that is there, is of the output that would be made. With `checksum` an input is known by its content.
+    fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
+        judge_by_input(&self.spec(), item, record, checksum)
+    }
+
+    /// Carries it out for `item`. A target is written, but not made durable, and has no name yet.
+    fn carry_out(&self, worker: &mut Worker, item: &Item, target: Option<Target>) -> Result<Written, FileError>;
+}
+
+/// An output that is there will do if it was made as `spec` says, of the input as it is.
+fn judge_by_input(spec: &OutputSpec, item: &Item, record: &Record, checksum: bool) -> Verdict {
+    match record.input.filter(|_| spec.matches(&record.spec)) {
+        None => Verdict::Stale,
+        Some(made_of) if checksum => Verdict::DoneIf(Digest { bytes: made_of.identity.bytes, hash: made_of.hash }),
+        Some(made_of) if made_of.identity == item.identity => Verdict::Done,
+        Some(_) => Verdict::Stale,
+    }
+}
+
+/// Whether an output that is there is the one that would be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is.
+    Done,
+    /// It is if the input has this digest.
+    DoneIf(Digest),
+    /// It is of another input, or was made in another way.
+    Stale,
+    /// It is of another input, and may be better than what would be made now.
+    Kept,
+}
+
+fn create(target: Option<Target>) -> Result<crate::store::output::Output, FileError> {
+    Ok(target.expect("internal error: an operation that writes has no target").create()?)
+}
+
+/// Compresses files, encrypts them, or both. The key of each is its own.
+pub struct ProcessFiles {
+    /// How.
+    pub spec: ProcessSpec,
+    /// Whom to encrypt to, and who answers what a recipient's plugin asks.
+    pub recipients: Option<(Recipients, Prompter)>,
+    /// An output of an earlier run, which may not have read it back, does not do.
+    pub is_verified_now: bool,
+}
+
+impl Operation for ProcessFiles {
+    fn weight(&self, item: &Item, is_inline: bool) -> u64 {
+        let is_sealed = self.recipients.is_some();
+        let plan = self.spec.plan(None, Some(item.identity.bytes));
+        let compress = match plan.work {
+            Work::Process(Process { compress, .. }) => compress,
+            Work::Restore(_) => None,
+        };
+        let needed_bytes = match is_inline {
+            true => solo_process_bytes(compress, is_sealed),
+            false => process_bytes(plan.width, compress, is_sealed),
+        };
+        needed_bytes as u64
+    }
+
+    fn spec(&self) -> OutputSpec {
+        let compress = self.spec.compress;
+        OutputSpec::Processed {
+            compress: compress
+                .map(|compress| CompressSpec { chunk_bytes: compress.chunk_len as u64, level: compress.level.get() }),
+            is_armored: self.spec.is_armored,
+            recipients: self.recipients.as_ref().map(|(recipients, _)| recipients.digest),
+        }
+    }
+
+    fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
+        match self.is_verified_now {
+            true => Verdict::Stale,
+            false => judge_by_input(&self.spec(), item, record, checksum),
+        }
+    }
+
+    fn carry_out(&self, worker: &mut Worker, item: &Item, target: Option<Target>) -> Result<Written, FileError> {
+        let input = worker.open(item)?;
+        let output = create(target)?;
+        let at = task::at(Verb::Process, &input, Some(&output));
+        let seal = self.recipients.as_ref().map(|(recipients, prompter)| wrap::seal(worker, recipients, prompter));
+        let seal = seal.transpose().map_err(&at)?;
+        let wake = worker.shared().wake.clone();
+        let source = Source { reader: input.reader(&wake)?, bytes: Some(input.metadata.len()) };
+        let produced = process(worker, &self.spec, seal, source, &output, &wake).map_err(&at)?;
+        drop(at);
+        Ok(Written::new(input, Some(output), self.spec(), produced))
+    }
+}
+
+/// The concurrency of the pipeline for a compressed file of `bytes`.
+fn width_for(width: Width, bytes: u64) -> Width {
+    let count = usize::try_from(bytes.div_ceil(RESTORE_BYTES_A_WORKER)).unwrap_or(usize::MAX);
+    let workers = NonZeroUsize::new(count).map_or(NonZeroUsize::MIN, |count| count.min(width.workers));
+    Width { workers, ..width }
+}
+
+fn restore_weight(width: Width, item: &Item, is_inline: bool) -> u64 {
+    let needed_bytes = match is_inline {
+        true => solo_restore_bytes(),
+        false => restore_bytes(width_for(width, item.identity.bytes)),
+    };
+    needed_bytes as u64
+}
+
+/// Restores files.
+pub struct RestoreFiles {
+    /// How.
+    pub spec: RestoreSpec,
+    /// What opens them.
+    pub keys: Keys,
+    /// How they are read.
+    pub read: ReadOptions,
+}
+
+impl Operation for RestoreFiles {
+    fn weight(&self, item: &Item, is_inline: bool) -> u64 {
+        restore_weight(self.spec.width, item, is_inline)
+    }
+
+    fn spec(&self) -> OutputSpec {
+        OutputSpec::Restored { decompressed: self.spec.decompress }
+    }
+
+    /// An output whose input had no valid table will not do where a table is required.
+    fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
+        match self.spec.require_table && record.fate == InputFate::Needed {
+            true => Verdict::Stale,
+            false => judge_by_input(&self.spec(), item, record, checksum),
+        }
+    }
+
+    fn carry_out(&self, worker: &mut Worker, item: &Item, target: Option<Target>) -> Result<Written, FileError> {
+        let input = worker.open(item)?;
+        let output = create(target)?;
+        let at = task::at(Verb::Restore, &input, Some(&output));
+        let opened = open(worker, &input, &self.keys, &self.read).map_err(&at)?;
+        let spec = RestoreSpec { width: width_for(self.spec.width, input.metadata.len()), ..self.spec.clone() };
+        let produced = restore(worker, &spec, &input, opened, &output, &self.read.wake).map_err(&at)?;
+        drop(at);
+        let content_bytes = produced.written.map_or(0, |written| written.bytes);
+        Ok(Written { content_bytes, ..Written::new(input, Some(output), self.spec(), produced) })
+    }
+}
+
+/// Decodes files, writes nothing, and compares them with the journal.
+pub struct VerifyFiles {
+    /// How.
+    pub spec: VerifySpec,
+    /// What opens them.
+    pub keys: Keys,
+    /// How they are read.
+    pub read: ReadOptions,
+    /// What the journal says.
+    pub history: Arc<History>,
+}
+
+impl VerifyFiles {
+    /// The file has to be one that the journal describes, where it describes any: of several the newest may never have got its name.
+    fn compare_with_journal(&self, item: &Item, name: &str, read: Digest, content: Digest) -> Result<(), FileError> {
+        let records = self.history.records(&item.place);
+        let is_this = |record: &&Record| (record.output_hash, record.output.bytes) == (read.hash, read.bytes);
+        let what = || format!("verify {name}");
+        let Some(record) = records.iter().rev().find(is_this) else {
+            return if records.is_empty() { Ok(()) } else { Err(FileError::NotAsWritten(what())) };
+        };
+        match record.input.filter(|_| record.spec.is_of_content()) {
+            Some(made_of) if (made_of.hash, made_of.identity.bytes) != (content.hash, content.bytes) => {
+                Err(FileError::NotAsRead(what()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Operation for VerifyFiles {
+    fn weight(&self, item: &Item, is_inline: bool) -> u64 {
+        restore_weight(self.spec.width, item, is_inline)
+    }
+
+    fn spec(&self) -> OutputSpec {
+        OutputSpec::Restored { decompressed: true }
+    }
+
+    fn carry_out(&self, worker: &mut Worker, item: &Item, _: Option<Target>) -> Result<Written, FileError> {
+        let input = worker.open(item)?;
+        let at = task::at(Verb::Verify, &input, None);
+        let opened = open(worker, &input, &self.keys, &self.read).map_err(&at)?;
+        let spec = VerifySpec { width: width_for(self.spec.width, input.metadata.len()), ..self.spec.clone() };
+        let produced = verify(worker, &spec, &input, opened, None, &self.read.wake).map_err(&at)?;
+        drop(at);
+        let (read, content) = (produced.read.unwrap_or_default(), produced.written.unwrap_or_default());
+        self.compare_with_journal(item, &input.name, read, content)?;
+        Ok(Written { content_bytes: content.bytes, ..Written::new(input, None, self.spec(), produced) })
+    }
+}
+
+/// Changes the recipients of files.
+pub struct RekeyFiles {
+    /// How.
+    pub spec: RekeySpec,
+    /// What opens the files now.
+    pub keyring: Keyring,
+    /// How they are read.
+    pub read: ReadOptions,
+    /// What the journal says of a tree that is changed in place: what its files were made of stays true.
+    pub history: Option<Arc<History>>,
+}
+
+impl Operation for RekeyFiles {
+    fn weight(&self, _: &Item, _: bool) -> u64 {
+        REKEY_BYTES as u64
+    }
+
+    fn spec(&self) -> OutputSpec {
+        OutputSpec::Rekeyed { is_armored: self.spec.is_armored, recipients: self.spec.recipients.digest }
+    }
+
+    /// A file that is changed in place is its own input, so only its recipients count.
+    fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
+        match self.history {
+            None => judge_by_input(&self.spec(), item, record, checksum),
+            Some(_) if record.spec.recipients() == self.spec.recipients.digest => Verdict::Done,
+            Some(_) => Verdict::Stale,
+        }
+    }
+
+    fn carry_out(&self, worker: &mut Worker, item: &Item, target: Option<Target>) -> Result<Written, FileError> {
+        let input = worker.open(item)?;
+        let at = |output| task::at(Verb::Rekey, &input, output);
+        let sealed = look(worker, &input, false, &self.read).map_err(at(None))?;
+        let output = create(target)?;
+        let keyring = self.keyring.clone();
+        let produced = rekey(worker, &self.spec, sealed, keyring, &output, &self.read).map_err(at(Some(&output)))?;
+        let content_bytes = produced.read.map_or(0, |read| read.bytes);
+        let name = input.name.clone();
+        let mut written = Written { content_bytes, ..Written::new(input, Some(output), self.spec(), produced) };
+        if let Some(history) = &self.history {
+            // What was written to it meanwhile would be lost.
+            let identity = Identity::of(&written.source);
+            written.must_replace = Some(identity);
+            let name_count = written.source.nlink();
+            if name_count > 1 {
+                written.notices.push(Notice::OtherNames { input: name, name_count });
+            }
+            let before = history.record(&item.place, &identity);
+            written.input_record = before.and_then(|record| record.input);
+            let recipients = self.spec.recipients.digest;
+            written.spec = before.map_or(written.spec, |record| record.spec.clone().with_recipients(recipients));
+        }
+        Ok(written)
+    }
+}
+
+/// Hears of each loss of a file.
+pub type TellLoss = fn(&Loss, &Path);
+
+/// Salvages what is intact of files.
+pub struct SalvageFiles {
+    /// How; each file's losses are told by `on_loss`.
+    pub spec: SalvageSpec,
+    /// What opens them.
+    pub keys: Keys,
+    /// Hears of each loss.
+    pub on_loss: TellLoss,
+}
+
+impl Operation for SalvageFiles {
+    fn weight(&self, _: &Item, _: bool) -> u64 {
+        solo_restore_bytes() as u64
+    }
+
+    /// What is salvaged of a file is never taken for all of it by another run.
+    fn spec(&self) -> OutputSpec {
+        OutputSpec::Salvaged
+    }
+
+    /// An output that was restored completely, of the input as it is, stays.
+    fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
+        let whole = OutputSpec::Restored { decompressed: self.spec.decompress };
+        match judge_by_input(&whole, item, record, checksum) {
+            Verdict::Stale if whole.matches(&record.spec) => Verdict::Kept,
+            verdict => verdict,
+        }
+    }
+
+    fn carry_out(&self, worker: &mut Worker, item: &Item, target: Option<Target>) -> Result<Written, FileError> {
+        let input = worker.open(item)?;
+        let at = |output| task::at(Verb::Restore, &input, output);
+        let damaged = salvage::open(worker, &input, &self.keys).map_err(at(None))?;
+        let output = create(target)?;
+        let (on_loss, source) = (self.on_loss, item.source.clone());
+        let spec = SalvageSpec { on_loss: Arc::new(move |loss| on_loss(loss, &source)), ..self.spec.clone() };
+        let wake = worker.shared().wake.clone();
+        let (produced, outcome) = salvage(worker, &spec, damaged, &output, &wake).map_err(at(Some(&output)))?;
+        let names = (input.name.clone(), output.name().to_owned());
+        let mut written = Written::new(input, Some(output), self.spec(), produced);
+        if !outcome.is_whole() {
+            let (input, output) = names;
+            written.warnings.push(Notice::Salvaged { input, output, outcome });
+        }
+        Ok(written)
+    }
+}
+
+/// Whether a file is encrypted with a passphrase, as far as that can be told.
+pub fn wants_passphrase(file: std::fs::File) -> bool {
+    let mut head = Vec::new();
+    let mut file = file;
+    if file.by_ref().take(DETECT_LEN as u64).read_to_end(&mut head).is_err() {
+        return false;
+    }
+    let layer = detect(&head);
+    if !matches!(layer, Layer::Age | Layer::AgeArmor) {
+        return false;
+    }
+    let input = Box::new(std::io::Cursor::new(head).chain(file));
+    read_header(input, layer).is_ok_and(|(header, _)| crate::format::age::keys::is_for_passphrase(&header))
+}

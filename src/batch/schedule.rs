@@ -1,0 +1,177 @@
+//! The schedule: the stage that decides which files have to be done, where their outputs go, and when there is memory for them.
+
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use super::BatchOptions;
+use super::error::FileError;
+use super::journal::{History, InputFate};
+use super::messages::{Bundle, CompletedFile, FileJob, FileResult, Job, LateDelete, Target};
+use super::operation::{Operation, Verdict};
+use super::output_tree::OutputTree;
+use super::plan::{BatchPlan, Item};
+use crate::pipeline::crew::Crew;
+use crate::pipeline::error::Stop;
+use crate::pipeline::stage::{Flow, Outlet};
+use crate::pipeline::window::Window;
+use crate::store::digest::Digest;
+use crate::store::error::{Doing, StoreError};
+use crate::store::file_id::Identity;
+use crate::store::name::quoted;
+use crate::store::output::Manner;
+
+/// Bytes of files that travel together: some milliseconds of work.
+const BUNDLE_BYTES: u64 = 512 * 1024;
+
+/// What processes may have nearly everywhere, and so all that is reckoned with.
+const DESCRIPTORS_MAX: usize = 1024;
+
+/// Files that travel together at most.
+const BUNDLE_FILES_MAX: usize = 16;
+
+/// What has to be done with a file.
+enum Decision {
+    /// Nothing: its output is there. See [`FileResult::Unchanged`].
+    Unchanged(Option<Box<LateDelete>>),
+    /// It has to be worked on.
+    Work(FileJob),
+}
+
+/// Decides about one file after the other, as the memory admits them.
+pub struct Scheduler {
+    plan: Arc<BatchPlan>,
+    options: BatchOptions,
+    operation: Arc<dyn Operation>,
+    history: Arc<History>,
+    tree: Option<OutputTree>,
+    /// Takes the tree at the end.
+    give_tree: async_channel::Sender<OutputTree>,
+    /// The memory of all files in flight together.
+    memory: Window,
+    /// Files that travel together at most.
+    bundle_files: usize,
+    /// See [`BatchPlan::solo_bytes_max`].
+    inline_bytes_max: u64,
+    next_index: usize,
+}
+
+impl Scheduler {
+    /// Schedules the files of `plan` that `history` does not show to be done, and gives `tree` to `give_tree` at the end. Bundles are so
+    /// large that with `depth` of them in each channel half of the `descriptors` do.
+    pub fn new(
+        plan: &Arc<BatchPlan>,
+        options: BatchOptions,
+        operation: &Arc<dyn Operation>,
+        history: Arc<History>,
+        (tree, give_tree): (Option<OutputTree>, async_channel::Sender<OutputTree>),
+        (depth, descriptors): (NonZeroUsize, usize),
+    ) -> Scheduler {
+        // Files wait in the channel with their memory reserved, so that no worker waits for it.
+        let waiting = options.jobs.get() + depth.get();
+        let memory = Window::of_weight("memory", options.budget_bytes.max(waiting as u64), waiting);
+        // Each file that is not committed may hold two descriptors, its own and its directory's, and one that waits the latter.
+        let held = 2 * (waiting + depth.get()) + depth.get();
+        let bundle_files = (descriptors.min(DESCRIPTORS_MAX) / 4 * 3 / held).clamp(1, BUNDLE_FILES_MAX);
+        let inline_bytes_max = plan.solo_bytes_max(options.jobs);
+        let (plan, operation) = (Arc::clone(plan), Arc::clone(operation));
+        Scheduler {
+            plan,
+            options,
+            operation,
+            history,
+            tree,
+            give_tree,
+            memory,
+            bundle_files,
+            inline_bytes_max,
+            next_index: 0,
+        }
+    }
+
+    /// Starts it in `crew`; what it schedules goes to `jobs`.
+    pub fn start(mut self, crew: &mut Crew, jobs: Outlet<Bundle>) {
+        crew.gate(&self.memory);
+        crew.source("list", jobs, move |jobs| {
+            let (files, weight) = self.bundle();
+            if files.is_empty() {
+                // There is room for the one tree.
+                self.tree.take().into_iter().for_each(|tree| drop(self.give_tree.try_send(tree)));
+                return Ok(Flow::End);
+            }
+            let token = match weight {
+                0 => None,
+                weight => Some(jobs.wait(|| self.memory.take(weight)).map_err(|_| Stop::Cancelled)?),
+            };
+            jobs.reserve(1)?.send(Bundle { files, token }).map(|()| Flow::More)
+        });
+    }
+
+    /// The next files, and the memory of the largest of them. No files at the end.
+    fn bundle(&mut self) -> (Vec<Job>, u64) {
+        let (plan, mut files, mut bytes, mut weight) = (Arc::clone(&self.plan), Vec::new(), 0, 0);
+        while let Some(item) = plan.items.get(self.next_index) {
+            bytes += item.identity.bytes;
+            if !files.is_empty() && (bytes > BUNDLE_BYTES || files.len() == self.bundle_files) {
+                break;
+            }
+            let index = self.next_index;
+            self.next_index += 1;
+            let untouched = |result| Job::Completed(CompletedFile::untouched(index, result));
+            files.push(match self.decide(item, index) {
+                Ok(Decision::Unchanged(delete)) => untouched(Ok(FileResult::Unchanged(delete))),
+                Ok(Decision::Work(job)) => {
+                    weight = weight.max(self.operation.weight(item, job.is_inline));
+                    Job::Work(Box::new(job))
+                }
+                Err(error) => untouched(Err(error)),
+            });
+        }
+        (files, weight)
+    }
+
+    /// What has to be done with a file.
+    fn decide(&mut self, item: &Item, index: usize) -> Result<Decision, FileError> {
+        let is_inline = item.identity.bytes <= self.inline_bytes_max;
+        let Some(tree) = &mut self.tree else {
+            return Ok(Decision::Work(FileJob { index, is_inline, target: None, replaces: false, skip_if: None }));
+        };
+        let path = tree.path.join(&item.place);
+        let shown = || quoted(&path);
+        let there = match std::fs::symlink_metadata(&path) {
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Doing::Write.failed(&shown())(error).into()),
+        };
+        let record = there.as_ref().and_then(|there| self.history.record(&item.place, &Identity::of(there)));
+        let Manner { force, .. } = self.options.output;
+        let skip_if: Option<Digest> =
+            match record.map(|record| (record, self.operation.judge(item, record, self.options.checksum))) {
+                Some((record, Verdict::Done)) if self.options.rm && record.fate != InputFate::Needed => {
+                    let directory = tree.directory_of(&item.place).map_err(Doing::LookAt.failed(&shown()))?;
+                    let name = item.place.file_name().unwrap_or_default().to_owned();
+                    let late = LateDelete { directory, name, record: record.clone(), input: item.identity };
+                    return Ok(Decision::Unchanged(Some(Box::new(late))));
+                }
+                Some((_, Verdict::Done)) => return Ok(Decision::Unchanged(None)),
+                Some((_, Verdict::Kept)) if !force => return Err(FileError::RestoredBefore(shown())),
+                Some((_, Verdict::DoneIf(digest))) => Some(digest),
+                Some((_, Verdict::Stale | Verdict::Kept)) | None => None,
+            };
+        match &there {
+            Some(there) if there.is_dir() => return Err(StoreError::OutputIsDirectory(shown()).into()),
+            Some(_) if record.is_some_and(|record| record.fate == InputFate::Deleted) && !force => {
+                return Err(FileError::OnlyCopy(shown()));
+            }
+            Some(_) if record.is_none() && !force => return Err(FileError::NotOurs(shown())),
+            _ => {}
+        }
+        let directory = tree.directory_of(&item.place).map_err(Doing::Write.failed(&shown()))?;
+        // An output of an earlier run is replaced; the rename never replaces a file that comes into being meanwhile.
+        let manner = Manner { force: force || record.is_some(), ..self.options.output };
+        let name = item.place.file_name().unwrap_or_default().to_owned();
+        let old_mode = there.as_ref().map(MetadataExt::mode);
+        let target = Some(Target { directory, name, shown: shown(), old_mode, manner });
+        Ok(Decision::Work(FileJob { index, is_inline, target, replaces: record.is_some(), skip_if }))
+    }
+}

@@ -1,0 +1,249 @@
+//! A batch worker: one thread that does small files inline, and large ones in a pipeline that shares the CPU slots of all workers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::error::FileError;
+use super::messages::{CompletedFile, FileJob, FileResult, Target, Written};
+use super::operation::Operation;
+use super::plan::{BatchPlan, Item};
+use super::policy::Retry;
+use crate::pipeline::cores::Cores;
+use crate::pipeline::ends::Ends;
+use crate::pipeline::error::{Cause, Failure, Signal, Stop};
+use crate::pipeline::metrics::{Figures, Progress};
+use crate::pipeline::plan::Plan;
+use crate::pipeline::shutdown::Cancel;
+use crate::pipeline::solo::{Solo, SoloPools};
+use crate::pipeline::supervisor::{Supervisor, Watch};
+use crate::store::digest::Digest;
+use crate::store::error::{Doing, StoreError};
+use crate::store::input::Input;
+use crate::store::name::quoted;
+use crate::store::sys::{self, Directory, WakeUp};
+use crate::task::executor::{Executor, RunEnds, RunOutcome};
+
+/// After so many files in a row that failed in spite of retries the cause is taken to last, and nothing is waited for any more.
+const HOPELESS_COUNT: u32 = 8;
+
+/// Nobody watches a single file's run, so it is seldom woken for that.
+const TICK: Duration = Duration::from_secs(60);
+
+/// What all workers share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Permits to compute.
+    pub cores: Cores,
+    /// Buffers of the files that are done inline.
+    pub pools: SoloPools,
+    /// Bytes of all files.
+    pub progress: Arc<Progress>,
+    /// Files in a row that failed for a transient reason.
+    pub failed_in_a_row: Arc<AtomicU32>,
+    /// Ends the batch.
+    pub cancel: Cancel,
+    /// Wakes reads and waits when it ends.
+    pub wake: WakeUp,
+}
+
+/// One of the threads.
+pub struct Worker {
+    shared: Shared,
+    solo: Option<Solo>,
+    /// The file at hand is done inline.
+    is_inline: bool,
+    /// The directory that the last file was below of, as it was named.
+    top: Option<(PathBuf, Directory)>,
+    /// Made for the first large file.
+    supervisor: Option<Supervisor>,
+    /// How the end of the batch reaches a pipeline that runs here.
+    signals: async_channel::Receiver<Signal>,
+    figures: Figures,
+    /// Takes the figures when this goes.
+    give_figures: async_channel::Sender<Figures>,
+}
+
+impl Worker {
+    /// A worker that hears of the end by `signals`, and leaves its figures with `give_figures`.
+    pub fn new(
+        shared: Shared,
+        signals: async_channel::Receiver<Signal>,
+        give_figures: async_channel::Sender<Figures>,
+    ) -> Worker {
+        let solo = Some(Solo::new(&shared.pools));
+        Worker {
+            shared,
+            solo,
+            is_inline: true,
+            top: None,
+            supervisor: None,
+            signals,
+            figures: Figures::default(),
+            give_figures,
+        }
+    }
+
+    /// What all workers share.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Whether the batch is being ended.
+    pub fn is_cancelled(&self) -> bool {
+        self.shared.cancel.is_set()
+    }
+
+    /// Opens the input of a file, which was a regular one when it was scanned. A link that took the place of a directory since then is not
+    /// followed.
+    pub fn open(&mut self, item: &Item) -> Result<Input, StoreError> {
+        let input = match item.depth {
+            0 => Input::open(&item.source)?,
+            _ => {
+                let (top, inside) = item.way();
+                let directory = match &mut self.top {
+                    Some((path, directory)) if path == top => directory,
+                    other => {
+                        let opened = Directory::open_to_pass(top).map_err(Doing::Open.failed(&quoted(&item.source)))?;
+                        &mut other.insert((top.to_owned(), opened)).1
+                    }
+                };
+                Input::open_below(directory, inside, quoted(&item.source))?
+            }
+        };
+        match input.metadata.is_file() {
+            true => Ok(input),
+            false => Err(StoreError::NotRegular(input.name)),
+        }
+    }
+
+    fn solo(&mut self) -> &mut Solo {
+        self.solo.as_mut().expect("it is there until this goes")
+    }
+}
+
+impl Executor for Worker {
+    fn run(&mut self, plan: &Plan, ends: RunEnds) -> Result<RunOutcome, Failure> {
+        let RunEnds { input, input_bytes, output, is_counted } = ends;
+        let progress = if is_counted { Arc::clone(&self.shared.progress) } else { Arc::default() };
+        let ends = |cancel| Ends { input, input_bytes, output, cancel, progress };
+        if self.is_inline {
+            let ends = ends(self.shared.cancel.clone());
+            let summary = self.solo().run(&plan.work, ends).map_err(failure_of)?;
+            return Ok(RunOutcome { summary, report: None });
+        }
+        let supervisor = match &mut self.supervisor {
+            Some(supervisor) => supervisor,
+            none => {
+                let led = Supervisor::led(self.signals.clone());
+                none.insert(led.map_err(|error| failure_of(Stop::Failed(Cause::Spawn(error))))?)
+            }
+        };
+        let watch = &mut Watch { tick_every: TICK, on_tick: &mut |_, _| () };
+        // A cancel of its own: when this file fails, the others go on.
+        let report = crate::pipeline::run(plan, &self.shared.cores, ends(Cancel::default()), supervisor, watch)?;
+        self.figures.add(of_one_thread(report.figures));
+        Ok(RunOutcome { summary: report.summary, report: None })
+    }
+
+    /// On this thread, without a CPU slot.
+    fn wait<T: Send + 'static>(
+        &mut self,
+        _: &'static str,
+        step: impl FnOnce(&Cancel) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        Ok(step(&self.shared.cancel))
+    }
+
+    /// On this thread, with a CPU slot.
+    fn compute<T: Send + 'static>(
+        &mut self,
+        stage: &'static str,
+        step: impl FnOnce(&Cancel) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let cancel = self.shared.cancel.clone();
+        Ok(self.solo().compute(stage, || step(&cancel)))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let mut figures = std::mem::take(&mut self.figures);
+        figures.add(self.solo.take().map(Solo::finish).unwrap_or_default());
+        // There is room for the figures of every worker, and they may be missed where nobody wants them any more.
+        let _ = self.give_figures.try_send(of_one_thread(figures));
+    }
+}
+
+/// The steps of a run as this worker's own: threads come and go with every file, and only workers can be counted.
+fn of_one_thread(figures: Figures) -> Figures {
+    let stages = figures.stages.into_iter().map(|mut stage| {
+        stage.items_by_thread = vec![stage.items_by_thread.iter().sum()];
+        stage
+    });
+    Figures { stages: stages.collect(), ..Figures::default() }
+}
+
+fn failure_of(stop: Stop) -> Failure {
+    let cause = match stop {
+        Stop::Failed(cause) => cause,
+        Stop::Cancelled | Stop::Closed => Cause::Signal(Signal::Terminate),
+    };
+    Failure { stage: "file", seq: None, cause }
+}
+
+/// Works on a file, again after a transient failure.
+pub fn work_on(
+    worker: &mut Worker,
+    operation: &dyn Operation,
+    plan: &BatchPlan,
+    retry: Retry,
+    job: FileJob,
+) -> CompletedFile {
+    let FileJob { index, is_inline, target, replaces, skip_if } = job;
+    let (item, started_at, mut tries) = (&plan.items[index], Instant::now(), 0);
+    worker.is_inline = is_inline;
+    let failed_in_a_row = Arc::clone(&worker.shared.failed_in_a_row);
+    let result = loop {
+        tries += 1;
+        let error = match try_once(worker, operation, item, target.clone(), skip_if) {
+            Ok(None) => break Ok(FileResult::Unchanged(None)),
+            Ok(Some(written)) => break Ok(FileResult::Worked { written: Box::new(written), replaces }),
+            Err(error) => error,
+        };
+        let is_hopeless = failed_in_a_row.load(Ordering::Relaxed) >= HOPELESS_COUNT;
+        if worker.is_cancelled() || tries > retry.count || is_hopeless || !error.is_transient() {
+            break Err(error);
+        }
+        let wait = retry.backoff(tries, sys::random_u64().unwrap_or_default());
+        tracing::info!(source = %quoted(&item.source), tries, ?wait, %error, "tried again");
+        if worker.shared().wake.pause_for(wait).is_err() {
+            break Err(error);
+        }
+    };
+    match &result {
+        Ok(_) => failed_in_a_row.store(0, Ordering::Relaxed),
+        Err(error) if error.is_transient() => drop(failed_in_a_row.fetch_add(1, Ordering::Relaxed)),
+        Err(_) => {}
+    }
+    CompletedFile { index, result, took: started_at.elapsed(), tries }
+}
+
+/// `None` where the input has the digest that its output was made of.
+fn try_once(
+    worker: &mut Worker,
+    operation: &dyn Operation,
+    item: &Item,
+    target: Option<Target>,
+    skip_if: Option<Digest>,
+) -> Result<Option<Written>, FileError> {
+    if let Some(expected) = skip_if.filter(|expected| expected.bytes == item.identity.bytes) {
+        let input = worker.open(item)?;
+        let digest = Digest::of(&*input.file, || !worker.is_cancelled()).map_err(Doing::Read.failed(&input.name))?;
+        if digest == expected {
+            return Ok(None);
+        }
+    }
+    operation.carry_out(worker, item, target).map(Some)
+}

@@ -1,0 +1,158 @@
+//! How a run ends: the exit code, and what is known of a failure.
+
+use std::error::Error;
+use std::io::ErrorKind;
+
+use super::FailedRun;
+use super::file::ReportError;
+use super::notice;
+use crate::batch::error::{BatchError, FileError};
+use crate::pipeline::error::{Cause, Failure, Signal};
+use crate::pipeline::kind::{Kind, Location};
+use crate::store::error::StoreError;
+use crate::task::error::{KeySourceError, TaskError, TaskFailure};
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, and durable.
+    Done,
+    /// I/O, or anything without a code of its own.
+    Failed,
+    /// Wrong usage.
+    Usage,
+    /// Finished, with a warning that counts.
+    Warned,
+    /// Data damaged, truncated or not authentic.
+    Damaged,
+    /// No identity matches, or the passphrase is wrong.
+    NoKey,
+    /// Stopped by a signal.
+    Stopped(Signal),
+    /// The reader of standard output closed the pipe.
+    ReaderGone,
+}
+
+impl Exit {
+    /// The exit code, for the shell.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Warned => 3,
+            Exit::Damaged => 4,
+            Exit::NoKey => 5,
+            Exit::ReaderGone => 141,
+            Exit::Stopped(signal) => 128 + signal.number().unsigned_abs() as u8,
+        }
+    }
+}
+
+impl Exit {
+    /// How the program ends on a failure of `kind`. A signal has a code of its own: see [`Exit::of`].
+    pub fn of_kind(kind: Kind) -> Exit {
+        match kind {
+            Kind::Usage | Kind::BadKey => Exit::Usage,
+            Kind::Empty
+            | Kind::DamagedFrame
+            | Kind::TruncatedFrame
+            | Kind::TrailingGarbage
+            | Kind::TableContradicts
+            | Kind::TableMissing
+            | Kind::DamagedHeader
+            | Kind::HeaderMac
+            | Kind::DamagedArmor
+            | Kind::DamagedSegment
+            | Kind::TruncatedPayload
+            | Kind::TrailingSegment
+            | Kind::WorkFactorTooLarge
+            | Kind::JournalDiffers
+            | Kind::Salvaged => Exit::Damaged,
+            Kind::NoMatch | Kind::WrongPassphrase | Kind::Plugin => Exit::NoKey,
+            Kind::ReaderGone => Exit::ReaderGone,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// How the program ends on `error`.
+    pub fn of(error: &(dyn Error + 'static)) -> Exit {
+        Known::of(error).exit
+    }
+}
+
+/// What the errors of a chain say together.
+struct Known {
+    kind: Kind,
+    exit: Exit,
+    path: Option<String>,
+    location: Location,
+}
+
+impl Known {
+    fn of(error: &(dyn Error + 'static)) -> Known {
+        let (mut path, mut is_stdout, mut is_wrong) = (None, false, false);
+        for error in notice::errors(error) {
+            if let Some(failure) = error.downcast_ref::<TaskFailure>() {
+                let output = failure.output.as_ref();
+                is_stdout = output.is_some_and(|output| output.is_stdout);
+                is_wrong = output.is_some_and(|output| output.is_wrong);
+                path = Some(output.map_or(&failure.input, |output| &output.name).clone());
+            }
+            let (kind, location) = match known_of(error) {
+                Some(known) => known,
+                None => continue,
+            };
+            path = error.downcast_ref::<StoreError>().and_then(StoreError::path).map(str::to_owned).or(path);
+            let exit = match failure_in(error).map(|failure| &failure.cause) {
+                Some(Cause::Signal(signal)) => Exit::Stopped(*signal),
+                Some(Cause::Write(error)) if is_stdout && error.kind() == ErrorKind::BrokenPipe => {
+                    return Known { kind: Kind::ReaderGone, exit: Exit::ReaderGone, path, location };
+                }
+                // An output that was read back and is wrong is damaged, whatever it differs in.
+                _ if is_wrong && kind == Kind::ContentDiffers => Exit::Damaged,
+                _ => Exit::of_kind(kind),
+            };
+            return Known { kind, exit, path, location };
+        }
+        Known { kind: Kind::Other, exit: Exit::Failed, path, location: Location::default() }
+    }
+}
+
+/// The failure of a run that `error` is, or holds itself.
+fn failure_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Failure> {
+    match error.downcast_ref::<TaskError>() {
+        Some(TaskError::Run(failure)) => Some(failure),
+        _ => match error.downcast_ref::<BatchError>() {
+            Some(BatchError::Run(failure)) => Some(failure),
+            _ => error.downcast_ref::<Failure>(),
+        },
+    }
+}
+
+/// The kind of `error` and where it was seen; `None` where it says nothing, or its source says more.
+fn known_of(error: &(dyn Error + 'static)) -> Option<(Kind, Location)> {
+    if let Some(failure) = failure_in(error) {
+        return Some((failure.cause.kind(), failure.location()));
+    }
+    if let Some(error) = error.downcast_ref::<FileError>() {
+        return match error {
+            FileError::Task(_) | FileError::Store(_) => None,
+            error => Some((error.kind(), Location::default())),
+        };
+    }
+    let kind = None
+        .or_else(|| error.downcast_ref().map(TaskError::kind))
+        .or_else(|| error.downcast_ref().map(StoreError::kind))
+        .or_else(|| error.downcast_ref().map(KeySourceError::kind))
+        .or_else(|| error.downcast_ref().map(BatchError::kind))
+        .or_else(|| error.downcast_ref().map(ReportError::kind));
+    kind.map(|kind| (kind, Location::default()))
+}
+
+/// What is known of a run that failed with `error`.
+pub fn describe(error: &(dyn Error + 'static)) -> FailedRun {
+    let Known { kind, exit, path, location } = Known::of(error);
+    let Location { offset, frame, segment } = location;
+    FailedRun { kind: kind.word(), message: notice::chain(error), path, offset, frame, segment, exit }
+}

@@ -1,0 +1,36 @@
+//! Words about the files of a batch.
+
+use std::path::Path;
+
+use super::notice;
+use crate::batch::error::FileError;
+use crate::batch::messages::{Stopped, Warning};
+use crate::store::name::quoted;
+
+/// Why a file failed, in one line that names it once.
+pub fn failed_file(source: &Path, error: &FileError) -> String {
+    let (source, message) = (quoted(source), notice::chain(error));
+    if message.contains(&source) { message } else { format!("{source}: {message}") }
+}
+
+/// What speaks against the output of a file, in one line.
+pub fn warnings(source: &Path, warnings: &[Warning]) -> String {
+    let source = quoted(source);
+    let words = warnings.iter().map(|warning| match warning {
+        Warning::Notice(told) => notice::text(told),
+        Warning::NotDeleted(error) => format!("{source}: its output is complete, but it cannot be deleted: {error}"),
+        Warning::Kept(error) => format!("{source} is kept: {error}"),
+    });
+    words.collect::<Vec<_>>().join("; ")
+}
+
+/// Why a batch stopped before its end.
+pub fn stopped(stopped: Stopped) -> String {
+    match stopped {
+        Stopped::AtFailure(_) => "it stops at the first failure, as --on-error asks".to_owned(),
+        Stopped::TooManyFailed { failed_count, ended_count } => {
+            format!("{failed_count} of {ended_count} files failed, and --max-failures ends it there")
+        }
+        Stopped::WithoutJournal => "without a journal nothing more can be done".to_owned(),
+    }
+}

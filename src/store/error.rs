@@ -1,0 +1,215 @@
+//! What can fail at a file, a stream, a command or the terminal.
+
+use std::fmt;
+use std::io;
+
+use crate::pipeline::kind::Kind;
+
+/// A failure of this floor. Names are as messages show them, in quotes.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A system call failed.
+    #[error("cannot {}", .doing.to(.name))]
+    Io {
+        /// What was being done.
+        doing: Doing,
+        /// To which file.
+        name: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The input is a directory, where a file is expected.
+    #[error("{0} is a directory")]
+    InputIsDirectory(String),
+    /// The output is a directory, where a file is expected.
+    #[error("cannot write {0}: it is a directory")]
+    OutputIsDirectory(String),
+    /// The output exists, and replacing it was not asked for.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// The output is the input, by whatever name.
+    #[error("{input} and {output} are the same file")]
+    SameFile {
+        /// The input.
+        input: String,
+        /// The output.
+        output: String,
+    },
+    /// The output is a block device, and writing to one was not asked for.
+    #[error("{0} is a block device")]
+    BlockDevice(String),
+    /// The output's path does not end with a file name.
+    #[error("cannot write {0}: not a file name")]
+    NotAFileName(String),
+    /// The output is a stream, which cannot be read again.
+    #[error("{0} is no file that can be read back")]
+    NotReadable(String),
+    /// An input that was a regular file when it was scanned is something else by now.
+    #[error("{0} is no regular file any more")]
+    NotRegular(String),
+    /// The run was stopped before the output got its name.
+    #[error("stopped")]
+    Stopped,
+    /// There is no terminal to ask on, or nobody answered.
+    #[error("cannot ask for the {prompt}: {source}")]
+    NoAnswer {
+        /// What was asked for.
+        prompt: String,
+        /// Why there was no answer.
+        source: io::Error,
+    },
+    /// An empty passphrase was typed.
+    #[error("{0}: the passphrase is empty")]
+    EmptyPassphrase(String),
+    /// A new passphrase was typed in two different ways.
+    #[error("the two passphrases differ")]
+    PassphrasesDiffer,
+}
+
+/// What is done to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Opening it to read.
+    Open,
+    /// Reading its metadata.
+    LookAt,
+    /// Reading it.
+    Read,
+    /// Creating its temporary.
+    Create,
+    /// Writing it.
+    Write,
+    /// Reading what was written to it.
+    ReadBack,
+    /// Setting its mode and times.
+    SetModeAndTimes,
+    /// Waiting until it is on the disk.
+    Sync,
+    /// Giving it its name.
+    Name,
+    /// Waiting until its name is on the disk.
+    SyncDirectory,
+    /// Starting it: it is a command.
+    Run,
+}
+
+impl Doing {
+    /// The words for doing it to `name`.
+    fn to(self, name: &str) -> impl fmt::Display {
+        let (verb, rest) = match self {
+            Doing::Open => ("open", ""),
+            Doing::LookAt => ("look at", ""),
+            Doing::Read => ("read", ""),
+            Doing::Create => ("create", ""),
+            Doing::Write => ("write", ""),
+            Doing::ReadBack => ("read", " back"),
+            Doing::SetModeAndTimes => ("set mode and times of", ""),
+            Doing::Sync => ("sync", ""),
+            Doing::Name => ("name", ""),
+            Doing::SyncDirectory => ("sync the directory of", ""),
+            Doing::Run => ("run", ""),
+        };
+        format!("{verb} {name}{rest}")
+    }
+
+    /// Turns what the system said into a failure of doing this to `name`.
+    pub fn failed(self, name: &str) -> impl FnOnce(io::Error) -> StoreError {
+        move |source| StoreError::Io { doing: self, name: name.to_owned(), source }
+    }
+}
+
+impl StoreError {
+    /// The kind of failure.
+    pub fn kind(&self) -> Kind {
+        match self {
+            StoreError::Io { doing: Doing::Sync | Doing::SyncDirectory, .. } => Kind::Sync,
+            StoreError::Io { doing: Doing::Run, .. } => Kind::CommandFailed,
+            StoreError::Io { doing: Doing::Open | Doing::LookAt | Doing::Read, source, .. } => {
+                Kind::of_io(source, Kind::Read)
+            }
+            StoreError::Io { source, .. } => Kind::of_io(source, Kind::Write),
+            StoreError::InputIsDirectory(_) | StoreError::OutputIsDirectory(_) | StoreError::NotRegular(_) => {
+                Kind::WrongFileType
+            }
+            StoreError::Exists(_) | StoreError::BlockDevice(_) => Kind::WouldOverwrite,
+            StoreError::SameFile { .. } => Kind::SameFile,
+            StoreError::NotAFileName(_) => Kind::Write,
+            StoreError::NotReadable(_) | StoreError::EmptyPassphrase(_) => Kind::Usage,
+            StoreError::Stopped => Kind::Stopped,
+            StoreError::NoAnswer { .. } => Kind::NoAnswer,
+            StoreError::PassphrasesDiffer => Kind::NoAnswer,
+        }
+    }
+
+    /// The file that it is about, as messages show it.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            StoreError::Io { name, .. }
+            | StoreError::InputIsDirectory(name)
+            | StoreError::OutputIsDirectory(name)
+            | StoreError::Exists(name)
+            | StoreError::SameFile { output: name, .. }
+            | StoreError::BlockDevice(name)
+            | StoreError::NotAFileName(name)
+            | StoreError::NotReadable(name)
+            | StoreError::NotRegular(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether another try may succeed: what failed was opening, reading, creating or writing, for a reason that comes and goes. Never a
+    /// sync, since what was written before it failed may be lost.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            StoreError::Io { doing, source, .. } => match doing {
+                Doing::Open | Doing::LookAt | Doing::Read | Doing::Create | Doing::Write | Doing::ReadBack => {
+                    is_transient(source)
+                }
+                Doing::SetModeAndTimes | Doing::Sync | Doing::Name | Doing::SyncDirectory | Doing::Run => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+/// Whether `error` is of a kind that comes and goes: a network or a disk that is slow to answer, a limit that others use up.
+pub fn is_transient(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+
+    // EIO, ENFILE, EMFILE, ENOBUFS, EREMOTEIO: numbers of Linux, and the first three of every Unix.
+    let numbers = [5, 23, 24, 105, 121];
+    let kinds = [
+        Kind::Interrupted,
+        Kind::WouldBlock,
+        Kind::TimedOut,
+        Kind::ResourceBusy,
+        Kind::StaleNetworkFileHandle,
+        Kind::ConnectionReset,
+        Kind::ConnectionAborted,
+        Kind::HostUnreachable,
+        Kind::NetworkUnreachable,
+        Kind::NetworkDown,
+        Kind::OutOfMemory,
+    ];
+    kinds.contains(&error.kind()) || error.raw_os_error().is_some_and(|number| numbers.contains(&number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_and_goes_is_transient_and_a_failed_sync_never_is() {
+        let failed = |doing: Doing, number| doing.failed("'x'")(io::Error::from_raw_os_error(number)).is_transient();
+        let [eio, enoent, enospc, timed_out] = [5, 2, 28, 110].map(|number| failed(Doing::Write, number));
+        assert!(eio && !enoent && !enospc && timed_out);
+        assert!(!failed(Doing::Sync, 5) && !failed(Doing::SyncDirectory, 5));
+    }
+
+    #[test]
+    fn a_failure_says_what_was_being_done_to_which_file() {
+        let said = |doing: Doing| doing.failed("'x'")(io::Error::from_raw_os_error(2)).to_string();
+        assert_eq!([said(Doing::Open), said(Doing::ReadBack)], ["cannot open 'x'", "cannot read 'x' back"]);
+    }
+}

@@ -1,0 +1,187 @@
+//! Reads a range of what a file holds: by its seek table, so that only the frames that hold the range are decoded, also through the age
+//! layer; from the start where there is no table.
+
+use std::fs::File;
+use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use super::Produced;
+use super::error::{Notice, TaskError};
+use super::executor::{Executor, RunEnds};
+use super::open::{Opened, restore_work};
+use crate::format::age::stream::PayloadKey;
+use crate::format::detect::Layer;
+use crate::pipeline::crew::Width;
+use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::plan::{Content, ContentRange, Decompress, Engine, Expect, Plan, Restore, Start, Work};
+use crate::pipeline::range::{RangeError, RangePlan, check_headers_before, locate, read_table};
+use crate::pipeline::sealed::SealedReader;
+use crate::store::error::Doing;
+use crate::store::input::Input;
+use crate::store::output::Output;
+use crate::store::sys::WakeUp;
+
+/// What is read.
+#[derive(Clone)]
+pub struct RangeSpec {
+    /// Workers and channel depth.
+    pub width: Width,
+    /// The largest window accepted, as its logarithm to base 2.
+    pub window_log_max: u32,
+    /// Bytes of the content.
+    pub range: ContentRange,
+    /// Hears why a range is found by decoding from the start.
+    pub tell: fn(&Notice),
+}
+
+/// Writes the range of `opened`, of `input`, to `output`. `start` is where in `input` the file begins.
+pub fn read_range(
+    executor: &mut impl Executor,
+    spec: &RangeSpec,
+    (input, start): (&Input, u64),
+    opened: Opened,
+    output: &Output,
+    wake: &WakeUp,
+) -> Result<Produced, TaskError> {
+    let is_whole_file = input.is_seekable() && start == 0;
+    let from_the_start = |opened: &Opened| restore_work(opened, spec.range.clone(), spec.window_log_max, true);
+    let (reader, work): (Box<dyn Read + Send>, Restore) = match &opened.open {
+        Some(key) if is_whole_file && !opened.is_armored => {
+            let sealed = seek_sealed(executor, input, opened.payload_offset, key)?;
+            plan_sealed(executor, spec, input, sealed, opened.inner)?
+        }
+        None if is_whole_file => match plan_by_table(executor, spec, input)? {
+            Some(RangePlan { file_range, work }) => {
+                seek(input, file_range.start)?;
+                let reader = input.reader(wake)?.take(file_range.end - file_range.start);
+                (Box::new(reader), Restore { open: None, content: Content::Frames(work) })
+            }
+            None => {
+                seek(input, opened.head.len() as u64)?;
+                let work = from_the_start(&opened);
+                (Box::new(Cursor::new(opened.head).chain(input.reader(wake)?)), work)
+            }
+        },
+        _ => (opened.reader, restore_work_of(opened.open, opened.inner, spec)),
+    };
+    let plan = Plan { width: spec.width, engine: Engine::Channels, work: Work::Restore(work) };
+    let ends = RunEnds { input: reader, input_bytes: None, output: output.writer(wake)?, is_counted: true };
+    Ok(Produced::of(executor.run(&plan, ends)?))
+}
+
+fn restore_work_of(open: Option<PayloadKey>, inner: Layer, spec: &RangeSpec) -> Restore {
+    let (window_log_max, range) = (spec.window_log_max, spec.range.clone());
+    let content = match inner {
+        Layer::Zstd => {
+            Content::Frames(Decompress { window_log_max, start: Start::default(), range, expect: Expect::Tables })
+        }
+        _ => Content::Plain(range),
+    };
+    Restore { open, content }
+}
+
+fn seek(input: &Input, offset: u64) -> Result<(), TaskError> {
+    (&*input.file).seek(SeekFrom::Start(offset)).map_err(Doing::Read.failed(&input.name))?;
+    Ok(())
+}
+
+/// What the seek table says of the range; `None` where there is no table that can be used.
+fn plan_by_table(
+    executor: &mut impl Executor,
+    spec: &RangeSpec,
+    input: &Input,
+) -> Result<Option<RangePlan>, TaskError> {
+    let mut file = input.file.try_clone().map_err(Doing::Read.failed(&input.name))?;
+    let (range, window_log_max) = (spec.range.clone(), spec.window_log_max);
+    let planned = executor.wait("locate", move |cancel| {
+        read_table(&mut file).and_then(|table| {
+            let table = Arc::new(table);
+            let plan = match locate(&table, &range, window_log_max) {
+                Ok(plan) => plan,
+                Err(cause) => return Ok(Err(cause)),
+            };
+            check_headers_before(&mut file, &table, plan.file_range.start, || cancel.is_set())?;
+            Ok(Ok(plan))
+        })
+    })?;
+    match planned {
+        Ok(plan) => plan.map(Some).map_err(failure),
+        Err(RangeError::NoTable(error)) => {
+            if spec.range != ContentRange::All {
+                (spec.tell)(&Notice::NoTableForRange { input: input.name.clone(), error });
+            }
+            Ok(None)
+        }
+        Err(RangeError::Damaged(error)) => Err(failure(error.into())),
+        Err(RangeError::Io(error)) => Err(Doing::Read.failed(&input.name)(error).into()),
+    }
+}
+
+/// The payload of an age file, its final segment authenticated, so that it can be read from any place.
+fn seek_sealed(
+    executor: &mut impl Executor,
+    input: &Input,
+    payload_offset: u64,
+    key: &PayloadKey,
+) -> Result<SealedReader<File>, TaskError> {
+    let (file, key) = (input.file.try_clone().map_err(Doing::Read.failed(&input.name))?, key.clone());
+    let opened = executor.wait("locate", move |_| SealedReader::new(file, payload_offset, &key))?;
+    opened.map_err(|error| failure(Cause::of_read(error)))
+}
+
+/// The part of the payload that holds the range: by the seek table, which is authentic in here; all of it where there is none.
+fn plan_sealed(
+    executor: &mut impl Executor,
+    spec: &RangeSpec,
+    input: &Input,
+    mut sealed: SealedReader<File>,
+    inner: Layer,
+) -> Result<(Box<dyn Read + Send>, Restore), TaskError> {
+    if inner != Layer::Zstd {
+        return plan_sealed_plain(&spec.range, input, sealed);
+    }
+    let (range, window_log_max) = (spec.range.clone(), spec.window_log_max);
+    let (mut sealed, table) = executor.wait("locate", move |_| {
+        let table = read_table(&mut sealed);
+        (sealed, table)
+    })?;
+    let (file_range, work) = match table {
+        Ok(table) => {
+            let RangePlan { file_range, work } = locate(&Arc::new(table), &range, window_log_max).map_err(failure)?;
+            (file_range, work)
+        }
+        Err(RangeError::NoTable(_)) => {
+            let work = Decompress { window_log_max, start: Start::default(), range, expect: Expect::Tables };
+            (0..sealed.content_bytes(), work)
+        }
+        Err(RangeError::Damaged(error)) => return Err(failure(error.into())),
+        Err(RangeError::Io(error)) => return Err(failure(Cause::of_read(error))),
+    };
+    sealed.seek(SeekFrom::Start(file_range.start)).map_err(Doing::Read.failed(&input.name))?;
+    let reader = sealed.take(file_range.end - file_range.start);
+    Ok((Box::new(reader), Restore { open: None, content: Content::Frames(work) }))
+}
+
+/// The same of a payload that holds no frames.
+fn plan_sealed_plain(
+    range: &ContentRange,
+    input: &Input,
+    mut sealed: SealedReader<File>,
+) -> Result<(Box<dyn Read + Send>, Restore), TaskError> {
+    let content_bytes = sealed.content_bytes();
+    let (start, range_end, inside) = match range {
+        ContentRange::All => (0, 0, ContentRange::All),
+        ContentRange::From(start) => (*start, *start, ContentRange::All),
+        ContentRange::Within(range) => (range.start, range.end, ContentRange::Within(0..range.end - range.start)),
+    };
+    if range_end > content_bytes {
+        return Err(failure(Cause::RangePastEnd { range_end, content_bytes }));
+    }
+    sealed.seek(SeekFrom::Start(start)).map_err(Doing::Read.failed(&input.name))?;
+    let wanted_bytes = if let ContentRange::Within(range) = &inside { range.end } else { content_bytes - start };
+    Ok((Box::new(sealed.take(wanted_bytes)), Restore { open: None, content: Content::Plain(inside) }))
+}
+
+fn failure(cause: Cause) -> TaskError {
+    Failure { stage: "locate", seq: None, cause }.into()
+}

@@ -1,0 +1,74 @@
+//! Restores what a zstd or age file holds.
+
+use super::Produced;
+use super::error::{Notice, TaskError};
+use super::executor::{Executor, RunEnds};
+use super::open::{Opened, restore_work};
+use crate::format::zstd::seek_table::TableStatus;
+use crate::pipeline::crew::Width;
+use crate::pipeline::plan::{ContentRange, Engine, Plan, Work};
+use crate::store::digest::DigestWriter;
+use crate::store::input::Input;
+use crate::store::output::Output;
+use crate::store::sys::WakeUp;
+
+/// How inputs are restored; the same for all files of a batch.
+#[derive(Clone)]
+pub struct RestoreSpec {
+    /// Workers and channel depth.
+    pub width: Width,
+    /// Who moves the items.
+    pub engine: Engine,
+    /// The largest window accepted, as its logarithm to base 2.
+    pub window_log_max: u32,
+    /// What is inside an age layer is decoded too.
+    pub decompress: bool,
+    /// A bare file without a valid seek table is refused.
+    pub require_table: bool,
+    /// What is written is summed up.
+    pub digest: bool,
+}
+
+impl RestoreSpec {
+    /// Refuses an input that has no age layer, where nothing but that is to be removed.
+    pub fn check(&self, opened: &Opened) -> Result<(), TaskError> {
+        if !self.decompress && opened.open.is_none() { Err(TaskError::NoAgeLayer) } else { Ok(()) }
+    }
+}
+
+/// Writes what `opened`, of `input`, holds to `output`.
+pub fn restore(
+    executor: &mut impl Executor,
+    spec: &RestoreSpec,
+    input: &Input,
+    opened: Opened,
+    output: &Output,
+    wake: &WakeUp,
+) -> Result<Produced, TaskError> {
+    spec.check(&opened)?;
+    let work = restore_work(&opened, ContentRange::All, spec.window_log_max, spec.decompress);
+    let is_bare = opened.open.is_none();
+    let plan = Plan { width: spec.width, engine: spec.engine, work: Work::Restore(work) };
+    let plan = plan.narrowed_to(input.bytes());
+    let (mut writer, mut written) = (output.writer(wake)?, None);
+    if spec.digest {
+        let (digesting, handle) = DigestWriter::new(writer);
+        (writer, written) = (Box::new(digesting), Some(handle));
+    }
+    let ends = RunEnds { input: opened.reader, input_bytes: input.bytes(), output: writer, is_counted: true };
+    let outcome = executor.run(&plan, ends)?;
+    let table = outcome.summary.table.clone();
+    let mut produced = Produced::of(outcome);
+    produced.read = opened.read.map(|read| read.digest());
+    produced.written = written.map(|written| written.digest());
+    // Inside age the final segment shows that nothing is missing: a payload without a table was written without one.
+    if let (true, Some(TableStatus::Unusable(error))) = (is_bare, table) {
+        if spec.require_table {
+            return Err(TaskError::TableRequired(error));
+        }
+        // What may be missing could be had nowhere else.
+        produced.is_input_needed = true;
+        produced.notices.push(Notice::NoTable { input: input.name.clone(), error });
+    }
+    Ok(produced)
+}

@@ -1,0 +1,129 @@
+//! Decodes an input completely, writes nothing, and compares the content with an original if there is one.
+
+use std::io::{self, Read, Write};
+
+use super::Produced;
+use super::error::TaskError;
+use super::executor::{Executor, RunEnds};
+use super::open::{Opened, restore_work};
+use crate::format::zstd::seek_table::TableStatus;
+use crate::pipeline::crew::Width;
+use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::plan::{ContentRange, Engine, Plan, Work};
+use crate::store::digest::DigestWriter;
+use crate::store::input::Input;
+use crate::store::sys::WakeUp;
+
+/// How inputs are verified; the same for all files of a batch.
+#[derive(Clone)]
+pub struct VerifySpec {
+    /// Workers and channel depth.
+    pub width: Width,
+    /// The largest window accepted, as its logarithm to base 2.
+    pub window_log_max: u32,
+    /// A bare file without a valid seek table is accepted.
+    pub foreign: bool,
+    /// The content is summed up.
+    pub digest: bool,
+}
+
+/// Decodes `opened`, of `input`, and compares the content with `original`.
+pub fn verify(
+    executor: &mut impl Executor,
+    spec: &VerifySpec,
+    input: &Input,
+    opened: Opened,
+    original: Option<&Input>,
+    wake: &WakeUp,
+) -> Result<Produced, TaskError> {
+    let mut writer: Box<dyn Write + Send> = match original {
+        Some(original) => Box::new(Comparer { original: original.reader(wake)?, position: 0, bytes: Vec::new() }),
+        None => Box::new(io::sink()),
+    };
+    let mut content = None;
+    if spec.digest {
+        let (digesting, handle) = DigestWriter::new(writer);
+        (writer, content) = (Box::new(digesting), Some(handle));
+    }
+    let work = restore_work(&opened, ContentRange::All, spec.window_log_max, true);
+    let is_bare = opened.open.is_none();
+    let plan = Plan { width: spec.width, engine: Engine::Channels, work: Work::Restore(work) };
+    let ends = RunEnds { input: opened.reader, input_bytes: input.bytes(), output: writer, is_counted: true };
+    let outcome = executor.run(&plan.narrowed_to(input.bytes()), ends);
+    let outcome = outcome.map_err(|failure| mismatch(failure, original))?;
+    if let (true, false, Some(TableStatus::Unusable(error))) = (is_bare, spec.foreign, &outcome.summary.table) {
+        return Err(TaskError::TableMissing(error.clone()));
+    }
+    let read = opened.read.map(|read| read.digest());
+    let written = content.map(|content| content.digest());
+    Ok(Produced { read, written, ..Produced::of(outcome) })
+}
+
+/// Compares the content with the original, in the place of a writer.
+struct Comparer {
+    original: Box<dyn Read + Send>,
+    position: u64,
+    bytes: Vec<u8>,
+}
+
+/// Why a comparison ended.
+#[derive(Debug, thiserror::Error)]
+enum Mismatch {
+    #[error("differs from the content at byte {0}")]
+    Differs(u64),
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+}
+
+impl Comparer {
+    /// Fills `bytes` from the original as far as that goes.
+    fn read_original(&mut self, len: usize) -> io::Result<()> {
+        self.bytes.resize(len.max(self.bytes.len()), 0);
+        let mut filled_len = 0;
+        while filled_len < len {
+            match self.original.read(&mut self.bytes[filled_len..len]) {
+                Ok(0) => break,
+                Ok(read_len) => filled_len += read_len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(io::Error::other(Mismatch::Unreadable(error))),
+            }
+        }
+        self.bytes.truncate(filled_len);
+        Ok(())
+    }
+}
+
+impl Write for Comparer {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        self.read_original(content.len())?;
+        if self.bytes != content {
+            let same_len = self.bytes.iter().zip(content).take_while(|(a, b)| a == b).count();
+            return Err(io::Error::other(Mismatch::Differs(self.position + same_len as u64)));
+        }
+        self.position += content.len() as u64;
+        Ok(content.len())
+    }
+
+    /// The original has to end where the content does.
+    fn flush(&mut self) -> io::Result<()> {
+        self.read_original(1)?;
+        match self.bytes.len() {
+            0 => Ok(()),
+            _ => Err(io::Error::other(Mismatch::Differs(self.position))),
+        }
+    }
+}
+
+/// Tells a difference from an output that cannot be written, which it is to the stage that writes.
+fn mismatch(failure: Failure, original: Option<&Input>) -> TaskError {
+    let Failure { stage, seq, cause } = failure;
+    let (cause, original) = match (cause, original) {
+        (Cause::Write(error), Some(original)) => (error, original.name.clone()),
+        (cause, _) => return Failure { stage, seq, cause }.into(),
+    };
+    match cause.downcast::<Mismatch>() {
+        Ok(Mismatch::Differs(at)) => TaskError::OriginalDiffers { original, at },
+        Ok(Mismatch::Unreadable(source)) => TaskError::OriginalUnreadable { original, source },
+        Err(error) => Failure { stage, seq, cause: Cause::Write(error) }.into(),
+    }
+}
