@@ -130,22 +130,26 @@ fn restores() -> Seeds {
     [behind(&[&[0]], &files), chosen(8, 120)].concat()
 }
 
-/// Records of all kinds, as text to be made lines of, and as a whole journal.
+/// Records of all kinds and of each version, as text to be made lines of, and as whole journals.
 fn journals() -> Seeds {
     let input = r#","in":{"device":1,"inode":2,"bytes":3,"mtime_ns":-4,"hash":"5"}"#;
-    let records = [
-        journal::record(r#""out":"a/b""#, input),
-        journal::record(r#""out_hex":"61ff""#, r#","fate":"deleted""#),
-        journal::record(r#""out":"../up""#, r#","fate":"needed""#),
-        r#"{"out":"a/b","hash":"0","settings":{"form":"0","recipients":"0"}}"#.to_owned(),
+    let forgotten = [
+        r#"{"out":"a/b","hash":"0","settings":{"form":"0","recipients":"0"}}"#,
+        r#"{"out":"a/b","hash":"0","made":"salvaged"}"#,
     ];
-    let whole: Vec<u8> = [journal::HEAD]
-        .into_iter()
-        .chain(records.iter().map(String::as_str))
-        .flat_map(|text| journal::line(text.as_bytes()))
-        .collect();
-    let texts = records.join("\n").into_bytes();
-    [behind(&[&[0, 9]], &[("whole".to_owned(), whole)]), behind(&[&[1, 9]], &[("texts".to_owned(), texts)])].concat()
+    let mut seeds = Seeds::new();
+    for (version, head) in journal::HEADS.into_iter().enumerate() {
+        let records = [
+            &journal::records(r#""out":"a/b""#, input)[version],
+            &journal::records(r#""out_hex":"61ff""#, r#","fate":"deleted""#)[version],
+            &journal::records(r#""out":"../up""#, r#","fate":"needed""#)[version],
+            forgotten[version],
+        ];
+        let whole = [head].into_iter().chain(records).flat_map(|text| journal::line(text.as_bytes())).collect();
+        seeds.extend(behind(&[&[2, 9]], &[(format!("whole-{version}"), whole)]));
+        seeds.extend(behind(&[&[version as u8, 9]], &[(format!("texts-{version}"), records.join("\n").into_bytes())]));
+    }
+    seeds
 }
 
 /// Each of `seeds` behind each of `fronts`.

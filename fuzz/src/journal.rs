@@ -2,8 +2,9 @@
 
 use pipeline::store::digest::Digest;
 
-/// What the first line says.
-pub const HEAD: &str = r#"{"pipeline_journal":1,"id":"0123456789abcdef"}"#;
+/// The first line of a journal of each version.
+pub const HEADS: [&str; 2] =
+    [r#"{"pipeline_journal":1,"id":"0123456789abcdef"}"#, r#"{"pipeline_journal":2,"id":"0123456789abcdef"}"#];
 
 /// A line that says `text`, which holds no LF.
 pub fn line(text: &[u8]) -> Vec<u8> {
@@ -11,9 +12,12 @@ pub fn line(text: &[u8]) -> Vec<u8> {
     [format!("{:016x} ", digest.hash).as_bytes(), text, b"\n"].concat()
 }
 
-/// What a record of an output says.
-pub fn record(place: &str, input: &str) -> String {
+/// The record of an output, as each version has it.
+pub fn records(place: &str, input: &str) -> [String; 2] {
     let output = r#""output":{"device":1,"inode":2,"bytes":3,"mtime_ns":4},"hash":"5""#;
-    let settings = r#""settings":{"form":"6","recipients":"7"}"#;
-    format!(r#"{{{place},{output},{settings}{input}}}"#)
+    let specs = [
+        r#""settings":{"form":"6","recipients":"7"}"#,
+        r#""made":{"processed":{"compress":{"chunk_bytes":65536,"level":3},"recipients":"7"}}"#,
+    ];
+    specs.map(|spec| format!(r#"{{{place},{output},{spec}{input}}}"#))
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::JournalError;
 use super::record::Line;
+use crate::store::output::temporary_name;
 use crate::store::sys::{self, Directory};
 
 /// The version of the lines that are written; it grows when a field changes its meaning or goes. Each version that ever was is read.
@@ -37,9 +38,8 @@ pub(super) struct Log {
     pub(super) id: String,
     /// See [`Head`].
     pub(super) is_made: bool,
-    /// It has to be rewritten, and not changed: it has another name as well, as in a tree that was copied with hard links, or it is of an older
-    /// version.
-    pub(super) is_to_rewrite: bool,
+    /// It has another name as well, as in a tree that was copied with hard links, so it has to be rewritten and not changed.
+    pub(super) is_shared: bool,
     /// Where the next line goes: behind the last one that is whole.
     end: u64,
 }
@@ -101,7 +101,7 @@ impl<T: Line> Lines<T> {
 impl Log {
     /// Opens `name`, or begins it as the journal `id`, or as one of a new name. `is_new` tells that the tree's directory was just made; one
     /// that a run was killed at begins as if it were.
-    pub(super) fn open<T: Line>(
+    pub(super) fn open<T: Line + Serialize>(
         directory: &Directory,
         name: &OsStr,
         id: Option<&str>,
@@ -115,16 +115,19 @@ impl Log {
         }
         let is_shared = file.metadata()?.nlink() > 1;
         let mut lines = Lines::read(&file)?;
-        let is_to_rewrite = is_shared || lines.version < VERSION;
         let known = lines.id.clone();
         lines.is_made |= known.is_none() && (is_new || is_begun);
         let new = || id.map_or_else(|| sys::random_u64().map(|id| format!("{id:016x}")), |id| Ok(id.to_owned()));
         let id_there = known.clone().map_or_else(new, Ok)?;
-        let mut log = Log { id: id_there, file, is_to_rewrite, end: lines.end, is_made: lines.is_made };
+        let mut log = Log { id: id_there, file, is_shared, end: lines.end, is_made: lines.is_made };
         if id.is_some_and(|id| id != log.id) || is_shared && known.is_none() {
             return Err(JournalError::Unknown);
         }
-        if !is_to_rewrite {
+        if lines.version < VERSION {
+            log = log.upgrade(directory, name, &lines.told)?;
+            return Ok((log, lines));
+        }
+        if !is_shared {
             log.file.set_len(log.end)?;
         }
         if known.is_none() {
@@ -141,8 +144,22 @@ impl Log {
         is_made: bool,
     ) -> Result<Log, JournalError> {
         let file = directory.create_locked(temporary)?.ok_or(JournalError::Locked)?;
-        let mut log = Log { file, id: id.to_owned(), is_to_rewrite: false, end: 0, is_made };
+        let mut log = Log { file, id: id.to_owned(), is_shared: false, end: 0, is_made };
         log.write_head()?;
+        Ok(log)
+    }
+
+    /// Replaces the file, which is of an older version, by one of [`VERSION`] with the same lines, `told`, in the same order. None is left out,
+    /// not even one that counts no more here: copies of a tree share the file in the state folder. The old file stays until the new one is on
+    /// the disk.
+    fn upgrade<T: Serialize>(&self, directory: &Directory, name: &OsStr, told: &[T]) -> Result<Log, JournalError> {
+        let temporary = temporary_name(name)?;
+        let mut log = Log::begin(directory, &temporary, &self.id, self.is_made)?;
+        let mut lines = Vec::new();
+        told.iter().try_for_each(|line| push_line(&mut lines, line))?;
+        log.append(&lines, true)?;
+        directory.rename(&temporary, name, true)?;
+        directory.sync()?;
         Ok(log)
     }
 
