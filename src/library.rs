@@ -24,25 +24,13 @@ use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::metrics::Progress;
 use crate::pipeline::peel::{Peeled, age_failure, peel};
 use crate::pipeline::plan::{
-    CHUNK_GRAIN, CHUNK_MAX, Compress, Content, ContentRange, Decompress, Engine, Expect, Process, Restore, Seal, Start,
-    Work,
+    CHANNEL_DEPTH_DEFAULT, CHUNK_GRAIN, CHUNK_MAX, Compress, Content, ContentRange, Decompress, Engine, Expect,
+    Process, Restore, Seal, Start, WINDOW_LOG_MAX_DEFAULT, WORK_FACTOR_MAX_DEFAULT, Work, chunk_len_default,
 };
 use crate::pipeline::report::Report;
 use crate::pipeline::shutdown::Cancel;
 use crate::pipeline::supervisor::{Supervisor, Watch};
 use crate::pipeline::{self, plan};
-
-/// The default length of a chunk.
-const CHUNK_LEN: usize = 4 * 1024 * 1024;
-
-/// The default depth: it covers the jitter between stages.
-const CHANNEL_DEPTH: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not 0");
-
-/// The largest window accepted, 128 MiB, as `zstd` has it.
-const WINDOW_LOG_MAX: u32 = 27;
-
-/// The largest scrypt work factor accepted: a gibibyte of memory.
-const WORK_FACTOR_MAX: u8 = 20;
 
 /// Nobody watches a library's run, so it is seldom woken for that.
 const TICK: Duration = Duration::from_secs(60);
@@ -61,7 +49,10 @@ enum Todo {
 impl Plan {
     /// Compresses into zstd frames with a seek table.
     pub fn compress(level: Level) -> Plan {
-        Plan::new(Todo::Process { compress: Some(Compress { chunk_len: CHUNK_LEN, level }), recipients: Vec::new() })
+        Plan::new(Todo::Process {
+            compress: Some(Compress { chunk_len: chunk_len_default(level), level }),
+            recipients: Vec::new(),
+        })
     }
 
     /// Encrypts into an age file that any of `recipients` opens; a run without any fails.
@@ -71,7 +62,7 @@ impl Plan {
 
     /// Compresses, and encrypts that.
     pub fn compress_and_encrypt(level: Level, recipients: impl IntoIterator<Item = Recipient>) -> Plan {
-        let compress = Some(Compress { chunk_len: CHUNK_LEN, level });
+        let compress = Some(Compress { chunk_len: chunk_len_default(level), level });
         Plan::new(Todo::Process { compress, recipients: recipients.into_iter().collect() })
     }
 
@@ -86,7 +77,7 @@ impl Plan {
 
     fn new(todo: Todo) -> Plan {
         let workers = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Plan { width: Width { workers, channel_depth: CHANNEL_DEPTH }, todo }
+        Plan { width: Width { workers, channel_depth: CHANNEL_DEPTH_DEFAULT }, todo }
     }
 
     /// Workers in each parallel stage instead of as many as there are CPUs. Neither they nor the depth change what is written.
@@ -101,7 +92,7 @@ impl Plan {
         self
     }
 
-    /// Bytes of input in a frame instead of 4 MiB, as the nearest multiple of 64 KiB that is not less, from 64 KiB to 64 MiB.
+    /// Bytes of input in a frame instead of 4 MiB, or 8 MiB from level 9 on, as the nearest multiple of 64 KiB that is not less, from 64 KiB to 64 MiB.
     pub fn with_chunk_len(mut self, len: usize) -> Plan {
         if let Todo::Process { compress: Some(compress), .. } = &mut self.todo {
             compress.chunk_len = len.clamp(CHUNK_GRAIN, CHUNK_MAX).next_multiple_of(CHUNK_GRAIN);
@@ -173,7 +164,7 @@ fn restore(mut input: Box<dyn Read + Send>, identities: &[Identity]) -> Result<(
     let layer = detect(&head);
     let input: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(input));
     let frames = Content::Frames(Decompress {
-        window_log_max: WINDOW_LOG_MAX,
+        window_log_max: WINDOW_LOG_MAX_DEFAULT,
         start: Start::default(),
         range: ContentRange::All,
         expect: Expect::Tables,
@@ -182,7 +173,7 @@ fn restore(mut input: Box<dyn Read + Send>, identities: &[Identity]) -> Result<(
         return Ok((Work::Restore(Restore { open: None, content: frames }), input));
     }
     let Peeled { payload, key, inner, .. } = peel(input, layer, |header| {
-        keys::unwrap(header, identities, &NoCallbacks, WORK_FACTOR_MAX).map_err(age_failure)
+        keys::unwrap(header, identities, &NoCallbacks, WORK_FACTOR_MAX_DEFAULT).map_err(age_failure)
     })?;
     let content = if inner == Layer::Zstd { frames } else { Content::Plain(ContentRange::All) };
     Ok((Work::Restore(Restore { open: Some(key), content }), payload))

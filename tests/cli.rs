@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::process::Stdio;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 use support::child::{signal, wait, wait_until_waiting};
@@ -564,4 +564,86 @@ fn an_input_that_is_processed_already_is_pointed_out() {
         assert!(bench.ok(line).stderr.contains(said), "{line}");
     }
     assert_eq!(bench.ok("process in.zst e -q").stderr, "");
+}
+
+/// A directory with `sealed` of several segments, a tree with it, and the recipient.
+fn bench_with_sealed() -> (Bench, String) {
+    let (bench, recipient) = Bench::with_key();
+    bench.write("tree/in", &noise(400_000, 1));
+    bench.ok(&format!("process tree/in one.age -r {recipient} -q"));
+    bench.ok(&format!("process tree sealed -r {recipient} -q"));
+    (bench, recipient)
+}
+
+#[test]
+fn rekey_of_one_file_writes_the_reports_that_are_asked_for() {
+    let (bench, recipient) = bench_with_sealed();
+    let reports = "--stats json --stats-file stats --prometheus metrics.prom --hdr-log log";
+    bench.ok(&format!("rekey one.age two.age -i key -r {recipient} -q {reports}"));
+    let report: serde_json::Value = serde_json::from_slice(&bench.read("stats")).unwrap();
+    assert_eq!((&report["command"], &report["error"]), (&"rekeyed".into(), &serde_json::Value::Null));
+    assert_eq!(report["read_bytes"], bench.read("one.age").len());
+    assert_eq!(report["written_bytes"], bench.read("two.age").len());
+    assert!(!bench.read("metrics.prom").is_empty() && !bench.read("log").is_empty());
+}
+
+#[test]
+fn rekey_and_salvage_are_no_faster_than_is_asked_for() {
+    let (bench, recipient) = bench_with_sealed();
+    bench.ok("process tree/in whole.zst -q");
+    for line in [
+        format!("rekey one.age two.age -i key -r {recipient} -q"),
+        "restore one.age back -i key --salvage -q".to_owned(),
+        "restore whole.zst back2 --salvage -q".to_owned(),
+    ] {
+        let start = Instant::now();
+        bench.ok(&format!("{line} --limit-rate 400K"));
+        // 400,000 bytes take a second, but for a burst of a tenth and what the last read is ahead.
+        assert!(start.elapsed() >= Duration::from_millis(500), "{line}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn rekey_heeds_memory_for_one_file_and_for_many() {
+    let (bench, recipient) = bench_with_sealed();
+    let before = bench.read("sealed/in.zst.age");
+    bench.fails(&format!("rekey one.age two.age -i key -r {recipient} --memory 1M"), 2);
+    bench.fails(&format!("rekey sealed --in-place -i key -r {recipient} --memory 1M"), 2);
+    assert!(bench.read("sealed/in.zst.age") == before);
+    bench.ok(&format!("rekey one.age two.age -i key -r {recipient} --memory 64M -q"));
+    bench.ok(&format!("rekey sealed --in-place -i key -r {recipient} --memory 64M -q"));
+}
+
+#[test]
+fn a_report_of_rekey_never_overwrites_the_configuration() {
+    let (bench, recipient) = bench_with_sealed();
+    bench.write("config.toml", b"level = 3\n");
+    for flag in ["--stats-file", "--prometheus", "--hdr-log"] {
+        let rekey = format!("-i key -r {recipient} --config config.toml {flag} config.toml");
+        bench.fails(&format!("rekey sealed --in-place {rekey}"), 2);
+        bench.fails(&format!("rekey one.age two.age {rekey}"), 2);
+        assert_eq!(bench.read("config.toml"), b"level = 3\n", "{flag}");
+    }
+}
+
+#[test]
+fn a_flag_that_is_not_used_is_an_error_and_a_setting_is_not() {
+    let (bench, recipient) = bench_with_sealed();
+    bench.ok("process tree/in whole.zst -q");
+    for line in [
+        "process tree/in out --jobs 2".to_owned(),
+        "restore whole.zst back --include x".to_owned(),
+        "restore whole.zst back --salvage --workers 2".to_owned(),
+        "verify whole.zst --retries 2".to_owned(),
+        "process tree out --size-hint 1M".to_owned(),
+        format!("rekey one.age two.age -i key -r {recipient} --jobs 2"),
+    ] {
+        bench.fails(&line, 2);
+    }
+    for line in ["restore whole.zst back -q", "restore whole.zst back -q -f --salvage"] {
+        let mut command = bench.command(line.split_whitespace());
+        command.env("PIPELINE_JOBS", "2").env("PIPELINE_RETRIES", "2").env("PIPELINE_WORKERS", "2");
+        let ran = command.output().unwrap();
+        assert!(ran.status.success(), "{line}: {ran:?}");
+    }
 }

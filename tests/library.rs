@@ -8,7 +8,7 @@ use std::io::{self, Cursor, Read, Write};
 use std::num::NonZeroUsize;
 
 use pipeline::{Cause, Failure, Identity, Level, Plan, Recipient, Report, run};
-use support::{noise, text};
+use support::{Bench, noise, text};
 
 fn key() -> (Recipient, impl Fn() -> Identity) {
     let key = age::x25519::Identity::generate();
@@ -101,4 +101,17 @@ fn signals_stay_the_callers() {
     let before = caught();
     run_on(&Plan::compress(Level::DEFAULT), b"content").unwrap();
     assert_eq!(caught(), before);
+}
+
+#[test]
+fn defaults_are_the_programs() {
+    let bench = Bench::new();
+    let content = text(9 << 20, 3);
+    bench.write("in", &content);
+    for (level, frame_count) in [(1, 3), (9, 2)] {
+        let (report, compressed) = run_on(&Plan::compress(Level::new(level).unwrap()), &content).unwrap();
+        bench.ok(&format!("process in out -q -f --level {level}"));
+        assert_eq!(report.summary.frame_count, frame_count, "level {level}");
+        assert!(compressed == bench.read("out"), "level {level}");
+    }
 }

@@ -16,27 +16,14 @@ use crate::cli::settings::known;
 use crate::format::zstd::codec::Level;
 use crate::pipeline::crew::Width;
 use crate::pipeline::memory::fit;
-use crate::pipeline::plan::Engine;
+use crate::pipeline::plan::{
+    CHANNEL_DEPTH_DEFAULT, Engine, WINDOW_LOG_MAX_DEFAULT, WORK_FACTOR_MAX_DEFAULT, chunk_len_default,
+};
 use crate::report::options::ReportOptions;
 use crate::store::name::quoted;
 use crate::store::rate_limit::Pace;
 use crate::store::sys::{self, WakeUp};
 use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources};
-
-/// A depth of 4 covers the jitter between stages; see ARCHITECTURE.md for its cost in memory.
-pub const CHANNEL_DEPTH_DEFAULT: u32 = 4;
-
-const CHUNK_DEFAULT: u64 = 4 * 1024 * 1024;
-
-/// At high levels a chunk's cut costs more, and time is spent anyway.
-const CHUNK_DEFAULT_HIGH: u64 = 8 * 1024 * 1024;
-const LEVEL_HIGH: i32 = 9;
-
-/// 128 MiB, as `zstd` has it.
-pub const WINDOW_LOG_MAX_DEFAULT: u32 = 27;
-
-/// A second on a fast machine, and a gibibyte.
-pub const WORK_FACTOR_MAX_DEFAULT: u8 = 20;
 
 /// Names of standard input.
 const STDIN_NAMES: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
@@ -44,17 +31,17 @@ const STDIN_NAMES: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0
 /// Settles workers and channel depth.
 pub fn width(args: &WidthArgs, settings: &Settings) -> Result<Width, Problem> {
     let workers = settings.get(&known::WORKERS, args.workers)?.unwrap_or(0);
-    let channel_depth = settings.get(&known::CHANNEL_DEPTH, args.channel_depth)?.unwrap_or(CHANNEL_DEPTH_DEFAULT);
-    Ok(width_of(workers, channel_depth))
+    let channel_depth = settings.get(&known::CHANNEL_DEPTH, args.channel_depth)?;
+    let channel_depth = channel_depth.and_then(|depth| NonZeroUsize::new(depth as usize));
+    Ok(width_of(workers, channel_depth.unwrap_or(CHANNEL_DEPTH_DEFAULT)))
 }
 
-/// The width of `workers`, of which 0 is all, and `channel_depth`, which is at least 1.
-pub fn width_of(workers: u32, channel_depth: u32) -> Width {
+/// The width of `workers`, of which 0 is all, and `channel_depth`.
+pub fn width_of(workers: u32, channel_depth: NonZeroUsize) -> Width {
     let workers = match NonZeroUsize::new(workers as usize) {
         Some(workers) => workers,
         None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
-    let channel_depth = NonZeroUsize::new(channel_depth as usize).expect("checked to be at least 1");
     Width { workers, channel_depth }
 }
 
@@ -65,9 +52,12 @@ pub fn level(flag: Option<Level>, settings: &Settings) -> Result<Level, Problem>
 
 /// Settles the length of a chunk.
 pub fn chunk_len(flag: Option<u64>, level: Level, settings: &Settings) -> Result<usize, Problem> {
-    let default = if level.get() >= LEVEL_HIGH { CHUNK_DEFAULT_HIGH } else { CHUNK_DEFAULT };
-    let bytes = settings.get(&known::CHUNK_SIZE, flag)?.unwrap_or(default);
-    usize::try_from(bytes).map_err(|_| Problem::usage("the chunk does not fit this machine's memory"))
+    match settings.get(&known::CHUNK_SIZE, flag)? {
+        Some(bytes) => {
+            usize::try_from(bytes).map_err(|_| Problem::usage("the chunk does not fit this machine's memory"))
+        }
+        None => Ok(chunk_len_default(level)),
+    }
 }
 
 /// Settles the largest window, as its logarithm to base 2.

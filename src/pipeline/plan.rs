@@ -52,6 +52,24 @@ pub const CHUNK_GRAIN: usize = 64 * 1024;
 /// The largest chunk; what other decoders limit is the window, which stays at 8 MiB.
 pub const CHUNK_MAX: usize = 64 * 1024 * 1024;
 
+/// Items that each bounded channel holds, unless something else is asked for: enough for the jitter between stages. ARCHITECTURE.md gives its
+/// cost in memory.
+pub const CHANNEL_DEPTH_DEFAULT: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not 0");
+
+/// The largest window accepted unless something else is asked for, as its logarithm to base 2: 128 MiB, as `zstd` has it.
+pub const WINDOW_LOG_MAX_DEFAULT: u32 = 27;
+
+/// The largest scrypt work factor accepted unless something else is asked for: a second on a fast machine, and a gibibyte of memory.
+pub const WORK_FACTOR_MAX_DEFAULT: u8 = 20;
+
+/// The level from which chunks are larger by default: each cut costs more ratio there, and time is spent anyway.
+const LEVEL_HIGH: i32 = 9;
+
+/// Bytes of a chunk at `level`, unless something else is asked for: 4 MiB, and 8 MiB from level 9 on.
+pub fn chunk_len_default(level: Level) -> usize {
+    if level.get() >= LEVEL_HIGH { 8 * 1024 * 1024 } else { 4 * 1024 * 1024 }
+}
+
 /// Compressed bytes for which another worker of a restore is started. Few, since four mebibytes of zeros are a frame of
 /// 151 bytes.
 const RESTORE_BYTES_A_WORKER: u64 = 1024;

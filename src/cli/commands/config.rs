@@ -5,6 +5,7 @@ use crate::cli::problem::{self, Exit};
 use crate::cli::resolve;
 use crate::cli::settings::Settings;
 use crate::cli::settings::known::{self, Known};
+use crate::pipeline::plan;
 
 /// Runs the command.
 pub fn run(args: SettingsArgs, settings: &Settings) -> anyhow::Result<Exit> {
@@ -13,11 +14,11 @@ pub fn run(args: SettingsArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let chunk_len = resolve::chunk_len(None, level, settings)?;
     let default = |setting: &Known| match setting.key {
         key if key == known::WORKERS.key => Some("0".to_owned()),
-        key if key == known::CHANNEL_DEPTH.key => Some(resolve::CHANNEL_DEPTH_DEFAULT.to_string()),
+        key if key == known::CHANNEL_DEPTH.key => Some(plan::CHANNEL_DEPTH_DEFAULT.to_string()),
         key if key == known::CHUNK_SIZE.key => Some(format!("{}M", chunk_len >> 20)),
         key if key == known::LEVEL.key => Some(level.get().to_string()),
-        key if key == known::WINDOW_MAX.key => Some(format!("{}M", (1u64 << resolve::WINDOW_LOG_MAX_DEFAULT) >> 20)),
-        key if key == known::MAX_WORK_FACTOR.key => Some(resolve::WORK_FACTOR_MAX_DEFAULT.to_string()),
+        key if key == known::WINDOW_MAX.key => Some(format!("{}M", (1u64 << plan::WINDOW_LOG_MAX_DEFAULT) >> 20)),
+        key if key == known::MAX_WORK_FACTOR.key => Some(plan::WORK_FACTOR_MAX_DEFAULT.to_string()),
         key if key == known::VERIFY.key => Some("false".to_owned()),
         key if key == known::STATS.key => Some("text".to_owned()),
         key if key == known::PROGRESS.key => Some("auto".to_owned()),

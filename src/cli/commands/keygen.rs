@@ -9,9 +9,10 @@ use zeroize::Zeroizing;
 
 use crate::cli::args::{KeygenArgs, PassphraseArgs};
 use crate::cli::problem::{self, Exit, Problem, quoted};
-use crate::cli::resolve::{self, WORK_FACTOR_MAX_DEFAULT};
+use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::format::age::hybrid;
+use crate::pipeline::plan::WORK_FACTOR_MAX_DEFAULT;
 use crate::store::sys;
 use crate::task::keys::IdentitySources;
 

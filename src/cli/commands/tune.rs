@@ -12,7 +12,7 @@ use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
-use crate::pipeline::plan::Compress;
+use crate::pipeline::plan::{CHANNEL_DEPTH_DEFAULT, Compress};
 use crate::store::input::Input;
 use crate::store::sys;
 use crate::task::executor::Executor;
@@ -22,7 +22,7 @@ pub fn run(args: TuneArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let level = resolve::level(args.level, settings)?;
     let chunk_len = resolve::chunk_len(None, level, settings)?;
     let cpu_count = std::thread::available_parallelism().context("cannot tell how many CPUs there are")?;
-    let channel_depth = resolve::CHANNEL_DEPTH_DEFAULT;
+    let channel_depth = CHANNEL_DEPTH_DEFAULT;
     let width = resolve::width_of(0, channel_depth);
     let mut session = Session::start_quiet()?;
     let input = Input::open(&args.input)?;
