@@ -25,18 +25,24 @@
 //! # How it is built
 //!
 //! The shape is fixed: a reader streams chunks into a bounded channel that N workers read; a single writer puts the results
-//! back in order and writes them, without a mutex. One chunk of input becomes one zstd frame (RFC 8878); behind the last
-//! frame stands a seek table (zstd seekable format 0.1.0), so that stock `zstd -d` reads the whole and `pipeline cat` any
-//! part of it. With a key, that goes into an age v1 file: a second pool seals its segments. The way back opens segments, cuts any zstd
-//! stream into frames and decodes them, on all cores.
+//! back in order and writes them, without a mutex. One chunk of input becomes one zstd frame (RFC 8878); a seek table (zstd seekable
+//! format 0.1.0) follows the last frame, so that stock `zstd -d` reads the whole and `pipeline cat` any part of it. With a key, all of that
+//! goes into an age v1 file, whose segments a second pool seals. The way back opens segments, splits any zstd stream into frames and
+//! decodes them, on all cores.
 //!
-//! Three floors; what is above may use what is below, never the other way round, and a test holds the tree to it:
+//! Eight floors, from the ground up; each uses only those below it, and a test checks that:
 //!
-//! - `cli`: words, paths, exit codes. Arguments as typed become a plan; files are opened and committed here. Beside it stands
-//!   `library`, the same for other programs, with nothing of that.
+//! - `format`: bytes in, values out. zstd: scanner, seek table, codec. age: header, segments, armor, keys.
 //! - `pipeline`: moves items. Stages over bounded channels, tokens that bound what is in flight, a supervisor that keeps the
 //!   first failure.
-//! - `format`: bytes in, values out. zstd: scanner, seek table, codec. age: header, segments, armor, keys.
+//! - `store`: where bytes live: files and their atomic publication, standard streams, a command; system calls.
+//! - `task`: one input, one operation, one output.
+//! - `batch`: many files on one machine, with a journal.
+//! - `report`: the result of a run or a batch as text, JSON, metrics, a log; exit codes.
+//! - `bench`: comparisons with other settings and other tools, and the tuner.
+//! - `cli`: arguments, settings, messages.
+//!
+//! Beside them, `library` is the engine for other programs: a reader, a writer, no files.
 //!
 //! Start with `pipeline/recipes.rs`, which is the diagram above as code, then `pipeline/stage.rs`, the loops it runs in.
 

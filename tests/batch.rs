@@ -276,7 +276,7 @@ fn an_output_that_no_run_wrote_is_left_alone_unless_forced() {
     bench.write("out/mine", b"nobody's business");
     let (report, said) = bench.batch_report("process tree out -q", 3);
     assert_eq!(counts(&report), words([("file_count", 20), ("done_count", 19), ("failed_count", 1)]));
-    assert!(said.contains("'out/d000/f00004.zst' exists already"), "{said}");
+    assert!(said.contains("'out/d000/f00004.zst' already exists"), "{said}");
     assert_eq!(bench.read("out/d000/f00004.zst"), b"not ours");
     let (report, _) = bench.batch_report("process tree out -q -f", 0);
     assert_eq!(counts(&report), words([("file_count", 20), ("done_count", 1), ("unchanged_count", 19)]));

@@ -196,7 +196,9 @@ fn what_a_damaged_line_of_the_journal_told_of_is_not_ours_any_more() {
     let (report, said) = bench.batch_report("process tree out -q", 3);
     assert!(said.contains("1 lines of the journal of 'out' are damaged: outputs that only they told of"), "{said}");
     assert!(
-        said.contains("exists already, and the journal does not know it as it is\nhint: --force overwrites it"),
+        said.contains(
+            "already exists and was not written by an earlier run, or has changed since\nhint: --force overwrites it"
+        ),
         "{said}"
     );
     assert_eq!((&report["batch"]["unchanged_count"], &report["batch"]["failed_count"]), (&4.into(), &1.into()));

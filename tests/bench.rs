@@ -122,7 +122,7 @@ fn what_cannot_be_measured_is_refused() {
     bench.write("page", b"old");
     assert!(bench.fails("bench /dev/null", 2).contains("regular file"));
     assert!(bench.fails("bench -", 2).contains("regular file"));
-    assert!(bench.fails("bench in --html page", 1).contains("exists already"));
+    assert!(bench.fails("bench in --html page", 1).contains("already exists"));
     assert!(bench.fails("bench in --html in --force", 1).contains("same file"));
     bench.fails("bench in --level 0", 2);
     bench.fails("bench in --workers 9999", 2);

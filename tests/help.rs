@@ -174,7 +174,7 @@ fn man_pages_that_are_there_are_overwritten_only_by_force() {
     bench.write("pages/pipeline.1", b"mine");
     fs::remove_file(bench.path("pages/pipeline-cat.1")).unwrap();
     let said = bench.fails("man pages", 1);
-    assert!(said.contains("exists already"), "{said}");
+    assert!(said.contains("already exists"), "{said}");
     assert!(bench.read("pages/pipeline.1") == b"mine" && !bench.path("pages/pipeline-cat.1").exists());
     bench.ok("man pages --force");
     assert_eq!(bench.read("pages/pipeline.1"), page);

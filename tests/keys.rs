@@ -114,7 +114,7 @@ fn mistakes_with_keys_are_told_with_a_hint_and_without_the_secret() {
     let mut command = bench.command(["process", "in", "plain", "-q"]);
     assert!(command.env("AGE_PASSPHRASE", "x").status().unwrap().success());
     assert!(bench.read("plain").starts_with(b"\x28\xb5\x2f\xfd"), "the environment does not ask for encryption");
-    assert!(bench.fails("keygen -o key", 1).contains("'key' exists already\nhint: keys are never overwritten"));
+    assert!(bench.fails("keygen -o key", 1).contains("'key' already exists\nhint: keys are never overwritten"));
 }
 
 /// Runs `script` in a shell whose terminal is a pseudo-terminal. Each of `answers` is a prompt to wait for and what is typed then.

@@ -141,7 +141,7 @@ fn a_name_may_be_any_bytes_and_is_shown_escaped() {
         packed.push(".zst");
         // The name is there already, and the message escapes it.
         let said = String::from_utf8(run([restore, q, dashes, &packed]).stderr).unwrap();
-        assert!(said.contains(&format!("{shown} exists already")) && said.lines().count() == 2, "{said:?}");
+        assert!(said.contains(&format!("{shown} already exists")) && said.lines().count() == 2, "{said:?}");
         fs::remove_file(bench.path(name)).unwrap();
         assert!(run([restore, q, dashes, &packed]).status.success(), "{shown}");
         assert_eq!(fs::read(bench.path(name)).unwrap(), content);

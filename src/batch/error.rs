@@ -21,10 +21,10 @@ pub enum FileError {
     #[error("{0} was restored whole, from what has changed since")]
     RestoredBefore(String),
     /// The output may be all there is of an input that `--rm` deleted.
-    #[error("{0} exists already, and may be all there is of an input that --rm deleted")]
+    #[error("{0} already exists, and may be all there is of an input that --rm deleted")]
     OnlyCopy(String),
     /// The output exists and no earlier run wrote it as it is.
-    #[error("{0} exists already, and the journal does not know it as it is")]
+    #[error("{0} already exists and was not written by an earlier run, or has changed since")]
     NotOurs(String),
     /// The output that would be replaced is another file by now.
     #[error("it changed meanwhile, and stays as it is")]

@@ -1,4 +1,4 @@
-//! Which files are worked on, for whoever watches: each hand stores the number of its own.
+//! Which files are in progress: each worker stores the index of its own.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use crate::store::output::{is_temporary_name, temporary_name};
 use crate::store::sys::Directory;
 
 /// The mode of a directory that was made and has no journal yet. A run that is killed in between leaves it empty and so, and the next one
-/// knows it for a directory of ours, which gets mode and time of the one that it mirrors.
+/// knows that a batch made it, which gets mode and time of the one that it mirrors.
 const MARK: u32 = 0o1700;
 
 /// What a directory has from the one that it is in.

@@ -55,7 +55,7 @@ impl Task {
 /// How one of our own runs is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Who moves the items.
+    /// Execution engine.
     pub engine: EngineKind,
     /// Workers in each parallel stage.
     pub workers: u32,

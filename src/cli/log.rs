@@ -1,4 +1,4 @@
-//! What is logged, for whoever looks into a run: nothing, unless `PIPELINE_LOG` or the setting `log` asks for it.
+//! The log of a run: nothing, unless `PIPELINE_LOG` or the setting `log` asks for it.
 //!
 //! The words are those of `tracing`: a level, or levels by part of the program, as in `debug` or `info,pipeline::pipeline=trace`. Lines
 //! go to stderr, with the time since the start. No key, passphrase or content is ever logged.

@@ -17,7 +17,7 @@ pub struct Ends {
     pub output: Box<dyn Write + Send>,
     /// Stops the run.
     pub cancel: Cancel,
-    /// Counts bytes, for whoever watches.
+    /// Counts bytes, for progress.
     pub progress: Arc<Progress>,
 }
 

@@ -141,7 +141,7 @@ impl fmt::Display for Signal {
 /// Why the body of a stage stops before its end.
 #[derive(Debug)]
 pub enum Stop {
-    /// A neighbour is gone; whoever left says why.
+    /// A neighbour is gone, and reports why itself.
     Closed,
     /// The run is being ended.
     Cancelled,

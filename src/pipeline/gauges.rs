@@ -17,7 +17,7 @@ pub struct BusyGauge {
     cell: Arc<Cell>,
 }
 
-/// Written by the thread whose gauge it is, read by whoever watches. In a cache line of its own.
+/// Written by one thread, read by any. In a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Cell {
@@ -43,7 +43,7 @@ impl BusyGauge {
     pub(super) fn end(&self, service_ns: u64) {
         let done_ns = self.cell.done_ns.load(Ordering::Relaxed);
         self.cell.since_ns.store(0, Ordering::Relaxed);
-        // Whoever sees this sees the line above as well, so that no work counts twice.
+        // A reader that sees this store sees the one above as well, so that no work counts twice.
         self.cell.done_ns.store(done_ns + service_ns, Ordering::Release);
     }
 

@@ -28,7 +28,7 @@ pub fn elapsed_ns(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Bytes moved so far, for whoever watches a run. Written by the stage that reads and the one that writes, read by anybody.
+/// Bytes moved so far, for progress. Written by the stages that read and write, read by any thread.
 #[derive(Debug, Default)]
 pub struct Progress {
     read_bytes: AtomicU64,

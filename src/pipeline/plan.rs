@@ -16,7 +16,7 @@ use super::crew::Width;
 pub struct Plan {
     /// Workers and channel depth.
     pub width: Width,
-    /// Who moves the items.
+    /// Execution engine.
     pub engine: Engine,
     /// What is done to them.
     pub work: Work,
@@ -74,7 +74,7 @@ pub fn chunk_len_default(level: Level) -> usize {
 /// 151 bytes.
 const RESTORE_BYTES_A_WORKER: u64 = 1024;
 
-/// Who moves the items.
+/// Execution engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     /// Stages over bounded channels.

@@ -14,7 +14,7 @@ struct Envelope<T> {
     offered_at: Instant,
 }
 
-/// The other end is gone. Not an error in itself: whoever left says why.
+/// The other end is gone. Not an error in itself: the stage that left says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 

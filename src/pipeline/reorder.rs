@@ -1,6 +1,6 @@
 //! Puts items that were worked on out of order back in order: a ring keyed by sequence number, and nothing else.
 //!
-//! Pure: no clock, no thread. How long it can grow is decided by whoever hands out tokens; see [`window`](super::window).
+//! Pure: no clock, no thread. The number of tokens bounds how long it can grow; see [`window`](super::window).
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! How the end of a run reaches stages that wait on the outside.
 //!
 //! Stages that wait on each other need no word: their channels close. Those that wait on a pipe or a terminal do, so a
-//! [`Cancel`] carries a flag and a wake-up; what the wake-up does is the business of whoever opened the descriptor.
+//! [`Cancel`] carries a flag and a wake-up; the owner of the descriptor decides what the wake-up does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,7 +4,7 @@
 //! not give back. When the deadline has passed, or a second signal came, they are left behind. The caller gets the
 //! failure, removes what was written and ends the process, which is the only thing that ends them.
 //!
-//! Here is the async part of the engine: signals, the deadline and the ticks for whoever watches. Everything else blocks
+//! This is the async part of the engine: signals, the deadline and the ticks for progress. Everything else blocks
 //! on threads of its own.
 
 use std::io;
@@ -88,12 +88,12 @@ impl Supervisor {
         Ok(Supervisor { runtime, signals, questions })
     }
 
-    /// One that leaves signals as they are, for whoever is a guest in the process.
+    /// One that leaves signals as they are, for a library that is a guest in the process.
     pub fn deaf() -> io::Result<Supervisor> {
         Supervisor::led(async_channel::unbounded().1)
     }
 
-    /// The same for a run within another: it hears of signals from whoever leads that.
+    /// The same for a run within another: it hears of signals from the outer run.
     pub fn led(signals: async_channel::Receiver<Signal>) -> io::Result<Supervisor> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(Supervisor { runtime, signals, questions: async_channel::bounded(1).1 })
@@ -196,7 +196,7 @@ async fn attend(
     }
 }
 
-/// The first failure counts. When the finisher is done, whoever still waits on the outside is told to stop; where nobody is
+/// The first failure counts. When the finisher is done, threads that still wait outside are told to stop; where nobody is
 /// left, the wake-up stays as it was and serves the next run.
 fn note_end(run: &mut Run, end: Ended, stop: &dyn Fn()) {
     run.left_count -= 1;

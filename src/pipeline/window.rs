@@ -41,7 +41,7 @@ pub struct Window {
     figures: WindowFigures,
 }
 
-/// Ends a window from outside: whoever waits for a token is told so.
+/// Closes a window from outside: stages that wait for a token are woken with an error.
 #[derive(Clone, Debug)]
 pub struct Gate(async_channel::Sender<u64>);
 

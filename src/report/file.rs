@@ -36,7 +36,7 @@ impl Taken<'_> {
             Taken::Out(path) => (path, sys::stdout),
         };
         match path.as_os_str() == "-" {
-            // One that is closed is told by whoever opens it.
+            // Opening one that is closed reports it.
             true => Place::of_open(&standard().ok()?.metadata().ok()?),
             false => Place::of(path),
         }
@@ -153,7 +153,7 @@ pub struct ReportFile {
 enum Target {
     /// Written as it is; `is_new` if it was made for this run.
     Opened { file: File, is_new: bool },
-    /// Absent, old, or complete for whoever reads it.
+    /// Its readers see it absent, old, or complete.
     Replaced(Output),
     /// Where every word goes.
     Stderr,
@@ -182,12 +182,12 @@ impl ReportFile {
         Ok(ReportFile { flag, path: path.to_owned(), target: Target::Replaced(output) })
     }
 
-    /// What a file that is replaced holds, as far as a file of ours is long; nothing where that cannot be read.
+    /// What a file that is replaced holds, up to the length of a report; nothing where that cannot be read.
     pub fn old_text(&self) -> String {
         let mut text = String::new();
         if let Target::Replaced(_) = self.target {
             let read = File::open(&self.path).and_then(|file| file.take(OLD_BYTES_MAX).read_to_string(&mut text));
-            // What is no text is not of ours.
+            // A report is text.
             read.unwrap_or_default();
         }
         text

@@ -24,7 +24,7 @@ pub fn log(report: &Report, started_at: SystemTime) -> Vec<u8> {
     for (tag, histogram) in tagged(&report.figures) {
         let tag = Tag::new(&tag).expect("internal error: a tag with a space or a comma");
         log.write_histogram(histogram, Duration::ZERO, report.wall, Some(tag))
-            .expect("a histogram of ours can be encoded, and writing to a Vec does not fail");
+            .expect("a histogram can be encoded, and writing to a Vec does not fail");
     }
     bytes
 }

@@ -26,7 +26,7 @@ pub enum StoreError {
     #[error("cannot write {0}: it is a directory")]
     OutputIsDirectory(String),
     /// The output exists, and replacing it was not asked for.
-    #[error("{0} exists already")]
+    #[error("{0} already exists")]
     Exists(String),
     /// The output is the input, by whatever name.
     #[error("{input} and {output} are the same file")]

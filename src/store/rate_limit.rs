@@ -1,7 +1,7 @@
 //! How fast is read, at most: a bucket that fills with so many bytes a second and holds a tenth of a second's worth. Everybody who reads takes
 //! from the same one.
 //!
-//! The bucket is one number: when the bytes that were taken so far will have been paid for. Taking moves it on; whoever is ahead of it by
+//! The bucket is one number: when the bytes that were taken so far will have been paid for. Taking moves it on; a thread that is ahead of it by
 //! more than the bucket holds waits.
 
 use std::io::{self, Read, Seek, SeekFrom};
@@ -27,12 +27,12 @@ pub struct Pace {
 struct Shared {
     bytes_a_second: u64,
     started_at: Instant,
-    /// When all that was taken is paid for, in nanoseconds from the start. Moved on by whoever takes.
+    /// When all that was taken is paid for, in nanoseconds from the start. Moved on by each take.
     paid_ns: AtomicU64,
 }
 
 impl Pace {
-    /// At most `bytes_a_second`, which is at least 1; whoever waits is woken by `wake`.
+    /// At most `bytes_a_second`, which is at least 1; `wake` ends the waiting.
     pub fn new(bytes_a_second: u64, wake: WakeUp) -> Pace {
         let bytes_a_second = bytes_a_second.max(1);
         Pace {
@@ -52,7 +52,7 @@ impl Pace {
 }
 
 impl Shared {
-    /// How long whoever takes `bytes` at `now`, from the start, has to wait.
+    /// How long a thread that takes `bytes` at `now`, from the start, has to wait.
     fn wait_for(&self, bytes: u64, now: Duration) -> Duration {
         let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_a_second as f64);
         let (cost_ns, now_ns) = (nanoseconds(cost), nanoseconds(now));

@@ -18,7 +18,7 @@ use crate::store::sys::WakeUp;
 pub struct ProcessSpec {
     /// Workers and channel depth.
     pub width: Width,
-    /// Who moves the items.
+    /// Execution engine.
     pub engine: Engine,
     /// The inner layer.
     pub compress: Option<Compress>,

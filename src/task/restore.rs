@@ -17,7 +17,7 @@ use crate::store::sys::WakeUp;
 pub struct RestoreSpec {
     /// Workers and channel depth.
     pub width: Width,
-    /// Who moves the items.
+    /// Execution engine.
     pub engine: Engine,
     /// The largest window accepted, as its logarithm to base 2.
     pub window_log_max: u32,

@@ -18,7 +18,7 @@ pub(super) const VERSION: u32 = 2;
 /// Longer than a line with a path of 4096 bytes, all of them escaped.
 const LINE_LEN_MAX: u64 = 64 * 1024;
 
-/// A run of damage that no journal of ours has: whatever it is, it is not read to its end.
+/// Damage longer than this is not read to its end: the file is no journal.
 const DAMAGE_LEN_MAX: u64 = 16 * 1024 * 1024;
 
 /// The first line of a journal.

@@ -63,7 +63,7 @@ pub enum JournalError {
         version: u32,
     },
     /// It is damaged from its first line on, or something else of its name.
-    #[error("its journal, {NAME}, is damaged or none at all")]
+    #[error("its journal, {NAME}, is damaged, or is no journal")]
     Unknown,
     /// It could not be read or written.
     #[error(transparent)]

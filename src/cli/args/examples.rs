@@ -70,9 +70,9 @@ pub static GUIDES: [Guide; 14] = [
     },
     Guide {
         command: "restore",
-        about: "What the file is, is seen from its bytes: an age file, a zstd file, or one inside the other, whoever wrote it. Frames are \
+        about: "The format is detected from the first bytes: an age file, a zstd file, or one inside the other, by any writer. Frames are \
                 decoded on all cores as far as the file has more than one.\n\n\
-                Damage is told with its place, exit 4, and OUT is as it was. A cut exactly between two frames shows in a missing seek \
+                Errors say where the file is damaged, exit 4, and OUT is as it was. A cut exactly between two frames shows in a missing seek \
                 table only, which is a warning, and an error with --require-table.\n\n\
                 A directory as IN is a tree, and OUT becomes the one that it was made of: files, links, empty directories, modes and times; \
                 not owners and extended attributes. A file that fails is named at the end; the others go on, exit 3.",
@@ -140,7 +140,7 @@ pub static GUIDES: [Guide; 14] = [
         command: "rekey",
         about: "The file key is wrapped anew for the recipients that are given, and for nobody else; the payload is authenticated on \
                 the way and stays the same, byte for byte.\n\n\
-                Whoever could open the file before, and kept a copy or its key, still can.\n\n\
+                Anyone who could open the file before, and kept a copy or its key, still can.\n\n\
                 A directory is rekeyed file by file, in place or to OUT. A run that was stopped is started again with the same line, and \
                 does what is left.",
         examples: &[
@@ -161,7 +161,7 @@ pub static GUIDES: [Guide; 14] = [
     },
     Guide {
         command: "keygen",
-        about: "The file it writes can be read by its owner alone. Whoever has it opens what was encrypted to its recipient; without \
+        about: "The file it writes can be read by its owner alone. Anyone with it can open what was encrypted to its recipient; without \
                 it nobody does, so keep a copy.",
         examples: &[
             Example { line: "pipeline keygen -o key.txt", does: "an identity; its recipient is shown" },

@@ -127,7 +127,7 @@ pub struct BatchArgs {
     /// Stop when so many files have failed, or such a share of them, as in 10%
     #[arg(long, value_name = "N", value_parser = parse_breaker)]
     pub max_failures: Option<Breaker>,
-    /// Try a file again so often when reading or writing fails for what may pass
+    /// Retry a file N times after a transient error
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=100))]
     pub retries: u32,
     /// Wait so long before the second try, then twice as long each time, less a random part
@@ -266,7 +266,7 @@ pub struct ReportArgs {
     pub verbose: bool,
 }
 
-/// Who moves the items.
+/// Execution engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EngineArg {
     /// The pipeline

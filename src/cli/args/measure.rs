@@ -16,7 +16,7 @@ pub struct BenchArgs {
     /// How often each case is run
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
-    /// Who moves the items
+    /// Execution engine
     #[arg(long, value_enum, value_name = "ENGINE,…", value_delimiter = ',', default_values = ["channels", "mutex"])]
     pub engine: Vec<EngineArg>,
     /// Numbers of workers, 0 for all [default: 1, 2, 4, … all]

@@ -61,7 +61,7 @@ pub enum Command {
                                 pipeline process [OPTIONS] -o DIR IN...\n       \
                                 pipeline process [OPTIONS] --stdin-from-command OUT -- CMD...")]
     Process(ProcessArgs),
-    /// Bring back what a zstd or age file holds, whoever wrote it
+    /// Decompress and decrypt any zstd or age file
     #[command(
         visible_alias = "decompress",
         override_usage = "pipeline restore [OPTIONS] IN [OUT]\n       pipeline restore [OPTIONS] -o DIR IN..."
@@ -128,7 +128,7 @@ pub struct ProcessArgs {
     /// How the work is spread.
     #[command(flatten)]
     pub width: WidthArgs,
-    /// Who moves the items: the pipeline, or the legacy mutex mode
+    /// Execution engine: the pipeline, or the legacy mutex mode
     #[arg(long, value_enum, value_name = "ENGINE", default_value_t = EngineArg::Channels)]
     pub engine: EngineArg,
     /// Which files, where there are many.
@@ -171,7 +171,7 @@ pub struct RestoreArgs {
     /// How the work is spread.
     #[command(flatten)]
     pub width: WidthArgs,
-    /// Who moves the items: the pipeline, or the legacy mutex mode
+    /// Execution engine: the pipeline, or the legacy mutex mode
     #[arg(long, value_enum, value_name = "ENGINE", default_value_t = EngineArg::Channels)]
     pub engine: EngineArg,
     /// Which files, where there are many.

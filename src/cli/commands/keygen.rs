@@ -46,7 +46,7 @@ fn write_out(text: &str, output: Option<&Path>) -> anyhow::Result<Exit> {
         None => problem::print(text)?,
         Some(path) => {
             let mut file = sys::create_private(path).map_err(|error| match error.kind() {
-                ErrorKind::AlreadyExists => Problem::failed(format!("{} exists already", quoted(path)))
+                ErrorKind::AlreadyExists => Problem::failed(format!("{} already exists", quoted(path)))
                     .hint("keys are never overwritten")
                     .into(),
                 _ => anyhow::Error::new(error).context(format!("cannot write to {}", quoted(path))),

@@ -65,7 +65,7 @@ pub enum Recipient {
     Ssh(Box<age::ssh::Recipient>),
     /// `age1name1…`
     Plugin(age::plugin::Recipient),
-    /// Whoever knows it.
+    /// A passphrase.
     Passphrase(SecretString),
 }
 

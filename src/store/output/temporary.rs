@@ -57,7 +57,7 @@ impl Temporary {
         Temporary::create_in(name, Arc::new(directory), final_name, old_mode, manner)
     }
 
-    /// The same in a directory that is open, and is tidied up by whoever opened it.
+    /// The same in a directory that is open, and whose owner removes temporaries.
     pub fn create_in(
         name: String,
         directory: Arc<Directory>,

@@ -175,7 +175,7 @@ impl Directory {
             let Ok(file) = rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty()) else { continue };
             let is_regular = rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
             if is_regular && rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                // Unlinked before the lock is let go, so that whoever made it sees what happened.
+                // Unlinked before the lock is let go, so that the process that made it sees what happened.
                 self.unlink(&name)?;
                 count += 1;
             }

@@ -1,4 +1,4 @@
-//! Waiting on the outside: pipes, FIFOs, sockets and terminals keep whoever reads or writes them waiting, and a wake-up ends that.
+//! Waiting outside the process: reads and writes of pipes, FIFOs, sockets and terminals may block, and a wake-up ends that.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -34,7 +34,7 @@ impl WakeUp {
         Ok(WakeUp(Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
     }
 
-    /// A way to stop a run that also wakes whoever waits with this.
+    /// A way to stop a run that also wakes the threads that wait with this.
     pub fn cancel(&self) -> Cancel {
         let wake = self.clone();
         Cancel::new(move || {
