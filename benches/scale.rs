@@ -13,11 +13,11 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use pipeline::pipeline::buffer::{Buffer, BufferPool};
-use pipeline::pipeline::crew::{Crew, Names, Width};
 use pipeline::pipeline::metrics::{Histogram, elapsed_ns, histogram};
 use pipeline::pipeline::shutdown::Cancel;
 use pipeline::pipeline::stage::Flow;
 use pipeline::pipeline::supervisor::{Ran, Supervisor, Watch};
+use pipeline::pipeline::threads::{Concurrency, Names, Threads};
 use pipeline::pipeline::window::Window;
 
 const CHUNK_LEN: usize = 4 << 20;
@@ -48,12 +48,12 @@ fn main() {
     scale(&mut supervisor, true);
 }
 
-fn width(workers: usize, depth: usize) -> Width {
-    Width { workers: NonZeroUsize::new(workers).unwrap(), channel_depth: NonZeroUsize::new(depth).unwrap() }
+fn width(workers: usize, depth: usize) -> Concurrency {
+    Concurrency { workers: NonZeroUsize::new(workers).unwrap(), channel_depth: NonZeroUsize::new(depth).unwrap() }
 }
 
-fn supervise(supervisor: &mut Supervisor, crew: Crew) -> Ran {
-    supervisor.run(crew, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () }).unwrap()
+fn supervise(supervisor: &mut Supervisor, threads: Threads) -> Ran {
+    supervisor.run(threads, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () }).unwrap()
 }
 
 fn latency(supervisor: &mut Supervisor, depth: usize) {
@@ -61,24 +61,24 @@ fn latency(supervisor: &mut Supervisor, depth: usize) {
     let mut runs: Vec<[f64; 4]> = (0..5)
         .map(|_| {
             let (said, heard) = std::sync::mpsc::channel::<Histogram>();
-            let mut crew = Crew::new(Cancel::default());
+            let mut threads = Threads::new(Cancel::default());
             let width = width(2, depth);
             let window = Window::of_items("compress", width.token_count());
-            let (outlet, inlet) = crew.parallel(FIRST, width, window, |_| Ok(Ok::<Instant, _>));
-            crew.source("read", outlet, |outlet| {
+            let (outlet, inlet) = threads.parallel(FIRST, width, window, |_| Ok(Ok::<Instant, _>));
+            threads.source("read", outlet, |outlet| {
                 let is_last = outlet.next_seq() + 1 == ITEMS;
                 outlet.reserve(1)?.send(Instant::now())?;
                 Ok(if is_last { Flow::End } else { Flow::More })
             });
             let mut latency_ns = histogram();
-            crew.sink("cut", inlet, move |sent_at| {
+            threads.sink("cut", inlet, move |sent_at| {
                 match sent_at {
                     Some(sent_at) => latency_ns.saturating_record(elapsed_ns(sent_at)),
                     None => said.send(latency_ns.clone()).unwrap(),
                 }
                 Ok(Flow::More)
             });
-            let ran = supervise(supervisor, crew);
+            let ran = supervise(supervisor, threads);
             let latency_ns = heard.recv().unwrap();
             let us = |quantile| latency_ns.value_at_quantile(quantile) as f64 / 1e3;
             [ITEMS as f64 / ran.wall.as_secs_f64(), us(0.5), us(0.95), us(0.99)]
@@ -124,15 +124,15 @@ fn run(supervisor: &mut Supervisor, workers: usize, chunk_count: u64, is_moving:
         BufferPool::new(len * count, count)
     };
     let (chunks, runs) = (pool(CHUNK_LEN), pool(RUN_LEN));
-    let mut crew = Crew::new(Cancel::default());
+    let mut threads = Threads::new(Cancel::default());
     let window = |name| Window::of_items(name, width.token_count());
-    let (to_first, from_first) = crew.parallel(FIRST, width, window("compress"), |_| {
+    let (to_first, from_first) = threads.parallel(FIRST, width, window("compress"), |_| {
         Ok(|item: Item| {
             std::thread::sleep(COMPRESS);
             Ok(item)
         })
     });
-    let (to_second, from_second) = crew.parallel(SECOND, width, window("seal"), |_| {
+    let (to_second, from_second) = threads.parallel(SECOND, width, window("seal"), |_| {
         Ok(|item: Item| {
             std::thread::sleep(SEAL);
             Ok(item)
@@ -140,7 +140,7 @@ fn run(supervisor: &mut Supervisor, workers: usize, chunk_count: u64, is_moving:
     });
     // More than a core's cache holds.
     let input = vec![7u8; 16 * CHUNK_LEN];
-    crew.source("read", to_first, move |outlet| {
+    threads.source("read", to_first, move |outlet| {
         let seq = outlet.next_seq();
         let slot = outlet.reserve(1)?;
         let chunk = is_moving.then(|| {
@@ -150,7 +150,7 @@ fn run(supervisor: &mut Supervisor, workers: usize, chunk_count: u64, is_moving:
         slot.send(Item(chunk))?;
         Ok(if seq + 1 == chunk_count { Flow::End } else { Flow::More })
     });
-    crew.serial("cut", from_first, to_second, move |item: Option<Item>, outlet| {
+    threads.serial("cut", from_first, to_second, move |item: Option<Item>, outlet| {
         let Some(Item(chunk)) = item else { return Ok(()) };
         for start in (0..FRAME_LEN).step_by(RUN_LEN) {
             let bytes = chunk.as_ref().map(|chunk| &chunk[start..FRAME_LEN.min(start + RUN_LEN)]);
@@ -159,14 +159,14 @@ fn run(supervisor: &mut Supervisor, workers: usize, chunk_count: u64, is_moving:
         Ok(())
     });
     let mut output = vec![0u8; RUN_LEN];
-    crew.sink("write", from_second, move |item: Option<Item>| {
+    threads.sink("write", from_second, move |item: Option<Item>| {
         if let Some(Item(Some(run))) = item {
             output[..run.len()].copy_from_slice(&run);
             black_box(&output);
         }
         Ok(Flow::More)
     });
-    supervise(supervisor, crew)
+    supervise(supervisor, threads)
 }
 
 fn filled(pool: &BufferPool, capacity: usize, bytes: &[u8]) -> Buffer {

@@ -17,12 +17,11 @@ use crate::format::age::header::{self, NONCE_LEN, payload_key};
 use crate::format::age::keys::{self, Identity, Recipient};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::format::zstd::codec::Level;
-use crate::pipeline::cores::Cores;
-use crate::pipeline::crew::Width;
-use crate::pipeline::ends::Ends;
+use crate::pipeline::age_header::{Peeled, age_failure, peel};
+use crate::pipeline::cpu_slots::CpuSlots;
+use crate::pipeline::endpoints::Endpoints;
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::metrics::Progress;
-use crate::pipeline::peel::{Peeled, age_failure, peel};
 use crate::pipeline::plan::{
     CHANNEL_DEPTH_DEFAULT, CHUNK_GRAIN, CHUNK_MAX, Compress, Content, ContentRange, Decompress, Engine, Expect,
     Process, Restore, Seal, Start, WINDOW_LOG_MAX_DEFAULT, WORK_FACTOR_MAX_DEFAULT, Work, chunk_len_default,
@@ -30,6 +29,7 @@ use crate::pipeline::plan::{
 use crate::pipeline::report::Report;
 use crate::pipeline::shutdown::Cancel;
 use crate::pipeline::supervisor::{Supervisor, Watch};
+use crate::pipeline::threads::Concurrency;
 use crate::pipeline::{self, plan};
 
 /// Nobody watches a library's run, so it is seldom woken for that.
@@ -37,7 +37,7 @@ const TICK: Duration = Duration::from_secs(60);
 
 /// What is to be done with an input, on how many cores.
 pub struct Plan {
-    width: Width,
+    width: Concurrency,
     todo: Todo,
 }
 
@@ -77,7 +77,7 @@ impl Plan {
 
     fn new(todo: Todo) -> Plan {
         let workers = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Plan { width: Width { workers, channel_depth: CHANNEL_DEPTH_DEFAULT }, todo }
+        Plan { width: Concurrency { workers, channel_depth: CHANNEL_DEPTH_DEFAULT }, todo }
     }
 
     /// Workers in each parallel stage instead of as many as there are CPUs. Neither they nor the depth change what is written.
@@ -119,7 +119,7 @@ where
     };
     let plan = plan::Plan { width: plan.width, engine: Engine::Channels, work };
     let (give_back, given_back) = sync_channel(1);
-    let ends = Ends {
+    let ends = Endpoints {
         input,
         input_bytes: None,
         output: Box::new(Lent { output: Some(output), give_back }),
@@ -129,7 +129,7 @@ where
     let mut supervisor = Supervisor::deaf().map_err(|error| failure("supervisor", Cause::Spawn(error)))?;
     let report = pipeline::run(
         &plan,
-        &Cores::default(),
+        &CpuSlots::default(),
         ends,
         &mut supervisor,
         &mut Watch { tick_every: TICK, on_tick: &mut |_, _| () },

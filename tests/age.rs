@@ -96,7 +96,7 @@ fn ten_thousand_ranges_of_a_sealed_file_equal_the_slices_of_the_original() {
     use pipeline::pipeline::plan::ContentRange;
     use pipeline::pipeline::range::{locate, read_table};
     use pipeline::pipeline::sealed::SealedReader;
-    use pipeline::pipeline::{find, steps};
+    use pipeline::pipeline::{frame_splitter, steps};
     use std::io::{Cursor, Read, Seek, SeekFrom};
 
     let content = text(3 << 20, 1);
@@ -124,11 +124,11 @@ fn ten_thousand_ranges_of_a_sealed_file_equal_the_slices_of_the_original() {
         reader.seek(SeekFrom::Start(plan.file_range.start)).unwrap();
         let mut frames = vec![0; (plan.file_range.end - plan.file_range.start) as usize];
         reader.read_exact(&mut frames).unwrap();
-        let limits = find::Limits { window_log_max: 27, batch_bytes_max: 64 << 20 };
-        let mut finder = find::FrameFinder::new(plan.work.start, limits, pool.clone(), pool.clone());
+        let limits = frame_splitter::Limits { window_log_max: 27, batch_bytes_max: 64 << 20 };
+        let mut finder = frame_splitter::FrameFinder::new(plan.work.start, limits, pool.clone(), pool.clone());
         let mut got = Vec::new();
         let mut emit = |_, found| {
-            let find::Found::Batch(batch) = found else { panic!("small frames are not streamed") };
+            let frame_splitter::Found::Batch(batch) = found else { panic!("small frames are not streamed") };
             got.extend_from_slice(&steps::decompress_batch(&mut decompressor, &pool, batch)?.content);
             Ok(())
         };

@@ -14,7 +14,7 @@ use pipeline::format::age::keys::{Identity, Recipient, unwrap};
 use pipeline::format::age::stream::SEALED_LEN;
 use pipeline::format::detect::{Layer, detect};
 use pipeline::format::zstd::codec::Level;
-use pipeline::pipeline::peel::{age_failure, peel};
+use pipeline::pipeline::age_header::{age_failure, peel};
 use pipeline::pipeline::plan::{Compress, Content, ContentRange, Process, Restore, Work};
 use pipeline::pipeline::supervisor::Supervisor;
 use pipeline::store::prompt::Prompter;

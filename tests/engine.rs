@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
-use pipeline::pipeline::crew::{Crew, Names, Width};
 use pipeline::pipeline::error::{Cause, Failure, Stop};
 use pipeline::pipeline::shutdown::Cancel;
 use pipeline::pipeline::stage::Flow;
 use pipeline::pipeline::supervisor::{Ran, Supervisor, Watch};
+use pipeline::pipeline::threads::{Concurrency, Names, Threads};
 use pipeline::pipeline::window::Window;
 
 use support::share;
@@ -24,13 +24,13 @@ use support::share;
 const FIRST: Names = Names { stage: "first", before: "source>first", behind: "first>middle", next: "middle" };
 const SECOND: Names = Names { stage: "second", before: "middle>second", behind: "second>sink", next: "sink" };
 
-fn width(workers: usize, depth: usize) -> Width {
-    Width { workers: NonZeroUsize::new(workers).unwrap(), channel_depth: NonZeroUsize::new(depth).unwrap() }
+fn width(workers: usize, depth: usize) -> Concurrency {
+    Concurrency { workers: NonZeroUsize::new(workers).unwrap(), channel_depth: NonZeroUsize::new(depth).unwrap() }
 }
 
-fn supervise(crew: Crew) -> Result<Ran, Failure> {
+fn supervise(threads: Threads) -> Result<Ran, Failure> {
     let mut supervisor = Supervisor::new([]).unwrap();
-    supervisor.run(crew, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () })
+    supervisor.run(threads, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () })
 }
 
 /// A deterministic source of small numbers, for yields in place of sleeps.
@@ -67,21 +67,21 @@ struct Seen {
 }
 
 /// Sends 0..`count` through both pools; the stage in the middle makes two items of each.
-fn run(count: u64, width: Width, fault: Fault, seed: u64) -> (Result<Ran, Failure>, Arc<Seen>) {
-    let mut crew = Crew::new(Cancel::default());
+fn run(count: u64, width: Concurrency, fault: Fault, seed: u64) -> (Result<Ran, Failure>, Arc<Seen>) {
+    let mut threads = Threads::new(Cancel::default());
     let work = move |stage: &'static str, salt: u64, item: u64| {
         (0..jitter(seed ^ salt ^ item)).for_each(|_| std::thread::yield_now());
         fault.strike(stage, item)
     };
     let tokens = width.token_count();
-    let (first, at_middle) = crew.parallel(FIRST, width, Window::of_items("first", tokens), move |_| {
+    let (first, at_middle) = threads.parallel(FIRST, width, Window::of_items("first", tokens), move |_| {
         Ok(move |item: u64| work("first", 1, item).map(|()| item))
     });
-    let (second, at_sink) = crew.parallel(SECOND, width, Window::of_weight("second", 1000, tokens), move |_| {
+    let (second, at_sink) = threads.parallel(SECOND, width, Window::of_weight("second", 1000, tokens), move |_| {
         Ok(move |item: u64| work("second", 2, item).map(|()| item))
     });
     let mut next = 0;
-    crew.source("source", first, move |first| {
+    threads.source("source", first, move |first| {
         if next == count {
             return Ok(Flow::End);
         }
@@ -91,7 +91,7 @@ fn run(count: u64, width: Width, fault: Fault, seed: u64) -> (Result<Ran, Failur
         next += 1;
         Ok(Flow::More)
     });
-    crew.serial("middle", at_middle, second, move |item, second| {
+    threads.serial("middle", at_middle, second, move |item, second| {
         let Some(item) = item else { return Ok(()) };
         work("middle", 4, item)?;
         second.reserve(item % 700)?.send(2 * item)?;
@@ -99,7 +99,7 @@ fn run(count: u64, width: Width, fault: Fault, seed: u64) -> (Result<Ran, Failur
     });
     let seen = Arc::new(Seen::default());
     let at_end = Arc::clone(&seen);
-    crew.sink("sink", at_sink, move |item| {
+    threads.sink("sink", at_sink, move |item| {
         match item {
             Some(item) => {
                 work("sink", 5, item)?;
@@ -109,7 +109,7 @@ fn run(count: u64, width: Width, fault: Fault, seed: u64) -> (Result<Ran, Failur
         }
         Ok(Flow::More)
     });
-    (supervise(crew), seen)
+    (supervise(threads), seen)
 }
 
 #[test]
@@ -204,10 +204,10 @@ fn thousands_of_runs_with_delays_at_depth_1_come_to_the_end_they_should() {
 
 #[test]
 fn the_first_failure_in_order_counts_not_the_first_in_time() {
-    let mut crew = Crew::new(Cancel::default());
+    let mut threads = Threads::new(Cancel::default());
     let nine_failed = Arc::new(AtomicBool::new(false));
     let window = Window::of_items("first", 20);
-    let (first, at_sink) = crew.parallel(FIRST, width(2, 9), window, move |_| {
+    let (first, at_sink) = threads.parallel(FIRST, width(2, 9), window, move |_| {
         let nine_failed = Arc::clone(&nine_failed);
         Ok(move |item: u64| match item {
             5 => {
@@ -224,24 +224,24 @@ fn the_first_failure_in_order_counts_not_the_first_in_time() {
         })
     });
     let mut next = 0;
-    crew.source("source", first, move |first| {
+    threads.source("source", first, move |first| {
         first.reserve(1)?.send(next)?;
         next += 1;
         Ok(if next == 15 { Flow::End } else { Flow::More })
     });
-    crew.sink("sink", at_sink, |_| Ok(Flow::More));
-    assert_eq!(supervise(crew).unwrap_err().to_string(), "five");
+    threads.sink("sink", at_sink, |_| Ok(Flow::More));
+    assert_eq!(supervise(threads).unwrap_err().to_string(), "five");
 }
 
 #[test]
 fn while_chunk_0_stalls_no_more_items_are_in_flight_than_there_are_tokens() {
     for (workers, depth) in [(2, 1), (2, 4), (5, 3)] {
-        let mut crew = Crew::new(Cancel::default());
+        let mut threads = Threads::new(Cancel::default());
         let width = width(workers, depth);
         let tokens = width.token_count();
         let (made, left) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let at_worker = Arc::clone(&made);
-        let (first, at_sink) = crew.parallel(FIRST, width, Window::of_items("first", tokens), move |_| {
+        let (first, at_sink) = threads.parallel(FIRST, width, Window::of_items("first", tokens), move |_| {
             let made = Arc::clone(&at_worker);
             Ok(move |item: u64| {
                 if item == 0 {
@@ -257,18 +257,18 @@ fn while_chunk_0_stalls_no_more_items_are_in_flight_than_there_are_tokens() {
         });
         let (at_source, at_end, in_flight_max) = (Arc::clone(&made), Arc::clone(&left), Arc::new(AtomicUsize::new(0)));
         let highest = Arc::clone(&in_flight_max);
-        crew.source("source", first, move |first| {
+        threads.source("source", first, move |first| {
             let slot = first.reserve(1)?;
             let item = at_source.fetch_add(1, Ordering::SeqCst);
             highest.fetch_max(item + 1 - at_end.load(Ordering::SeqCst), Ordering::SeqCst);
             slot.send(item as u64)?;
             Ok(if item == 500 { Flow::End } else { Flow::More })
         });
-        crew.sink("sink", at_sink, move |item| {
+        threads.sink("sink", at_sink, move |item| {
             left.fetch_add(usize::from(item.is_some()), Ordering::SeqCst);
             Ok(Flow::More)
         });
-        let ran = supervise(crew).unwrap();
+        let ran = supervise(threads).unwrap();
         assert_eq!(in_flight_max.load(Ordering::SeqCst), tokens, "in flight");
         assert_eq!(ran.figures.windows[0].weight_in_flight_max, tokens as u64);
         let held = ran.figures.reorders[0].depth.max();
@@ -278,15 +278,15 @@ fn while_chunk_0_stalls_no_more_items_are_in_flight_than_there_are_tokens() {
 
 #[test]
 fn all_workers_work_and_the_figures_count_every_item() {
-    let mut crew = Crew::new(Cancel::default());
+    let mut threads = Threads::new(Cancel::default());
     let meeting = Arc::new(Barrier::new(3));
-    let threads = Arc::new(Mutex::new(HashSet::new()));
-    let at_worker = Arc::clone(&threads);
+    let thread_ids = Arc::new(Mutex::new(HashSet::new()));
+    let at_worker = Arc::clone(&thread_ids);
     let window = Window::of_items("first", 9);
-    let (first, at_sink) = crew.parallel(FIRST, width(3, 3), window, move |_| {
-        let (meeting, threads) = (Arc::clone(&meeting), Arc::clone(&at_worker));
+    let (first, at_sink) = threads.parallel(FIRST, width(3, 3), window, move |_| {
+        let (meeting, thread_ids) = (Arc::clone(&meeting), Arc::clone(&at_worker));
         Ok(move |item: u64| {
-            threads.lock().unwrap().insert(std::thread::current().id());
+            thread_ids.lock().unwrap().insert(std::thread::current().id());
             if item < 3 {
                 // Three items at three workers at the same time, or this never ends.
                 meeting.wait();
@@ -295,14 +295,14 @@ fn all_workers_work_and_the_figures_count_every_item() {
         })
     });
     let mut next = 0;
-    crew.source("source", first, move |first| {
+    threads.source("source", first, move |first| {
         first.reserve(1)?.send(next)?;
         next += 1;
         Ok(if next == 100 { Flow::End } else { Flow::More })
     });
-    crew.sink("sink", at_sink, |_| Ok(Flow::More));
-    let figures = supervise(crew).unwrap().figures;
-    assert_eq!(threads.lock().unwrap().len(), 3);
+    threads.sink("sink", at_sink, |_| Ok(Flow::More));
+    let figures = supervise(threads).unwrap().figures;
+    assert_eq!(thread_ids.lock().unwrap().len(), 3);
     let stage = figures.stages.iter().find(|stage| stage.name == "first").unwrap();
     assert_eq!(stage.items_by_thread.len(), 3);
     assert!(stage.items_by_thread.iter().all(|items| *items > 0));
@@ -319,16 +319,16 @@ fn all_workers_work_and_the_figures_count_every_item() {
 
 #[test]
 fn a_worker_that_cannot_be_set_up_ends_the_run() {
-    let mut crew = Crew::new(Cancel::default());
+    let mut threads = Threads::new(Cancel::default());
     let window = Window::of_items("first", 4);
-    let (first, at_sink) = crew.parallel(FIRST, width(2, 1), window, |index| match index {
+    let (first, at_sink) = threads.parallel(FIRST, width(2, 1), window, |index| match index {
         1 => Err(Cause::Task("no memory".into())),
         _ => Ok(Ok::<u64, Cause>),
     });
     // The source only ends when it is told to.
-    crew.source("source", first, |first| first.reserve(1)?.send(0).map(|()| Flow::More));
-    crew.sink("sink", at_sink, |_| Ok(Flow::More));
-    let failure = supervise(crew).unwrap_err();
+    threads.source("source", first, |first| first.reserve(1)?.send(0).map(|()| Flow::More));
+    threads.sink("sink", at_sink, |_| Ok(Flow::More));
+    let failure = supervise(threads).unwrap_err();
     assert_eq!((failure.stage, failure.to_string()), ("first", "no memory".to_owned()));
 }
 
@@ -336,28 +336,28 @@ fn a_worker_that_cannot_be_set_up_ends_the_run() {
 fn a_source_that_waits_outside_is_woken_when_another_stage_fails() {
     let (wake, woken) = std::sync::mpsc::channel();
     let wake = Mutex::new(wake);
-    let mut crew = Crew::new(Cancel::new(move || wake.lock().unwrap().send(()).unwrap()));
+    let mut threads = Threads::new(Cancel::new(move || wake.lock().unwrap().send(()).unwrap()));
     let window = Window::of_items("first", 4);
-    let (first, at_sink) = crew.parallel(FIRST, width(1, 1), window, |_| Ok(Ok::<u64, Cause>));
-    crew.source("source", first, move |first| {
+    let (first, at_sink) = threads.parallel(FIRST, width(1, 1), window, |_| Ok(Ok::<u64, Cause>));
+    threads.source("source", first, move |first| {
         if first.next_seq() == 1 {
             woken.recv().unwrap();
             return Err(Stop::Cancelled);
         }
         first.reserve(1)?.send(0).map(|()| Flow::More)
     });
-    crew.sink("sink", at_sink, |_| Err(Cause::Task("no space".into()).into()));
-    assert_eq!(supervise(crew).unwrap_err().to_string(), "no space");
+    threads.sink("sink", at_sink, |_| Err(Cause::Task("no space".into()).into()));
+    assert_eq!(supervise(threads).unwrap_err().to_string(), "no space");
 }
 
 #[test]
 fn a_sink_that_needs_no_more_ends_the_run_well() {
     let (wake, woken) = std::sync::mpsc::channel();
     let wake = Mutex::new(wake);
-    let mut crew = Crew::new(Cancel::new(move || wake.lock().unwrap().send(()).unwrap()));
+    let mut threads = Threads::new(Cancel::new(move || wake.lock().unwrap().send(()).unwrap()));
     let window = Window::of_items("first", 4);
-    let (first, at_sink) = crew.parallel(FIRST, width(1, 1), window, |_| Ok(Ok::<u64, Cause>));
-    crew.source("source", first, move |first| {
+    let (first, at_sink) = threads.parallel(FIRST, width(1, 1), window, |_| Ok(Ok::<u64, Cause>));
+    threads.source("source", first, move |first| {
         if first.next_seq() == 3 {
             woken.recv().unwrap();
             return Err(Stop::Cancelled);
@@ -366,31 +366,31 @@ fn a_sink_that_needs_no_more_ends_the_run_well() {
     });
     let taken = Arc::new(AtomicU64::new(0));
     let at_end = Arc::clone(&taken);
-    crew.sink("sink", at_sink, move |_| {
+    threads.sink("sink", at_sink, move |_| {
         Ok(if at_end.fetch_add(1, Ordering::SeqCst) == 1 { Flow::End } else { Flow::More })
     });
-    supervise(crew).unwrap();
+    supervise(threads).unwrap();
     assert_eq!(taken.load(Ordering::SeqCst), 2);
 }
 
 #[test]
 fn a_thread_that_does_not_end_is_left_behind_after_the_deadline() {
-    let mut crew = Crew::new(Cancel::default());
+    let mut threads = Threads::new(Cancel::default());
     let window = Window::of_items("first", 4);
     let never = Arc::new(Barrier::new(2));
-    let (first, at_sink) = crew.parallel(FIRST, width(1, 1), window, move |_| {
+    let (first, at_sink) = threads.parallel(FIRST, width(1, 1), window, move |_| {
         let never = Arc::clone(&never);
         Ok(move |item: u64| {
             never.wait();
             Ok(item)
         })
     });
-    crew.source("source", first, |first| {
+    threads.source("source", first, |first| {
         first.reserve(1)?.send(0)?;
         Ok(Flow::More)
     });
-    crew.sink("sink", at_sink, |_: Option<u64>| Ok(Flow::More));
+    threads.sink("sink", at_sink, |_: Option<u64>| Ok(Flow::More));
     // Something outside of the pools fails: a second sink that nobody reads from.
-    crew.alone("other", |_| Err(Cause::Task("failed elsewhere".into()).into()));
-    assert_eq!(supervise(crew).unwrap_err().to_string(), "failed elsewhere");
+    threads.alone("other", |_| Err(Cause::Task("failed elsewhere".into()).into()));
+    assert_eq!(supervise(threads).unwrap_err().to_string(), "failed elsewhere");
 }

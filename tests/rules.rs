@@ -71,13 +71,13 @@ fn what_only_the_command_line_needs_stays_there() {
 
 /// Files of the pipeline that may know the formats: recipes, steps and what they are made of. The loops of the engine may not.
 const KNOW_FORMATS: &[&str] = &[
-    "cores",
+    "cpu_slots",
     "error",
-    "find",
+    "frame_splitter",
     "kind",
     "legacy",
     "memory",
-    "peel",
+    "age_header",
     "plan",
     "range",
     "recipes",
@@ -85,9 +85,9 @@ const KNOW_FORMATS: &[&str] = &[
     "salvage/segments",
     "seal",
     "sealed",
-    "solo",
+    "inline",
     "steps",
-    "walk",
+    "frame_at",
     "write",
 ];
 

@@ -4,12 +4,12 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use pipeline::pipeline::crew::{Crew, Names};
 use pipeline::pipeline::queue;
 use pipeline::pipeline::reorder::Reorder;
 use pipeline::pipeline::shutdown::Cancel;
 use pipeline::pipeline::stage::Flow;
 use pipeline::pipeline::supervisor::{Supervisor, Watch};
+use pipeline::pipeline::threads::{Names, Threads};
 use pipeline::pipeline::window::Window;
 
 use crate::width;
@@ -59,19 +59,19 @@ pub fn empty_step(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new(format!("empty step, {workers} workers"), depth), |b| {
                 b.iter(|| {
                     let width = width(workers, depth);
-                    let mut crew = Crew::new(Cancel::default());
+                    let mut threads = Threads::new(Cancel::default());
                     let window = Window::of_items("step", width.token_count());
-                    let (outlet, inlet) = crew.parallel(NAMES, width, window, |_| Ok(Ok::<u64, _>));
-                    crew.source("source", outlet, |outlet| {
+                    let (outlet, inlet) = threads.parallel(NAMES, width, window, |_| Ok(Ok::<u64, _>));
+                    threads.source("source", outlet, |outlet| {
                         let seq = outlet.next_seq();
                         outlet.reserve(1)?.send(seq)?;
                         Ok(if seq + 1 == ITEMS { Flow::End } else { Flow::More })
                     });
-                    crew.sink("sink", inlet, |item| {
+                    threads.sink("sink", inlet, |item| {
                         black_box(item);
                         Ok(Flow::More)
                     });
-                    supervise(&mut supervisor, crew);
+                    supervise(&mut supervisor, threads);
                 });
             });
         }
@@ -79,6 +79,6 @@ pub fn empty_step(c: &mut Criterion) {
     group.finish();
 }
 
-fn supervise(supervisor: &mut Supervisor, crew: Crew) {
-    supervisor.run(crew, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () }).unwrap();
+fn supervise(supervisor: &mut Supervisor, threads: Threads) {
+    supervisor.run(threads, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () }).unwrap();
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use pipeline::format::zstd::codec::{Compressor, Level};
-use pipeline::pipeline::crew::Width;
+use pipeline::pipeline::threads::Concurrency;
 
 /// The default chunk.
 const CHUNK: usize = 4 << 20;
@@ -42,8 +42,8 @@ fn content(len: usize) -> Vec<u8> {
     content
 }
 
-fn width(workers: usize, depth: usize) -> Width {
-    Width { workers: NonZeroUsize::new(workers).unwrap(), channel_depth: NonZeroUsize::new(depth).unwrap() }
+fn width(workers: usize, depth: usize) -> Concurrency {
+    Concurrency { workers: NonZeroUsize::new(workers).unwrap(), channel_depth: NonZeroUsize::new(depth).unwrap() }
 }
 
 /// The content in frames of a chunk each.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use pipeline::format::age::stream::{PayloadKey, Place, SEGMENT_LEN, SegmentCipher, TAG_LEN};
 use pipeline::format::zstd::codec::Level;
-use pipeline::pipeline::ends::Ends;
+use pipeline::pipeline::endpoints::Endpoints;
 use pipeline::pipeline::plan::{
     Compress, Content, ContentRange, Decompress, Engine, Expect, Plan, Process, Restore, Seal, Start, Work,
 };
@@ -73,7 +73,7 @@ fn sealed(content: &[u8]) -> Vec<u8> {
 
 fn run(supervisor: &mut Supervisor, engine: Engine, workers: usize, work: &Work, input: &Arc<[u8]>) {
     let plan = Plan { width: width(workers, 4), engine, work: work.clone() };
-    let ends = Ends {
+    let ends = Endpoints {
         input: Box::new(Cursor::new(Arc::clone(input))),
         input_bytes: None,
         output: Box::new(sink()),

@@ -8,13 +8,13 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pipeline::pipeline::crew::Width;
-use pipeline::pipeline::ends::Ends;
+use pipeline::pipeline::endpoints::Endpoints;
 use pipeline::pipeline::error::{Cause, Failure};
 use pipeline::pipeline::plan::{Content, ContentRange, Decompress, Engine, Expect, Plan, Restore, Start, Work};
 use pipeline::pipeline::report::Report;
 use pipeline::pipeline::shutdown::Cancel;
 use pipeline::pipeline::supervisor::{Supervisor, Watch};
+use pipeline::pipeline::threads::Concurrency;
 
 /// An output of no more than this is taken; then it is full, as disks are.
 pub const OUTPUT_LEN_MAX: usize = 24 * 1024 * 1024;
@@ -49,14 +49,14 @@ pub fn decompress(range: ContentRange) -> Content {
 /// Does `work` to `input`.
 pub fn restore(work: Restore, input: Box<dyn Read + Send>) -> Restored {
     let two = NonZeroUsize::MIN.saturating_add(1);
-    let width = Width { workers: two, channel_depth: NonZeroUsize::MIN };
+    let width = Concurrency { workers: two, channel_depth: NonZeroUsize::MIN };
     let plan = Plan { width, engine: Engine::Channels, work: Work::Restore(work) };
     let taken = Arc::new(Mutex::new(Vec::new()));
     let alive = Arc::new(());
-    let ends = Ends {
+    let ends = Endpoints {
         input: Box::new(Held { input, _alive: Arc::clone(&alive) }),
         input_bytes: None,
-        output: Box::new(Taken(Arc::clone(&taken))),
+        output: Box::new(ReservedPath(Arc::clone(&taken))),
         cancel: Cancel::default(),
         progress: Arc::default(),
     };
@@ -84,9 +84,9 @@ impl Read for Held {
 }
 
 /// An output that can be looked at afterwards.
-struct Taken(Arc<Mutex<Vec<u8>>>);
+struct ReservedPath(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Taken {
+impl Write for ReservedPath {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut taken = self.0.lock().expect("no thread panicked");
         if taken.len() + bytes.len() > OUTPUT_LEN_MAX {

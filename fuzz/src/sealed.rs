@@ -5,8 +5,8 @@ use pipeline::format::age::armor::Armorer;
 use pipeline::format::age::header::{Header, NONCE_LEN, encode, payload_key};
 use pipeline::format::age::stream::{PayloadKey, Place, SEGMENT_LEN, SegmentCipher, TAG_LEN};
 use pipeline::format::detect::Layer;
+use pipeline::pipeline::age_header::{Peeled, age_failure, peel};
 use pipeline::pipeline::error::Failure;
-use pipeline::pipeline::peel::{Peeled, age_failure, peel};
 
 /// What stands in front of the payload.
 const NONCE: [u8; NONCE_LEN] = [7; NONCE_LEN];

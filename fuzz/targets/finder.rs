@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use pipeline::format::zstd::codec::Decompressor;
 use pipeline::pipeline::buffer::BufferPool;
 use pipeline::pipeline::error::{Cause, Stop};
-use pipeline::pipeline::find::{Found, FrameFinder, Limits, Piece, Record};
+use pipeline::pipeline::frame_splitter::{Found, FrameFinder, Limits, Piece, Record};
 use pipeline::pipeline::plan::Start;
 use pipeline::pipeline::steps::decompress_batch;
 use pipeline_fuzz::choices::Choices;

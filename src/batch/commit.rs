@@ -22,7 +22,7 @@ use crate::pipeline::error::Stop;
 use crate::pipeline::stage::Flow;
 use crate::store::digest::Digest;
 use crate::store::error::{Doing, StoreError};
-use crate::store::file_id::Identity;
+use crate::store::file_id::FileId;
 use crate::store::output::{Output, Temporary};
 use crate::store::sys::{self, Directory};
 use crate::task::error::Notice;
@@ -113,7 +113,7 @@ impl Commit {
             match temporary.parts().0.metadata() {
                 Ok(output) => records.push(Record {
                     place: self.plan.items[step.completed.index].place.clone(),
-                    output: Identity::of(&output),
+                    output: FileId::of(&output),
                     output_hash: written.output_hash,
                     spec: written.spec.clone(),
                     fate: match written.may_delete {
@@ -163,7 +163,7 @@ impl Commit {
                 written.notices.iter().for_each(self.tell);
                 if self.options.rm
                     && written.may_delete
-                    && let Err(error) = self.delete(index, Identity::of(&source))
+                    && let Err(error) = self.delete(index, FileId::of(&source))
                 {
                     entry.ended = Ended::Warned(vec![Warning::NotDeleted(error)]);
                 }
@@ -178,9 +178,9 @@ impl Commit {
     }
 
     /// Deletes an input whose output is on the disk, if it is still the file `identity`.
-    fn delete(&self, index: usize, identity: Identity) -> io::Result<()> {
+    fn delete(&self, index: usize, identity: FileId) -> io::Result<()> {
         let (top, inside) = self.plan.items[index].way();
-        delete_input(top, inside, |there| Identity::of(there) == identity)
+        delete_input(top, inside, |there| FileId::of(there) == identity)
     }
 
     /// The same for an input whose output is of an earlier run, which may have been stopped, or not have waited for the disk: the output is
@@ -188,7 +188,7 @@ impl Commit {
     fn delete_late(&mut self, index: usize, late: LateDelete) -> io::Result<()> {
         let LateDelete { directory, name, mut record, input } = late;
         let output = directory.open_file(&name)?.ok_or_else(|| io::Error::other("its output is gone"))?;
-        if !record.output.is_same_there(&Identity::of(&output.metadata()?)) {
+        if !record.output.is_same_there(&FileId::of(&output.metadata()?)) {
             return Err(io::Error::other("its output is another file by now"));
         }
         output.sync_all()?;

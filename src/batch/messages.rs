@@ -11,9 +11,9 @@ use super::journal::{InputRecord, OutputSpec, Record};
 use crate::pipeline::window::Token;
 use crate::store::digest::Digest;
 use crate::store::error::StoreError;
-use crate::store::file_id::Identity;
+use crate::store::file_id::FileId;
 use crate::store::input::Input;
-use crate::store::output::{Manner, Output, Temporary};
+use crate::store::output::{Output, OutputOptions, Temporary};
 use crate::store::sys::Directory;
 use crate::task::Produced;
 use crate::task::error::Notice;
@@ -60,7 +60,7 @@ pub struct Target {
     /// Permission bits of the file that it replaces.
     pub old_mode: Option<u32>,
     /// How it is treated.
-    pub manner: Manner,
+    pub manner: OutputOptions,
 }
 
 impl Target {
@@ -126,7 +126,7 @@ pub struct Written {
     /// What has to be said, and is no more than that.
     pub notices: Vec<Notice>,
     /// The file that the output replaces has to be this one still.
-    pub must_replace: Option<Identity>,
+    pub must_replace: Option<FileId>,
     /// The input may be deleted, if that is asked for.
     pub may_delete: bool,
 }
@@ -138,7 +138,7 @@ impl Written {
         let (read, written) = (produced.read, produced.written.unwrap_or_default());
         Written {
             output,
-            input_record: read.map(|read| InputRecord { identity: Identity::of(&input.metadata), hash: read.hash }),
+            input_record: read.map(|read| InputRecord { identity: FileId::of(&input.metadata), hash: read.hash }),
             source: input.metadata,
             spec,
             output_hash: written.hash,
@@ -162,7 +162,7 @@ pub struct LateDelete {
     /// The output's record.
     pub record: Record,
     /// The input when it was scanned.
-    pub input: Identity,
+    pub input: FileId,
 }
 
 /// What became of one file, as it is kept until the end.

@@ -43,16 +43,16 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pipeline::cores::Cores;
-use crate::pipeline::crew::{Crew, Names, Width};
+use crate::pipeline::cpu_slots::CpuSlots;
 use crate::pipeline::error::{Failure, Signal};
+use crate::pipeline::inline::InlinePools;
 use crate::pipeline::metrics::{Figures, Progress};
 use crate::pipeline::shutdown::Cancel;
-use crate::pipeline::solo::SoloPools;
 use crate::pipeline::stage::{Inlet, Outlet};
 use crate::pipeline::supervisor::Ran;
+use crate::pipeline::threads::{Concurrency, Names, Threads};
 use crate::pipeline::window::Window;
-use crate::store::output::Manner;
+use crate::store::output::OutputOptions;
 use crate::store::sys::{self, WakeUp};
 use crate::task::error::Notice;
 use commit::Commit;
@@ -80,7 +80,7 @@ pub struct BatchOptions {
     /// The memory of all files in flight together, in bytes.
     pub budget_bytes: u64,
     /// How outputs are treated.
-    pub output: Manner,
+    pub output: OutputOptions,
     /// Inputs are deleted.
     pub rm: bool,
     /// An input is known by its content, not by its time and length.
@@ -128,7 +128,7 @@ pub struct RanBatch {
 }
 
 /// Supervises the threads of a batch: gets them, the counters of progress, and which files are in work.
-pub type Supervise<'a> = dyn FnOnce(Crew, &Progress, &Arc<Live>) -> Result<Ran, Failure> + 'a;
+pub type Supervise<'a> = dyn FnOnce(Threads, &Progress, &Arc<Live>) -> Result<Ran, Failure> + 'a;
 
 /// Works the files off; `supervise` waits for the threads.
 pub fn run(batch: Batch, operation: Arc<dyn Operation>, supervise: Box<Supervise<'_>>) -> RanBatch {
@@ -140,14 +140,14 @@ pub fn run(batch: Batch, operation: Arc<dyn Operation>, supervise: Box<Supervise
     let live = Arc::new(Live::new(Arc::clone(&plan), jobs));
     let (lead, led): (Vec<_>, Vec<_>) = (0..jobs).map(|_| async_channel::bounded(1)).unzip();
     let cancel = cancel(&wake, lead);
-    let mut crew = Crew::new(cancel.clone());
+    let mut threads = Threads::new(cancel.clone());
     let (give_figures, figures_of_workers) = async_channel::bounded(jobs);
     let (give_results, given_results) = async_channel::bounded(1);
     let (give_tree, given_tree) = async_channel::bounded(1);
 
-    let cores = Cores::shared(options.cores);
+    let cores = CpuSlots::shared(options.cores);
     let budget_len = usize::try_from(options.budget_bytes).unwrap_or(usize::MAX);
-    let pools = SoloPools::new(jobs, budget_len, cores.clone());
+    let pools = InlinePools::new(jobs, budget_len, cores.clone());
     let shared =
         Shared { cores, pools, progress: Arc::clone(&progress), failed_in_a_row: Arc::default(), cancel, wake };
     let workers = Workers {
@@ -157,13 +157,14 @@ pub fn run(batch: Batch, operation: Arc<dyn Operation>, supervise: Box<Supervise
         retry: options.retry,
         make: Box::new(move |index: usize| Worker::new(shared.clone(), led[index].clone(), give_figures.clone())),
     };
-    let (jobs_out, completed_in) = workers.start(&mut crew, Width { workers: options.jobs, channel_depth: depth });
+    let (jobs_out, completed_in) =
+        workers.start(&mut threads, Concurrency { workers: options.jobs, channel_depth: depth });
     let scheduler = Scheduler::new(&plan, options, &operation, history, (tree, give_tree), (depth, descriptors));
-    scheduler.start(&mut crew, jobs_out);
+    scheduler.start(&mut threads, jobs_out);
     let commit = Commit::new(&plan, journal, options, tell, give_results);
-    start_commit(&mut crew, completed_in, depth, commit, Arc::clone(&live));
+    start_commit(&mut threads, completed_in, depth, commit, Arc::clone(&live));
 
-    let (mut figures, wall, failure) = match supervise(crew, &progress, &live) {
+    let (mut figures, wall, failure) = match supervise(threads, &progress, &live) {
         Ok(ran) => (ran.figures, ran.wall, None),
         Err(failure) => (Figures::default(), Duration::ZERO, Some(failure)),
     };
@@ -196,11 +197,11 @@ struct Workers {
 }
 
 impl Workers {
-    fn start(self, crew: &mut Crew, width: Width) -> (Outlet<Bundle>, Inlet<Vec<CompletedFile>>) {
+    fn start(self, threads: &mut Threads, width: Concurrency) -> (Outlet<Bundle>, Inlet<Vec<CompletedFile>>) {
         let names = Names { stage: "files", before: "list>files", behind: "files>commit", next: "commit" };
         let window = Window::of_items("files", width.token_count());
         let workers = Arc::new(self);
-        crew.parallel(names, width, window, move |index| {
+        threads.parallel(names, width, window, move |index| {
             let (workers, mut worker) = (Arc::clone(&workers), (workers.make)(index));
             Ok(move |bundle| Ok(workers.work_off(index, &mut worker, bundle)))
         })
@@ -231,13 +232,13 @@ impl Workers {
 }
 
 fn start_commit(
-    crew: &mut Crew,
+    threads: &mut Threads,
     completed: Inlet<Vec<CompletedFile>>,
     depth: NonZeroUsize,
     mut commit: Commit,
     live: Arc<Live>,
 ) {
-    crew.gathering_sink("commit", completed, depth.get(), move |bundles: Vec<Vec<CompletedFile>>| {
+    threads.gathering_sink("commit", completed, depth.get(), move |bundles: Vec<Vec<CompletedFile>>| {
         let completed: Vec<CompletedFile> = bundles.into_iter().flatten().collect();
         live.add_ended(completed.len());
         commit.take(completed)

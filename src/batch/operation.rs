@@ -12,13 +12,13 @@ use super::messages::{Target, Written};
 use super::plan::Item;
 use super::worker::Worker;
 use crate::format::detect::{DETECT_LEN, Layer, detect};
-use crate::pipeline::crew::Width;
+use crate::pipeline::age_header::read_header;
 use crate::pipeline::memory::{process_bytes, restore_bytes, solo_process_bytes, solo_restore_bytes};
-use crate::pipeline::peel::read_header;
 use crate::pipeline::plan::{Process, Work};
 use crate::pipeline::salvage::Loss;
+use crate::pipeline::threads::Concurrency;
 use crate::store::digest::Digest;
-use crate::store::file_id::Identity;
+use crate::store::file_id::FileId;
 use crate::store::prompt::Prompter;
 use crate::task::error::Notice;
 use crate::task::keys::{Keyring, Recipients};
@@ -135,13 +135,13 @@ impl Operation for ProcessFiles {
 }
 
 /// The concurrency of the pipeline for a compressed file of `bytes`.
-fn width_for(width: Width, bytes: u64) -> Width {
+fn width_for(width: Concurrency, bytes: u64) -> Concurrency {
     let count = usize::try_from(bytes.div_ceil(RESTORE_BYTES_A_WORKER)).unwrap_or(usize::MAX);
     let workers = NonZeroUsize::new(count).map_or(NonZeroUsize::MIN, |count| count.min(width.workers));
-    Width { workers, ..width }
+    Concurrency { workers, ..width }
 }
 
-fn restore_weight(width: Width, item: &Item, is_inline: bool) -> u64 {
+fn restore_weight(width: Concurrency, item: &Item, is_inline: bool) -> u64 {
     let needed_bytes = match is_inline {
         true => solo_restore_bytes(),
         false => restore_bytes(width_for(width, item.identity.bytes)),
@@ -283,7 +283,7 @@ impl Operation for RekeyFiles {
         let mut written = Written { content_bytes, ..Written::new(input, Some(output), self.spec(), produced) };
         if let Some(history) = &self.history {
             // What was written to it meanwhile would be lost.
-            let identity = Identity::of(&written.source);
+            let identity = FileId::of(&written.source);
             written.must_replace = Some(identity);
             let name_count = written.source.nlink();
             if name_count > 1 {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::error::BatchError;
 use super::journal;
 use super::scan::{Inputs, Kind};
-use crate::store::file_id::Identity;
+use crate::store::file_id::FileId;
 use crate::store::name::quoted;
 use crate::store::sys;
 
@@ -24,7 +24,7 @@ pub struct Item {
     /// Its output, below the directory of all outputs.
     pub place: PathBuf,
     /// As it was seen.
-    pub identity: Identity,
+    pub identity: FileId,
 }
 
 impl Item {
@@ -71,7 +71,7 @@ const SOLO_BYTES_MAX: u64 = 32 * 1024 * 1024;
 impl BatchPlan {
     /// The longest file that is done by one thread, without a pipeline, in bytes. What more threads could do for it is done for other files
     /// meanwhile, and at the end, when there are no others, it is little beside what each of `jobs` threads has done.
-    pub fn solo_bytes_max(&self, jobs: NonZeroUsize) -> u64 {
+    pub fn inline_bytes_max(&self, jobs: NonZeroUsize) -> u64 {
         (self.bytes / (8 * jobs.get() as u64)).clamp(SOLO_BYTES_MIN, SOLO_BYTES_MAX)
     }
 }
@@ -181,8 +181,8 @@ mod tests {
     use super::*;
     use crate::batch::scan::Found;
 
-    fn identity(inode: u64) -> Identity {
-        Identity { device: 1, inode, bytes: 10, mtime_ns: 0 }
+    fn identity(inode: u64) -> FileId {
+        FileId { device: 1, inode, bytes: 10, mtime_ns: 0 }
     }
 
     fn inputs(places: &[&str]) -> Inputs {
@@ -226,12 +226,12 @@ mod tests {
 
     #[test]
     fn the_more_there_is_to_do_the_longer_may_a_file_be_for_one_thread() {
-        let solo = |mebibytes: u64, jobs| {
+        let inline = |mebibytes: u64, jobs| {
             let plan = BatchPlan { bytes: mebibytes << 20, ..BatchPlan::default() };
-            plan.solo_bytes_max(NonZeroUsize::new(jobs).unwrap()) >> 20
+            plan.inline_bytes_max(NonZeroUsize::new(jobs).unwrap()) >> 20
         };
-        assert_eq!([solo(0, 2), solo(100, 2), solo(160, 2), solo(100_000, 2)], [4, 6, 10, 32]);
-        assert_eq!([solo(2_000, 64), solo(8_192, 64), solo(100_000, 64)], [4, 16, 32]);
+        assert_eq!([inline(0, 2), inline(100, 2), inline(160, 2), inline(100_000, 2)], [4, 6, 10, 32]);
+        assert_eq!([inline(2_000, 64), inline(8_192, 64), inline(100_000, 64)], [4, 16, 32]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use ignore::overrides::{Override, OverrideBuilder};
 
 use super::error::BatchError;
 use super::journal;
-use crate::store::file_id::Identity;
+use crate::store::file_id::FileId;
 use crate::store::name::quoted;
 use crate::store::sys;
 
@@ -84,7 +84,7 @@ pub struct Found {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
-    File(Identity),
+    File(FileId),
     /// A directory below an input that is one.
     Directory,
     /// A symbolic link that stays one.
@@ -154,7 +154,7 @@ impl Inputs {
         match special(metadata.file_type()) {
             Some(what) => self.skipped.push((path.to_owned(), format!("it is {what}"))),
             None => {
-                let kind = Kind::File(Identity::of(&metadata));
+                let kind = Kind::File(FileId::of(&metadata));
                 self.found.push(Found { source: path.to_owned(), depth: 0, place, kind });
             }
         }
@@ -204,7 +204,7 @@ impl Inputs {
             kind if kind.is_symlink() => Kind::Directory,
             kind => match special(kind) {
                 Some(what) => return self.skipped.push((source, format!("it is {what}"))),
-                None => Kind::File(Identity::of(&metadata)),
+                None => Kind::File(FileId::of(&metadata)),
             },
         };
         let depth = if links == Links::Follow { 0 } else { entry.depth() };

@@ -11,15 +11,15 @@ use super::messages::{Bundle, CompletedFile, FileJob, FileResult, Job, LateDelet
 use super::operation::{Operation, Verdict};
 use super::output_tree::OutputTree;
 use super::plan::{BatchPlan, Item};
-use crate::pipeline::crew::Crew;
 use crate::pipeline::error::Stop;
 use crate::pipeline::stage::{Flow, Outlet};
+use crate::pipeline::threads::Threads;
 use crate::pipeline::window::Window;
 use crate::store::digest::Digest;
 use crate::store::error::{Doing, StoreError};
-use crate::store::file_id::Identity;
+use crate::store::file_id::FileId;
 use crate::store::name::quoted;
-use crate::store::output::Manner;
+use crate::store::output::OutputOptions;
 
 /// Bytes of files that travel together: some milliseconds of work.
 const BUNDLE_BYTES: u64 = 512 * 1024;
@@ -51,7 +51,7 @@ pub struct Scheduler {
     memory: Window,
     /// Files that travel together at most.
     bundle_files: usize,
-    /// See [`BatchPlan::solo_bytes_max`].
+    /// See [`BatchPlan::inline_bytes_max`].
     inline_bytes_max: u64,
     next_index: usize,
 }
@@ -73,7 +73,7 @@ impl Scheduler {
         // Each file that is not committed may hold two descriptors, its own and its directory's, and one that waits the latter.
         let held = 2 * (waiting + depth.get()) + depth.get();
         let bundle_files = (descriptors.min(DESCRIPTORS_MAX) / 4 * 3 / held).clamp(1, BUNDLE_FILES_MAX);
-        let inline_bytes_max = plan.solo_bytes_max(options.jobs);
+        let inline_bytes_max = plan.inline_bytes_max(options.jobs);
         let (plan, operation) = (Arc::clone(plan), Arc::clone(operation));
         Scheduler {
             plan,
@@ -89,10 +89,10 @@ impl Scheduler {
         }
     }
 
-    /// Starts it in `crew`; what it schedules goes to `jobs`.
-    pub fn start(mut self, crew: &mut Crew, jobs: Outlet<Bundle>) {
-        crew.gate(&self.memory);
-        crew.source("list", jobs, move |jobs| {
+    /// Starts it in `threads`; what it schedules goes to `jobs`.
+    pub fn start(mut self, threads: &mut Threads, jobs: Outlet<Bundle>) {
+        threads.gate(&self.memory);
+        threads.source("list", jobs, move |jobs| {
             let (files, weight) = self.bundle();
             if files.is_empty() {
                 // There is room for the one tree.
@@ -143,8 +143,8 @@ impl Scheduler {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(Doing::Write.failed(&shown())(error).into()),
         };
-        let record = there.as_ref().and_then(|there| self.history.record(&item.place, &Identity::of(there)));
-        let Manner { force, .. } = self.options.output;
+        let record = there.as_ref().and_then(|there| self.history.record(&item.place, &FileId::of(there)));
+        let OutputOptions { force, .. } = self.options.output;
         let skip_if: Option<Digest> =
             match record.map(|record| (record, self.operation.judge(item, record, self.options.checksum))) {
                 Some((record, Verdict::Done)) if self.options.rm && record.fate != InputFate::Needed => {
@@ -168,7 +168,7 @@ impl Scheduler {
         }
         let directory = tree.directory_of(&item.place).map_err(Doing::Write.failed(&shown()))?;
         // An output of an earlier run is replaced; the rename never replaces a file that comes into being meanwhile.
-        let manner = Manner { force: force || record.is_some(), ..self.options.output };
+        let manner = OutputOptions { force: force || record.is_some(), ..self.options.output };
         let name = item.place.file_name().unwrap_or_default().to_owned();
         let old_mode = there.as_ref().map(MetadataExt::mode);
         let target = Some(Target { directory, name, shown: shown(), old_mode, manner });

@@ -10,13 +10,13 @@ use super::messages::{CompletedFile, FileJob, FileResult, Target, Written};
 use super::operation::Operation;
 use super::plan::{BatchPlan, Item};
 use super::policy::Retry;
-use crate::pipeline::cores::Cores;
-use crate::pipeline::ends::Ends;
+use crate::pipeline::cpu_slots::CpuSlots;
+use crate::pipeline::endpoints::Endpoints;
 use crate::pipeline::error::{Cause, Failure, Signal, Stop};
+use crate::pipeline::inline::{Inline, InlinePools};
 use crate::pipeline::metrics::{Figures, Progress};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::shutdown::Cancel;
-use crate::pipeline::solo::{Solo, SoloPools};
 use crate::pipeline::supervisor::{Supervisor, Watch};
 use crate::store::digest::Digest;
 use crate::store::error::{Doing, StoreError};
@@ -35,9 +35,9 @@ const TICK: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Shared {
     /// Permits to compute.
-    pub cores: Cores,
+    pub cores: CpuSlots,
     /// Buffers of the files that are done inline.
-    pub pools: SoloPools,
+    pub pools: InlinePools,
     /// Bytes of all files.
     pub progress: Arc<Progress>,
     /// Files in a row that failed for a transient reason.
@@ -51,7 +51,7 @@ pub struct Shared {
 /// One of the threads.
 pub struct Worker {
     shared: Shared,
-    solo: Option<Solo>,
+    inline: Option<Inline>,
     /// The file at hand is done inline.
     is_inline: bool,
     /// The directory that the last file was below of, as it was named.
@@ -72,10 +72,10 @@ impl Worker {
         signals: async_channel::Receiver<Signal>,
         give_figures: async_channel::Sender<Figures>,
     ) -> Worker {
-        let solo = Some(Solo::new(&shared.pools));
+        let inline = Some(Inline::new(&shared.pools));
         Worker {
             shared,
-            solo,
+            inline,
             is_inline: true,
             top: None,
             supervisor: None,
@@ -118,8 +118,8 @@ impl Worker {
         }
     }
 
-    fn solo(&mut self) -> &mut Solo {
-        self.solo.as_mut().expect("it is there until this goes")
+    fn inline(&mut self) -> &mut Inline {
+        self.inline.as_mut().expect("it is there until this goes")
     }
 }
 
@@ -127,10 +127,10 @@ impl Executor for Worker {
     fn run(&mut self, plan: &Plan, ends: RunEnds) -> Result<RunOutcome, Failure> {
         let RunEnds { input, input_bytes, output, is_counted } = ends;
         let progress = if is_counted { Arc::clone(&self.shared.progress) } else { Arc::default() };
-        let ends = |cancel| Ends { input, input_bytes, output, cancel, progress };
+        let ends = |cancel| Endpoints { input, input_bytes, output, cancel, progress };
         if self.is_inline {
             let ends = ends(self.shared.cancel.clone());
-            let summary = self.solo().run(&plan.work, ends).map_err(failure_of)?;
+            let summary = self.inline().run(&plan.work, ends).map_err(failure_of)?;
             return Ok(RunOutcome { summary, report: None });
         }
         let supervisor = match &mut self.supervisor {
@@ -163,14 +163,14 @@ impl Executor for Worker {
         step: impl FnOnce(&Cancel) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let cancel = self.shared.cancel.clone();
-        Ok(self.solo().compute(stage, || step(&cancel)))
+        Ok(self.inline().compute(stage, || step(&cancel)))
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         let mut figures = std::mem::take(&mut self.figures);
-        figures.add(self.solo.take().map(Solo::finish).unwrap_or_default());
+        figures.add(self.inline.take().map(Inline::finish).unwrap_or_default());
         // There is room for the figures of every worker, and they may be missed where nobody wants them any more.
         let _ = self.give_figures.try_send(of_one_thread(figures));
     }

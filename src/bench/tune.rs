@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use crate::bench::results::median;
 use crate::format::zstd::codec::Level;
-use crate::pipeline::crew::Width;
 use crate::pipeline::memory::process_bytes;
 use crate::pipeline::plan::Compress;
+use crate::pipeline::threads::Concurrency;
 use crate::report;
 
 /// The version of the JSON object's shape; it grows when a field changes its meaning or goes.
@@ -33,7 +33,7 @@ const WORTH_A_CHUNK: f64 = 0.99;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
     /// Workers and channel depth.
-    pub width: Width,
+    pub width: Concurrency,
     /// Chunk and level.
     pub compress: Compress,
 }
@@ -69,11 +69,11 @@ impl Vary {
         let mut choices: Vec<Choice> = match self {
             Vary::Workers => {
                 let powers = (0..usize::BITS - 1).map(|power| 1 << power).take_while(|count| *count < cpus.get());
-                let choice = |workers| Choice { width: Width { workers, ..width }, compress };
+                let choice = |workers| Choice { width: Concurrency { workers, ..width }, compress };
                 numbers(powers.chain([cpus.get()]).collect()).map(choice).collect()
             }
             Vary::ChannelDepth => {
-                let choice = |channel_depth| Choice { width: Width { channel_depth, ..width }, compress };
+                let choice = |channel_depth| Choice { width: Concurrency { channel_depth, ..width }, compress };
                 numbers(vec![1, 2, 4, 8, 16]).map(choice).collect()
             }
             Vary::ChunkSize => {
@@ -307,7 +307,7 @@ mod tests {
     }
 
     fn base() -> Choice {
-        let width = Width { workers: number(2), channel_depth: number(4) };
+        let width = Concurrency { workers: number(2), channel_depth: number(4) };
         Choice { width, compress: Compress { chunk_len: 4 << 20, level: Level::DEFAULT } }
     }
 

@@ -14,14 +14,14 @@ use crate::cli::problem::Problem;
 use crate::cli::settings::Settings;
 use crate::cli::settings::known;
 use crate::format::zstd::codec::Level;
-use crate::pipeline::crew::Width;
 use crate::pipeline::memory::fit;
 use crate::pipeline::plan::{
     CHANNEL_DEPTH_DEFAULT, Engine, WINDOW_LOG_MAX_DEFAULT, WORK_FACTOR_MAX_DEFAULT, chunk_len_default,
 };
+use crate::pipeline::threads::Concurrency;
 use crate::report::options::ReportOptions;
 use crate::store::name::quoted;
-use crate::store::rate_limit::Pace;
+use crate::store::rate_limit::RateLimit;
 use crate::store::sys::{self, WakeUp};
 use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources};
 
@@ -29,7 +29,7 @@ use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources};
 const STDIN_NAMES: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 
 /// Settles workers and channel depth.
-pub fn width(args: &WidthArgs, settings: &Settings) -> Result<Width, Problem> {
+pub fn width(args: &WidthArgs, settings: &Settings) -> Result<Concurrency, Problem> {
     let workers = settings.get(&known::WORKERS, args.workers)?.unwrap_or(0);
     let channel_depth = settings.get(&known::CHANNEL_DEPTH, args.channel_depth)?;
     let channel_depth = channel_depth.and_then(|depth| NonZeroUsize::new(depth as usize));
@@ -37,12 +37,12 @@ pub fn width(args: &WidthArgs, settings: &Settings) -> Result<Width, Problem> {
 }
 
 /// The width of `workers`, of which 0 is all, and `channel_depth`.
-pub fn width_of(workers: u32, channel_depth: NonZeroUsize) -> Width {
+pub fn width_of(workers: u32, channel_depth: NonZeroUsize) -> Concurrency {
     let workers = match NonZeroUsize::new(workers as usize) {
         Some(workers) => workers,
         None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
-    Width { workers, channel_depth }
+    Concurrency { workers, channel_depth }
 }
 
 /// Settles the level.
@@ -160,28 +160,28 @@ pub fn check_sources(input: &Path, passphrases: &PassphraseArgs, files: &[(&str,
 }
 
 /// The limit on how fast is read; other processes go first, if that is asked for.
-pub fn rate_limit(args: &PaceArgs, wake: &WakeUp) -> anyhow::Result<Option<Pace>> {
+pub fn rate_limit(args: &PaceArgs, wake: &WakeUp) -> anyhow::Result<Option<RateLimit>> {
     if args.nice {
         sys::be_nice().context("cannot let other processes go first")?;
     }
-    Ok(args.limit_rate.map(|bytes| Pace::new(bytes, wake.clone())))
+    Ok(args.limit_rate.map(|bytes| RateLimit::new(bytes, wake.clone())))
 }
 
 /// `width`, no wider than memory allows: what a flag or the environment names, which is an error if it cannot be kept; else the
 /// container's limit, as far as that goes. `needed` tells what a width takes, in bytes.
 pub fn fitted(
-    width: Width,
+    width: Concurrency,
     args: &WidthArgs,
     settings: &Settings,
-    needed: impl Fn(Width) -> usize,
-) -> Result<Width, Problem> {
+    needed: impl Fn(Concurrency) -> usize,
+) -> Result<Concurrency, Problem> {
     let asked_bytes = settings.get(&known::MEMORY, args.memory)?;
     // In a container the page cache and the kernel's own memory count as well.
     let contained_bytes = || sys::memory_limit_bytes().map(|bytes| bytes / 8 * 7);
     let Some(bytes) = asked_bytes.or_else(contained_bytes) else { return Ok(width) };
     match (fit(width, usize::try_from(bytes).unwrap_or(usize::MAX), needed), asked_bytes) {
         (Ok(width), _) => Ok(width),
-        (Err(_), None) => Ok(Width { workers: NonZeroUsize::MIN, channel_depth: NonZeroUsize::MIN }),
+        (Err(_), None) => Ok(Concurrency { workers: NonZeroUsize::MIN, channel_depth: NonZeroUsize::MIN }),
         (Err(needed_bytes), asked_bytes) => {
             let mebibytes = needed_bytes.div_ceil(1 << 20);
             let limit = asked_bytes.map_or_else(String::new, crate::report::bytes);

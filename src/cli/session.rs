@@ -7,9 +7,8 @@ use anyhow::Context;
 
 use crate::batch::live::Live;
 use crate::cli::problem::Problem;
-use crate::pipeline::cores::Cores;
-use crate::pipeline::crew::Crew;
-use crate::pipeline::ends::Ends;
+use crate::pipeline::cpu_slots::CpuSlots;
+use crate::pipeline::endpoints::Endpoints;
 use crate::pipeline::error::{Failure, Signal};
 use crate::pipeline::gauges::Gauges;
 use crate::pipeline::kind::Kind;
@@ -17,6 +16,7 @@ use crate::pipeline::metrics::Progress;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::shutdown::Cancel;
 use crate::pipeline::supervisor::{Ran, Supervisor, Tick, Watch};
+use crate::pipeline::threads::Threads;
 use crate::report::options::{ProgressForm, ReportOptions};
 use crate::report::progress::Display;
 use crate::report::{notice, say};
@@ -60,14 +60,20 @@ impl Session {
     }
 
     /// Runs the threads of a batch, whose files have `bytes` together; `live` tells which are in work.
-    pub fn run_batch(&mut self, crew: Crew, bytes: u64, progress: &Progress, live: &Arc<Live>) -> Result<Ran, Failure> {
+    pub fn run_batch(
+        &mut self,
+        threads: Threads,
+        bytes: u64,
+        progress: &Progress,
+        live: &Arc<Live>,
+    ) -> Result<Ran, Failure> {
         self.display.start(Some(bytes));
         self.display.tell_files(Arc::clone(live));
         let mut on_tick = |tick, gauges: &Gauges| match tick {
             Tick::Time => self.display.tick(progress, gauges),
             Tick::Asked => self.display.answer(progress),
         };
-        let ran = self.supervisor.run(crew, &mut Watch { tick_every: TICK, on_tick: &mut on_tick });
+        let ran = self.supervisor.run(threads, &mut Watch { tick_every: TICK, on_tick: &mut on_tick });
         self.display.finish(progress, ran.is_ok());
         ran
     }
@@ -92,14 +98,15 @@ impl Executor for Session {
     fn run(&mut self, plan: &Plan, ends: RunEnds) -> Result<RunOutcome, Failure> {
         let RunEnds { input, input_bytes, output, is_counted: _ } = ends;
         let progress = Arc::new(Progress::default());
-        let ends = Ends { input, input_bytes, output, cancel: self.wake.cancel(), progress: Arc::clone(&progress) };
+        let ends =
+            Endpoints { input, input_bytes, output, cancel: self.wake.cancel(), progress: Arc::clone(&progress) };
         self.display.start(input_bytes);
         let mut on_tick = |tick, gauges: &Gauges| match tick {
             Tick::Time => self.display.tick(&progress, gauges),
             Tick::Asked => self.display.answer(&progress),
         };
         let watch = &mut Watch { tick_every: TICK, on_tick: &mut on_tick };
-        let report = crate::pipeline::run(plan, &Cores::default(), ends, &mut self.supervisor, watch);
+        let report = crate::pipeline::run(plan, &CpuSlots::default(), ends, &mut self.supervisor, watch);
         self.display.finish(&progress, report.is_ok());
         let report = report?;
         Ok(RunOutcome { summary: report.summary.clone(), report: Some(report) })

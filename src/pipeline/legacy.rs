@@ -18,10 +18,9 @@ use tokio::task::JoinSet;
 use crate::format::age::stream::SegmentCipher;
 use crate::format::zstd::codec::{Compressor, Decompressor};
 
-use super::crew::{Crew, Width};
-use super::ends::{Ends, Output, Source};
+use super::endpoints::{Endpoints, Output, Source};
 use super::error::{Cause, Stop};
-use super::find::{Found, FrameFinder};
+use super::frame_splitter::{Found, FrameFinder};
 use super::memory::{Pools, find_limits};
 use super::metrics::{Figures, StageFigures, WaitFigures, elapsed_ns, histogram};
 use super::plan::{Compress, Content, Process, Restore, Seal, Work};
@@ -29,22 +28,23 @@ use super::recipes::{READ_LEN, SummarySlot};
 use super::seal::{RunCheck, RunCutter, RunReader, open_run, seal_run};
 use super::shutdown::Cancel;
 use super::steps::{compress_chunk, decompress_batch};
+use super::threads::{Concurrency, Threads};
 use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 
 /// Starts the thread that does `work` in the legacy way. An input that needs more than `available_bytes` is refused.
 pub(super) fn start(
-    crew: &mut Crew,
+    threads: &mut Threads,
     pools: Pools,
-    width: Width,
+    width: Concurrency,
     work: &Work,
     available_bytes: u64,
-    ends: Ends,
+    ends: Endpoints,
 ) -> SummarySlot {
     let summary = SummarySlot::default();
     let (slot, work) = (Arc::clone(&summary), work.clone());
     let input_bytes = ends.input_bytes.unwrap_or(0);
     let (source, output) = ends.split();
-    crew.alone("mutex", move |cancel| {
+    threads.alone("mutex", move |cancel| {
         let mut memory = Memory { available_bytes, needed_bytes: 0 };
         memory.check(input_bytes)?;
         let tasks = Tasks { width, cancel: cancel.clone() };
@@ -238,7 +238,7 @@ fn reading_figures(since: Instant) -> StageFigures {
 
 /// A task for every item, N at a time.
 struct Tasks {
-    width: Width,
+    width: Concurrency,
     cancel: Cancel,
 }
 

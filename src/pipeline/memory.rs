@@ -6,10 +6,10 @@ use crate::format::age::cut::RUN_LEN;
 use crate::format::zstd::codec::Compressor;
 
 use super::buffer::BufferPool;
-use super::cores::Cores;
-use super::crew::Width;
-use super::find::Limits;
+use super::cpu_slots::CpuSlots;
+use super::frame_splitter::Limits;
 use super::plan::{Compress, Plan, Process, Work};
+use super::threads::Concurrency;
 
 /// Window bytes a worker of a restore: a frame of 4 MiB of content that did not compress at all, and half of the next.
 const WINDOW_BYTES_A_WORKER: usize = 12 * 1024 * 1024;
@@ -32,11 +32,11 @@ pub(super) struct Pools {
     /// Runs of segments.
     pub runs: BufferPool,
     /// What workers compute with.
-    pub cores: Cores,
+    pub cores: CpuSlots,
 }
 
 impl Pools {
-    pub(super) fn new(chunks: BufferPool, cores: Cores, width: Width) -> Pools {
+    pub(super) fn new(chunks: BufferPool, cores: CpuSlots, width: Concurrency) -> Pools {
         let run_count = width.token_count() + 2;
         let batches = chunks.beside(width.token_count() + 2);
         Pools { chunks, batches, runs: BufferPool::new(run_count * RUN_LEN, run_count), cores }
@@ -44,28 +44,28 @@ impl Pools {
 }
 
 /// Buffers that a compressing run has in use at most, each of a frame's length.
-pub fn compress_buffer_count(width: Width) -> usize {
+pub fn compress_buffer_count(width: Concurrency) -> usize {
     width.token_count() + width.workers.get()
 }
 
 /// What a restore may have in flight, in bytes.
-pub fn decompress_window_bytes(width: Width) -> usize {
+pub fn decompress_window_bytes(width: Concurrency) -> usize {
     width.workers.get() * WINDOW_BYTES_A_WORKER + width.channel_depth.get() * WINDOW_BYTES_A_PLACE
 }
 
 /// What bounds the finding stage of a restore. With two workers or more a frame of 8 MiB of content that did not compress at all,
 /// the default from level 9 on, still goes to one of them.
-pub(super) fn find_limits(width: Width, window_log_max: u32) -> Limits {
+pub(super) fn find_limits(width: Concurrency, window_log_max: u32) -> Limits {
     Limits { window_log_max, batch_bytes_max: batch_bytes_max(width) as u64 }
 }
 
 /// What one batch may weigh.
-fn batch_bytes_max(width: Width) -> usize {
+fn batch_bytes_max(width: Concurrency) -> usize {
     decompress_window_bytes(width) / 3 * 2
 }
 
 /// What all buffers of a restore hold at most: what is in flight, and the batch that is being gathered.
-fn decompress_buffer_bytes(width: Width) -> usize {
+fn decompress_buffer_bytes(width: Concurrency) -> usize {
     decompress_window_bytes(width) + batch_bytes_max(width)
 }
 
@@ -84,7 +84,7 @@ pub(super) fn pool_for(plan: &Plan) -> BufferPool {
 
 /// What compressing, and sealing if `is_sealed`, holds at most, in bytes: the formula of ARCHITECTURE.md, without the seek table's 12 bytes
 /// a frame. The legacy mutex mode holds its input on top.
-pub fn process_bytes(width: Width, compress: Option<Compress>, is_sealed: bool) -> usize {
+pub fn process_bytes(width: Concurrency, compress: Option<Compress>, is_sealed: bool) -> usize {
     let compress_bytes = compress.map_or(0, |compress| {
         let frame_len = Compressor::frame_len_bound(compress.chunk_len);
         let contexts_bytes = width.workers.get() * Compressor::context_bytes(compress.level);
@@ -94,32 +94,32 @@ pub fn process_bytes(width: Width, compress: Option<Compress>, is_sealed: bool) 
 }
 
 /// What opening and decompressing hold at most, in bytes, without the window of a frame that is streamed.
-pub fn restore_bytes(width: Width) -> usize {
+pub fn restore_bytes(width: Concurrency) -> usize {
     decompress_buffer_bytes(width) + width.workers.get() * DECOMPRESSOR_BYTES + runs_bytes(width) + BASE_BYTES
 }
 
-/// What one thread holds at most that compresses or seals without a crew: a chunk and its frame, two runs. Contexts are others' business.
+/// What one thread holds at most that compresses or seals inline: a chunk and its frame, two runs. Contexts are others' business.
 pub fn solo_process_bytes(compress: Option<Compress>, is_sealed: bool) -> usize {
     let frame_len = compress.map_or(0, |compress| Compressor::frame_len_bound(compress.chunk_len));
     2 * frame_len + if is_sealed { 2 * RUN_LEN } else { 0 }
 }
 
-/// What one thread holds at most that opens or decompresses without a crew, but for the window of a frame that is streamed: a batch, which
+/// What one thread holds at most that opens or decompresses inline, but for the window of a frame that is streamed: a batch, which
 /// counts compressed bytes and content, and a run.
 pub fn solo_restore_bytes() -> usize {
     batch_bytes_max(SOLO_WIDTH) + RUN_LEN
 }
 
-/// A thread without a crew takes batches as the narrowest crew does.
-pub(super) const SOLO_WIDTH: Width = Width { workers: NonZeroUsize::MIN, channel_depth: NonZeroUsize::MIN };
+/// An inline run takes batches as the narrowest run with threads does.
+pub(super) const SOLO_WIDTH: Concurrency = Concurrency { workers: NonZeroUsize::MIN, channel_depth: NonZeroUsize::MIN };
 
-fn runs_bytes(width: Width) -> usize {
+fn runs_bytes(width: Concurrency) -> usize {
     (width.token_count() + 2) * RUN_LEN
 }
 
 /// The widest that fits `bytes` and is no wider than `width`, where `needed` tells what a width takes: channels get shallower first, then
 /// workers fewer. What is written stays the same. Fails with what the narrowest takes.
-pub fn fit(mut width: Width, bytes: usize, needed: impl Fn(Width) -> usize) -> Result<Width, usize> {
+pub fn fit(mut width: Concurrency, bytes: usize, needed: impl Fn(Concurrency) -> usize) -> Result<Concurrency, usize> {
     loop {
         let needed_bytes = needed(width);
         let less = |count: NonZeroUsize| NonZeroUsize::new(count.get() - 1);
@@ -137,9 +137,9 @@ mod tests {
     use super::*;
     use crate::format::zstd::codec::Level;
 
-    fn width(workers: usize, channel_depth: usize) -> Width {
+    fn width(workers: usize, channel_depth: usize) -> Concurrency {
         let count = |count| NonZeroUsize::new(count).unwrap();
-        Width { workers: count(workers), channel_depth: count(channel_depth) }
+        Concurrency { workers: count(workers), channel_depth: count(channel_depth) }
     }
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
         let compress = Some(Compress { chunk_len: 4 << 20, level: Level::DEFAULT });
         let needed = |width| process_bytes(width, compress, false);
         let fitted = |mebibytes: usize| fit(width(2, 4), mebibytes << 20, needed).ok();
-        let pair = |width: Width| (width.workers.get(), width.channel_depth.get());
+        let pair = |width: Concurrency| (width.workers.get(), width.channel_depth.get());
         assert_eq!(fitted(64).map(pair), Some((2, 4)));
         assert_eq!(fitted(50).map(pair), Some((2, 2)));
         assert_eq!(fitted(27).map(pair), Some((1, 1)));

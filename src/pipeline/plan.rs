@@ -9,13 +9,13 @@ use crate::format::age::stream::PayloadKey;
 use crate::format::zstd::codec::Level;
 use crate::format::zstd::seek_table::SeekTable;
 
-use super::crew::Width;
+use super::threads::Concurrency;
 
 /// Everything that a run needs to know.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Workers and channel depth.
-    pub width: Width,
+    pub width: Concurrency,
     /// Execution engine.
     pub engine: Engine,
     /// What is done to them.

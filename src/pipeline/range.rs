@@ -12,8 +12,8 @@ use crate::format::zstd::seek_table::{FOOTER_LEN, Footer, Located, SeekTable, Ta
 use crate::format::zstd::{Damage, ZstdError};
 
 use super::error::Cause;
+use super::frame_at::{Record, WalkError, walk};
 use super::plan::{ContentRange, Decompress, Expect, Start};
-use super::walk::{Record, WalkError, walk};
 
 /// Why a range can not be read by seek table.
 #[derive(Debug, thiserror::Error)]

@@ -25,14 +25,14 @@ use crate::format::age::stream::{PayloadKey, SegmentCipher};
 use crate::format::zstd::codec::Compressor;
 
 use super::buffer::Buffer;
-use super::crew::{Crew, Names, Width};
-use super::ends::{Ends, Output, Source};
-use super::find::{Found, FrameFinder, Piece};
+use super::endpoints::{Endpoints, Output, Source};
+use super::frame_splitter::{Found, FrameFinder, Piece};
 use super::memory::{Pools, decompress_window_bytes, find_limits};
 use super::plan::{Compress, Content, ContentRange, Decompress, Process, Restore, Seal};
 use super::seal::{OpenedRun, PlainRun, RunCheck, RunCutter, RunReader, SealedRun, open_run, seal_run};
 use super::stage::{Flow, Inlet, Outlet};
 use super::steps::{CompressedChunk, compress_chunk, decompress_batch};
+use super::threads::{Concurrency, Names, Threads};
 use super::window::Window;
 use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 
@@ -43,26 +43,32 @@ pub(super) const READ_LEN: usize = 256 * 1024;
 pub(super) type SummarySlot = Arc<OnceLock<Summary>>;
 
 /// Starts the threads of `work`.
-pub(super) fn process(crew: &mut Crew, pools: &Pools, width: Width, work: &Process, ends: Ends) -> SummarySlot {
+pub(super) fn process(
+    threads: &mut Threads,
+    pools: &Pools,
+    width: Concurrency,
+    work: &Process,
+    ends: Endpoints,
+) -> SummarySlot {
     let summary = SummarySlot::default();
     let (source, output) = ends.split();
     match (work.compress, &work.seal) {
         (Some(compress), None) => {
-            let (chunks, frames) = compressors(crew, pools, width, compress, "write");
-            read_chunks(crew, pools, compress, source, chunks);
-            write_frames(crew, frames, output, &summary);
+            let (chunks, frames) = compressors(threads, pools, width, compress, "write");
+            read_chunks(threads, pools, compress, source, chunks);
+            write_frames(threads, frames, output, &summary);
         }
         (Some(compress), Some(seal)) => {
-            let (chunks, frames) = compressors(crew, pools, width, compress, "cut");
-            let (runs, sealed) = sealers(crew, pools, width, &seal.key);
-            read_chunks(crew, pools, compress, source, chunks);
-            cut_frames(crew, pools, frames, runs, &summary);
-            write_sealed(crew, sealed, seal, output);
+            let (chunks, frames) = compressors(threads, pools, width, compress, "cut");
+            let (runs, sealed) = sealers(threads, pools, width, &seal.key);
+            read_chunks(threads, pools, compress, source, chunks);
+            cut_frames(threads, pools, frames, runs, &summary);
+            write_sealed(threads, sealed, seal, output);
         }
         (None, Some(seal)) => {
-            let (runs, sealed) = sealers(crew, pools, width, &seal.key);
-            cut_input(crew, pools, source, runs, &summary);
-            write_sealed(crew, sealed, seal, output);
+            let (runs, sealed) = sealers(threads, pools, width, &seal.key);
+            cut_input(threads, pools, source, runs, &summary);
+            write_sealed(threads, sealed, seal, output);
         }
         (None, None) => unreachable!("internal error: a plan without a layer"),
     }
@@ -70,36 +76,42 @@ pub(super) fn process(crew: &mut Crew, pools: &Pools, width: Width, work: &Proce
 }
 
 /// Starts the threads of `work`.
-pub(super) fn restore(crew: &mut Crew, pools: &Pools, width: Width, work: &Restore, ends: Ends) -> SummarySlot {
+pub(super) fn restore(
+    threads: &mut Threads,
+    pools: &Pools,
+    width: Concurrency,
+    work: &Restore,
+    ends: Endpoints,
+) -> SummarySlot {
     let summary = SummarySlot::default();
     let (source, output) = ends.split();
     match (&work.open, &work.content) {
         (None, Content::Frames(frames)) => {
-            let (found, pieces) = decompressors(crew, pools, width);
-            find_in_input(crew, pools, width, frames, source, found);
-            write_content(crew, frames, pieces, output, &summary);
+            let (found, pieces) = decompressors(threads, pools, width);
+            find_in_input(threads, pools, width, frames, source, found);
+            write_content(threads, frames, pieces, output, &summary);
         }
         (Some(key), Content::Frames(frames)) => {
-            let (sealed, opened) = openers(crew, pools, width, key, "find");
-            let (found, pieces) = decompressors(crew, pools, width);
-            read_runs(crew, pools, source, sealed);
-            find_in_runs(crew, pools, width, frames, opened, found);
-            write_content(crew, frames, pieces, output, &summary);
+            let (sealed, opened) = openers(threads, pools, width, key, "find");
+            let (found, pieces) = decompressors(threads, pools, width);
+            read_runs(threads, pools, source, sealed);
+            find_in_runs(threads, pools, width, frames, opened, found);
+            write_content(threads, frames, pieces, output, &summary);
         }
         (Some(key), Content::Plain(range)) => {
-            let (sealed, opened) = openers(crew, pools, width, key, "write");
-            read_runs(crew, pools, source, sealed);
-            write_plain(crew, range, opened, output, &summary);
+            let (sealed, opened) = openers(threads, pools, width, key, "write");
+            read_runs(threads, pools, source, sealed);
+            write_plain(threads, range, opened, output, &summary);
         }
-        (None, Content::Plain(range)) => copy(crew, pools, width, range, source, output, &summary),
+        (None, Content::Plain(range)) => copy(threads, pools, width, range, source, output, &summary),
     }
     summary
 }
 
 fn compressors(
-    crew: &mut Crew,
+    threads: &mut Threads,
     pools: &Pools,
-    width: Width,
+    width: Concurrency,
     Compress { level, .. }: Compress,
     next: &'static str,
 ) -> (Outlet<Buffer>, Inlet<CompressedChunk>) {
@@ -107,26 +119,31 @@ fn compressors(
     let names = Names { stage: "compress", before: "read>compress", behind, next };
     let window = Window::of_items("compress", width.token_count());
     let (pool, cores) = (pools.chunks.clone(), pools.cores.clone());
-    crew.parallel(names, width, window, move |_| {
+    threads.parallel(names, width, window, move |_| {
         let (mut seat, pool) = (cores.seat(), pool.clone());
         Ok(move |chunk| seat.with(|core| compress_chunk(core.compressor(level)?, &pool, chunk)))
     })
 }
 
-fn sealers(crew: &mut Crew, pools: &Pools, width: Width, key: &PayloadKey) -> (Outlet<PlainRun>, Inlet<Buffer>) {
+fn sealers(
+    threads: &mut Threads,
+    pools: &Pools,
+    width: Concurrency,
+    key: &PayloadKey,
+) -> (Outlet<PlainRun>, Inlet<Buffer>) {
     let names = Names { stage: "seal", before: "cut>seal", behind: "seal>write", next: "write" };
     let window = Window::of_items("seal", width.token_count());
     let (key, cores) = (key.clone(), pools.cores.clone());
-    crew.parallel(names, width, window, move |_| {
+    threads.parallel(names, width, window, move |_| {
         let (mut seat, cipher) = (cores.seat(), SegmentCipher::new(&key));
         Ok(move |run| Ok(seat.with(|_| seal_run(&cipher, run))))
     })
 }
 
 fn openers(
-    crew: &mut Crew,
+    threads: &mut Threads,
     pools: &Pools,
-    width: Width,
+    width: Concurrency,
     key: &PayloadKey,
     next: &'static str,
 ) -> (Outlet<SealedRun>, Inlet<OpenedRun>) {
@@ -134,17 +151,17 @@ fn openers(
     let names = Names { stage: "open", before: "read>open", behind, next };
     let window = Window::of_items("open", width.token_count());
     let (key, cores) = (key.clone(), pools.cores.clone());
-    crew.parallel(names, width, window, move |_| {
+    threads.parallel(names, width, window, move |_| {
         let (mut seat, cipher) = (cores.seat(), SegmentCipher::new(&key));
         Ok(move |run| Ok(seat.with(|_| open_run(&cipher, run))))
     })
 }
 
-fn decompressors(crew: &mut Crew, pools: &Pools, width: Width) -> (Outlet<Found>, Inlet<Piece>) {
+fn decompressors(threads: &mut Threads, pools: &Pools, width: Concurrency) -> (Outlet<Found>, Inlet<Piece>) {
     let names = Names { stage: "decompress", before: "find>decompress", behind: "decompress>write", next: "write" };
     let window = Window::of_weight("decompress", decompress_window_bytes(width) as u64, width.token_count());
     let (pool, cores) = (pools.chunks.clone(), pools.cores.clone());
-    crew.parallel(names, width, window, move |_| {
+    threads.parallel(names, width, window, move |_| {
         let (mut seat, pool) = (cores.seat(), pool.clone());
         Ok(move |found| match found {
             Found::Batch(batch) => seat.with(|core| decompress_batch(core.decompressor()?, &pool, batch)),
@@ -153,9 +170,9 @@ fn decompressors(crew: &mut Crew, pools: &Pools, width: Width) -> (Outlet<Found>
     })
 }
 
-fn read_chunks(crew: &mut Crew, pools: &Pools, compress: Compress, mut source: Source, chunks: Outlet<Buffer>) {
+fn read_chunks(threads: &mut Threads, pools: &Pools, compress: Compress, mut source: Source, chunks: Outlet<Buffer>) {
     let (pool, chunk_len) = (pools.chunks.clone(), compress.chunk_len);
-    crew.source("read", chunks, move |chunks| {
+    threads.source("read", chunks, move |chunks| {
         let is_first = chunks.next_seq() == 0;
         let slot = chunks.reserve(1)?;
         let mut chunk = pool.take(Compressor::frame_len_bound(chunk_len))?;
@@ -170,9 +187,9 @@ fn read_chunks(crew: &mut Crew, pools: &Pools, compress: Compress, mut source: S
     });
 }
 
-fn write_frames(crew: &mut Crew, frames: Inlet<CompressedChunk>, mut output: Output, summary: &SummarySlot) {
+fn write_frames(threads: &mut Threads, frames: Inlet<CompressedChunk>, mut output: Output, summary: &SummarySlot) {
     let (mut writer, summary) = (FrameWriter::default(), Arc::clone(summary));
-    crew.sink("write", frames, move |frame| {
+    threads.sink("write", frames, move |frame| {
         let put = &mut |bytes: &[u8]| output.write(bytes);
         match frame {
             Some(frame) => writer.push(&frame, put)?,
@@ -186,7 +203,7 @@ fn write_frames(crew: &mut Crew, frames: Inlet<CompressedChunk>, mut output: Out
 }
 
 fn cut_frames(
-    crew: &mut Crew,
+    threads: &mut Threads,
     pools: &Pools,
     frames: Inlet<CompressedChunk>,
     runs: Outlet<PlainRun>,
@@ -194,7 +211,7 @@ fn cut_frames(
 ) {
     let (mut writer, mut cutter) = (FrameWriter::default(), RunCutter::new(pools.runs.clone()));
     let summary = Arc::clone(summary);
-    crew.serial("cut", frames, runs, move |frame, runs| {
+    threads.serial("cut", frames, runs, move |frame, runs| {
         let emit = &mut |run| runs.reserve(1)?.send(run);
         match frame {
             Some(frame) => writer.push(&frame, &mut |bytes| cutter.push(bytes, emit)),
@@ -206,10 +223,10 @@ fn cut_frames(
     });
 }
 
-fn cut_input(crew: &mut Crew, pools: &Pools, mut source: Source, runs: Outlet<PlainRun>, summary: &SummarySlot) {
+fn cut_input(threads: &mut Threads, pools: &Pools, mut source: Source, runs: Outlet<PlainRun>, summary: &SummarySlot) {
     let mut cutter = RunCutter::new(pools.runs.clone());
     let (summary, mut content_bytes) = (Arc::clone(summary), 0);
-    crew.source("cut", runs, move |runs| {
+    threads.source("cut", runs, move |runs| {
         let emit = &mut |run| runs.reserve(1)?.send(run);
         let len = cutter.read(&mut source, emit)?;
         content_bytes += len as u64;
@@ -221,9 +238,9 @@ fn cut_input(crew: &mut Crew, pools: &Pools, mut source: Source, runs: Outlet<Pl
     });
 }
 
-fn write_sealed(crew: &mut Crew, sealed: Inlet<Buffer>, seal: &Seal, mut output: Output) {
+fn write_sealed(threads: &mut Threads, sealed: Inlet<Buffer>, seal: &Seal, mut output: Output) {
     let mut prefix = Some(seal.prefix.clone());
-    crew.sink("write", sealed, move |run| {
+    threads.sink("write", sealed, move |run| {
         if let Some(prefix) = prefix.take() {
             output.write(&prefix)?;
         }
@@ -237,20 +254,20 @@ fn write_sealed(crew: &mut Crew, sealed: Inlet<Buffer>, seal: &Seal, mut output:
 
 /// What a range read of an age file does whose reader opens the few segments itself: read -> [hand on] -> write.
 fn copy(
-    crew: &mut Crew,
+    threads: &mut Threads,
     pools: &Pools,
-    width: Width,
+    width: Concurrency,
     range: &ContentRange,
     mut source: Source,
     output: Output,
     summary: &SummarySlot,
 ) {
     let names = Names { stage: "hand on", before: "read>hand on", behind: "hand on>write", next: "write" };
-    let width = Width { workers: NonZeroUsize::MIN, ..width };
+    let width = Concurrency { workers: NonZeroUsize::MIN, ..width };
     let window = Window::of_items("hand on", width.token_count());
-    let (pieces, at_write) = crew.parallel(names, width, window, |_| Ok(Ok::<Buffer, _>));
+    let (pieces, at_write) = threads.parallel(names, width, window, |_| Ok(Ok::<Buffer, _>));
     let (pool, summary) = (pools.runs.clone(), Arc::clone(summary));
-    crew.source("read", pieces, move |pieces| {
+    threads.source("read", pieces, move |pieces| {
         let slot = pieces.reserve(1)?;
         let mut piece = pool.take(RUN_LEN)?;
         let len = source.read(piece.room())?;
@@ -258,7 +275,7 @@ fn copy(
         if len == 0 { Ok(Flow::End) } else { slot.send(piece).map(|()| Flow::More) }
     });
     let mut writer = RangeWriter::new(output, range.clone(), 0);
-    crew.sink("write", at_write, move |piece| {
+    threads.sink("write", at_write, move |piece| {
         if let Some(piece) = &piece {
             writer.push(piece)?;
             return Ok(Flow::More);
@@ -270,9 +287,9 @@ fn copy(
 }
 
 fn find_in_input(
-    crew: &mut Crew,
+    threads: &mut Threads,
     pools: &Pools,
-    width: Width,
+    width: Concurrency,
     work: &Decompress,
     mut source: Source,
     found: Outlet<Found>,
@@ -280,7 +297,7 @@ fn find_in_input(
     let limits = find_limits(width, work.window_log_max);
     let mut finder = FrameFinder::new(work.start, limits, pools.batches.clone(), pools.chunks.clone());
     let mut piece = vec![0; READ_LEN];
-    crew.source("find", found, move |found| {
+    threads.source("find", found, move |found| {
         let len = source.read(&mut piece)?;
         let emit = &mut |weight, item| found.reserve(weight)?.send(item);
         if len == 0 {
@@ -292,9 +309,9 @@ fn find_in_input(
     });
 }
 
-fn read_runs(crew: &mut Crew, pools: &Pools, mut source: Source, sealed: Outlet<SealedRun>) {
+fn read_runs(threads: &mut Threads, pools: &Pools, mut source: Source, sealed: Outlet<SealedRun>) {
     let mut reader = RunReader::new(pools.runs.clone());
-    crew.source("read", sealed, move |sealed| {
+    threads.source("read", sealed, move |sealed| {
         let slot = sealed.reserve(1)?;
         match reader.read(&mut source)? {
             Some(run) => slot.send(run).map(|()| Flow::More),
@@ -304,9 +321,9 @@ fn read_runs(crew: &mut Crew, pools: &Pools, mut source: Source, sealed: Outlet<
 }
 
 fn find_in_runs(
-    crew: &mut Crew,
+    threads: &mut Threads,
     pools: &Pools,
-    width: Width,
+    width: Concurrency,
     work: &Decompress,
     opened: Inlet<OpenedRun>,
     found: Outlet<Found>,
@@ -314,7 +331,7 @@ fn find_in_runs(
     let limits = find_limits(width, work.window_log_max);
     let mut finder = FrameFinder::new(work.start, limits, pools.batches.clone(), pools.chunks.clone());
     let mut check = RunCheck::default();
-    crew.serial("find", opened, found, move |run, found| {
+    threads.serial("find", opened, found, move |run, found| {
         let emit = &mut |weight, item| found.reserve(weight)?.send(item);
         let Some(run) = run else {
             check.finish().and_then(|()| finder.finish(emit)).or_else(|stop| finder.give_up(stop, emit))?;
@@ -326,9 +343,15 @@ fn find_in_runs(
     });
 }
 
-fn write_content(crew: &mut Crew, work: &Decompress, pieces: Inlet<Piece>, output: Output, summary: &SummarySlot) {
+fn write_content(
+    threads: &mut Threads,
+    work: &Decompress,
+    pieces: Inlet<Piece>,
+    output: Output,
+    summary: &SummarySlot,
+) {
     let (mut writer, summary) = (ContentWriter::new(output, work), Arc::clone(summary));
-    crew.sink("write", pieces, move |piece| {
+    threads.sink("write", pieces, move |piece| {
         let flow = piece.map_or(Ok(Flow::End), |piece| writer.push(&piece))?;
         if flow == Flow::End {
             let _ = summary.set(writer.finish()?);
@@ -337,10 +360,16 @@ fn write_content(crew: &mut Crew, work: &Decompress, pieces: Inlet<Piece>, outpu
     });
 }
 
-fn write_plain(crew: &mut Crew, range: &ContentRange, opened: Inlet<OpenedRun>, output: Output, summary: &SummarySlot) {
+fn write_plain(
+    threads: &mut Threads,
+    range: &ContentRange,
+    opened: Inlet<OpenedRun>,
+    output: Output,
+    summary: &SummarySlot,
+) {
     let (mut writer, mut check) = (RangeWriter::new(output, range.clone(), 0), RunCheck::default());
     let summary = Arc::clone(summary);
-    crew.sink("write", opened, move |run| {
+    threads.sink("write", opened, move |run| {
         if let Some(run) = &run {
             check.before(run)?;
             run.texts().try_for_each(|text| writer.push(text))?;

@@ -7,7 +7,7 @@ use crate::format::age::error::{AgeError, PayloadDamage};
 use crate::format::age::stream::{Place, SEALED_LEN, SEGMENT_LEN, SegmentCipher, TAG_LEN};
 
 use super::buffer::{Buffer, BufferPool};
-use super::ends::Source;
+use super::endpoints::Source;
 use super::error::{Cause, Stop};
 
 /// A run to be sealed.

@@ -6,7 +6,7 @@ use crate::format::zstd::seek_table::Entry;
 
 use super::buffer::{Buffer, BufferPool};
 use super::error::{Cause, damaged_frame};
-use super::find::{Batch, FrameRecord, Piece, Record};
+use super::frame_splitter::{Batch, FrameRecord, Piece, Record};
 
 /// One frame, ready to be written, and its entry in the seek table.
 pub struct CompressedChunk {

@@ -14,12 +14,12 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
-use super::crew::{Crew, Ended};
 use super::error::{Cause, Failure, Signal, Stop};
 use super::gauges::Gauges;
 use super::metrics::Figures;
 use super::shutdown::Cancel;
 use super::stage::Outcome;
+use super::threads::{Ended, Threads};
 
 /// How long threads may take to end once the run has failed or was told to stop. A user who presses ^C expects the
 /// prompt back within two seconds.
@@ -99,10 +99,10 @@ impl Supervisor {
         Ok(Supervisor { runtime, signals, questions: async_channel::bounded(1).1 })
     }
 
-    /// Waits for `crew` to end. Gives what it measured, or the first failure. After a failure threads may still be running;
+    /// Waits for `threads` to end. Gives what it measured, or the first failure. After a failure threads may still be running;
     /// what they write to is then lost to the caller, who should end the process soon.
-    pub fn run(&mut self, crew: Crew, watch: &mut Watch<'_>) -> Result<Ran, Failure> {
-        let Crew { threads, ended, cancel, gates, spawn_failure, started_at, gauges, .. } = crew;
+    pub fn run(&mut self, threads: Threads, watch: &mut Watch<'_>) -> Result<Ran, Failure> {
+        let Threads { threads, ended, cancel, gates, spawn_failure, started_at, gauges, .. } = threads;
         let stop = || {
             cancel.cancel();
             gates.iter().for_each(|gate| gate.close());
@@ -135,8 +135,8 @@ impl Supervisor {
         task: impl FnOnce(&Cancel) -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
     ) -> Result<T, Failure> {
         let (give, take) = sync_channel(1);
-        let mut crew = Crew::new(cancel);
-        crew.alone(name, move |cancel| match task(cancel) {
+        let mut threads = Threads::new(cancel);
+        threads.alone(name, move |cancel| match task(cancel) {
             Ok(value) => {
                 // It has room for one, and is given one.
                 let _ = give.try_send(value);
@@ -145,7 +145,7 @@ impl Supervisor {
             Err(_) if cancel.is_set() => Err(Stop::Cancelled),
             Err(error) => Err(Stop::Failed(Cause::Task(error))),
         });
-        self.run(crew, watch)?;
+        self.run(threads, watch)?;
         Ok(take.try_recv().expect("internal error: a task ended well without a value"))
     }
 }

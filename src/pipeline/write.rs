@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::format::zstd::seek_table::{Entry, FRAME_COUNT_MAX, SeekTable, TableBuilder, TableCheck, TableStatus};
 use crate::format::zstd::{Damage, ZstdError};
 
-use super::ends::Output;
+use super::endpoints::Output;
 use super::error::{Cause, Stop, damaged_frame};
-use super::find::{FrameRecord, Piece, Record};
+use super::frame_splitter::{FrameRecord, Piece, Record};
 use super::plan::{ContentRange, Decompress, Expect};
 use super::stage::Flow;
 use super::steps::CompressedChunk;

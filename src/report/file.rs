@@ -10,30 +10,30 @@ use super::say;
 use crate::pipeline::kind::Kind;
 use crate::store::error::StoreError;
 use crate::store::name::quoted;
-use crate::store::output::{Manner, Output, Place, patient_writer};
+use crate::store::output::{Output, OutputOptions, Place, patient_writer};
 use crate::store::sys::{self, WakeUp};
 
 /// A file that the command reads or writes.
 #[derive(Clone, Copy, Debug)]
-pub enum Taken<'a> {
+pub enum ReservedPath<'a> {
     /// Read; `-` is standard input.
     In(&'static str, &'a Path),
     /// Written; `-` is standard output.
     Out(&'a Path),
 }
 
-impl Taken<'_> {
+impl ReservedPath<'_> {
     fn name(&self) -> &'static str {
         match self {
-            Taken::In(name, _) => name,
-            Taken::Out(_) => "OUT",
+            ReservedPath::In(name, _) => name,
+            ReservedPath::Out(_) => "OUT",
         }
     }
 
     fn place(&self) -> Option<Place> {
         let (path, standard): (_, fn() -> io::Result<File>) = match self {
-            Taken::In(_, path) => (path, sys::stdin),
-            Taken::Out(path) => (path, sys::stdout),
+            ReservedPath::In(_, path) => (path, sys::stdin),
+            ReservedPath::Out(path) => (path, sys::stdout),
         };
         match path.as_os_str() == "-" {
             // Opening one that is closed reports it.
@@ -59,7 +59,7 @@ pub enum ReportError {
     },
     /// The run uses the file for something else.
     #[error("{flag} cannot be {path}: that is {other}")]
-    Taken {
+    ReservedPath {
         /// The flag.
         flag: &'static str,
         /// Its value.
@@ -104,7 +104,7 @@ impl ReportError {
     /// The kind of failure.
     pub fn kind(&self) -> Kind {
         match self {
-            ReportError::StandardOutput(_) | ReportError::StandardError { .. } | ReportError::Taken { .. } => {
+            ReportError::StandardOutput(_) | ReportError::StandardError { .. } | ReportError::ReservedPath { .. } => {
                 Kind::Usage
             }
             ReportError::Prepare { source, .. } | ReportError::Publish { source, .. } => source.kind(),
@@ -119,7 +119,7 @@ fn stderr_place() -> Option<Place> {
 }
 
 /// Refuses report files that are among `taken`, or one another, by whatever names.
-pub fn refuse_shared(options: &ReportOptions, taken: &[Taken<'_>]) -> Result<(), ReportError> {
+pub fn refuse_shared(options: &ReportOptions, taken: &[ReservedPath<'_>]) -> Result<(), ReportError> {
     let mut known: Vec<(&str, Place)> = taken.iter().filter_map(|taken| Some((taken.name(), taken.place()?))).collect();
     let asked =
         [("--stats-file", &options.stats_file), ("--prometheus", &options.prometheus), ("--hdr-log", &options.hdr_log)];
@@ -133,7 +133,7 @@ pub fn refuse_shared(options: &ReportOptions, taken: &[Taken<'_>]) -> Result<(),
             return Err(ReportError::StandardError { flag, path: quoted(path) });
         }
         if let Some((other, _)) = known.iter().find(|(_, known)| *known == place) {
-            return Err(ReportError::Taken { flag, path: quoted(path), other: (*other).to_owned() });
+            return Err(ReportError::ReservedPath { flag, path: quoted(path), other: (*other).to_owned() });
         }
         known.push((flag, place));
     }
@@ -177,7 +177,7 @@ impl ReportFile {
         if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
             return ReportFile::open(flag, path);
         }
-        let manner = Manner { force: true, sync: false, umask };
+        let manner = OutputOptions { force: true, sync: false, umask };
         let output = Output::prepare(path, &[], manner).map_err(|source| ReportError::Prepare { flag, source })?;
         Ok(ReportFile { flag, path: path.to_owned(), target: Target::Replaced(output) })
     }

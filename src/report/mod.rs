@@ -32,7 +32,7 @@ use file::{ReportFile, refuse_shared};
 use options::{ReportForm, ReportOptions};
 use prometheus::{Ended, Label};
 
-pub use file::{ReportError, Taken};
+pub use file::{ReportError, ReservedPath};
 pub use text::{bytes, duration};
 
 /// What is known of a run that failed.
@@ -74,7 +74,7 @@ impl<'a> Reports<'a> {
     pub fn prepare(
         verb: Verb,
         options: &'a ReportOptions,
-        taken: &[Taken<'_>],
+        taken: &[ReservedPath<'_>],
         umask: u32,
     ) -> Result<Reports<'a>, ReportError> {
         refuse_shared(options, taken)?;

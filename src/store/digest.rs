@@ -1,4 +1,4 @@
-//! Length and XXH64 of what goes by, on its way in or out: what was read is held against what is there later.
+//! Stream digests: the length and XXH64 of all bytes read or written, so that an output can be compared with its input later.
 
 use std::hash::Hasher as _;
 use std::io::{self, Read, Write};

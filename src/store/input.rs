@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::store::error::{Doing, StoreError};
-use crate::store::file_id::Identity;
+use crate::store::file_id::FileId;
 use crate::store::name::quoted;
 use crate::store::sys::{self, Directory, PatientReader, WakeUp};
 
@@ -61,8 +61,8 @@ impl Input {
 
     /// Whether a regular file is not what it was when it was opened. One that cannot be looked at any more counts as changed.
     pub fn has_changed(&self) -> bool {
-        let now = || self.file.metadata().map(|now| Identity::of(&now)).ok();
-        self.metadata.is_file() && now() != Some(Identity::of(&self.metadata))
+        let now = || self.file.metadata().map(|now| FileId::of(&now)).ok();
+        self.metadata.is_file() && now() != Some(FileId::of(&self.metadata))
     }
 
     /// Whether it can be read from any place: a regular file or a block device.

@@ -1,5 +1,5 @@
-//! How fast is read, at most: a bucket that fills with so many bytes a second and holds a tenth of a second's worth. Everybody who reads takes
-//! from the same one.
+//! The read-rate limiter: a token bucket that fills with the bytes a second that are allowed and holds a tenth of a second's worth. All readers
+//! of a run share one.
 //!
 //! The bucket is one number: when the bytes that were taken so far will have been paid for. Taking moves it on; a thread that is ahead of it by
 //! more than the bucket holds waits.
@@ -19,7 +19,7 @@ const READS_A_SECOND: u64 = 20;
 
 /// A limit that all its clones keep together.
 #[derive(Clone)]
-pub struct Pace {
+pub struct RateLimit {
     shared: Arc<Shared>,
     wake: WakeUp,
 }
@@ -31,11 +31,11 @@ struct Shared {
     paid_ns: AtomicU64,
 }
 
-impl Pace {
+impl RateLimit {
     /// At most `bytes_a_second`, which is at least 1; `wake` ends the waiting.
-    pub fn new(bytes_a_second: u64, wake: WakeUp) -> Pace {
+    pub fn new(bytes_a_second: u64, wake: WakeUp) -> RateLimit {
         let bytes_a_second = bytes_a_second.max(1);
-        Pace {
+        RateLimit {
             shared: Arc::new(Shared { bytes_a_second, started_at: Instant::now(), paid_ns: AtomicU64::new(0) }),
             wake,
         }
@@ -66,7 +66,7 @@ impl Shared {
 }
 
 /// Reads `input` no faster than `pace` allows, or as fast as it comes.
-pub fn paced(input: Box<dyn Read + Send>, pace: Option<&Pace>) -> Box<dyn Read + Send> {
+pub fn paced(input: Box<dyn Read + Send>, pace: Option<&RateLimit>) -> Box<dyn Read + Send> {
     match pace {
         Some(pace) => Box::new(PacedReader::new(input, Some(pace.clone()))),
         None => input,
@@ -80,12 +80,12 @@ fn nanoseconds(duration: Duration) -> u64 {
 /// Reads no faster than a limit allows.
 pub struct PacedReader<R> {
     input: R,
-    pace: Option<Pace>,
+    pace: Option<RateLimit>,
 }
 
 impl<R> PacedReader<R> {
     /// Reads `input`; without `pace` as fast as it comes.
-    pub fn new(input: R, pace: Option<Pace>) -> PacedReader<R> {
+    pub fn new(input: R, pace: Option<RateLimit>) -> PacedReader<R> {
         PacedReader { input, pace }
     }
 }

@@ -16,8 +16,8 @@ use super::error::{KeySourceError, Notice, TaskError};
 use crate::format::age::header::Header;
 use crate::format::age::keys::{self, Identity, Recipient, key_lines};
 use crate::format::detect::{Layer, detect};
-use crate::pipeline::cores::Cores;
-use crate::pipeline::peel;
+use crate::pipeline::age_header;
+use crate::pipeline::cpu_slots::CpuSlots;
 use crate::store::name::quoted;
 use crate::store::prompt::Prompter;
 use crate::store::sys;
@@ -166,7 +166,7 @@ pub struct Keyring {
     work_factor_max: u8,
     prompter: Prompter,
     /// A passphrase takes a quarter of a gibibyte, so clones try one at a time.
-    scrypt: Cores,
+    scrypt: CpuSlots,
 }
 
 impl Keyring {
@@ -180,7 +180,7 @@ impl Keyring {
             prompt: sources.files.is_empty().then(|| "passphrase".to_owned()),
             work_factor_max: sources.work_factor_max,
             prompter: prompter.clone(),
-            scrypt: Cores::shared(NonZeroUsize::MIN),
+            scrypt: CpuSlots::shared(NonZeroUsize::MIN),
         };
         let mut identities = Vec::new();
         for path in &sources.files {
@@ -224,7 +224,7 @@ impl Keyring {
 
     fn unwrap_with(&self, header: &Header, identities: &[Identity]) -> Result<FileKey, TaskError> {
         let unwrapped = keys::unwrap(header, identities, &self.prompter, self.work_factor_max);
-        unwrapped.map_err(|error| peel::age_failure(error).into())
+        unwrapped.map_err(|error| age_header::age_failure(error).into())
     }
 
     /// The passphrase, looked for in variables and asked for only where one is wanted. A descriptor is read once.
@@ -263,7 +263,7 @@ impl Keyring {
     fn decrypt_identities(&mut self, bytes: &[u8], layer: Layer, path: &Path) -> Result<Zeroizing<Vec<u8>>, TaskError> {
         let prompt = Some(format!("passphrase of {}", quoted(path)));
         let mut keyring = Keyring { prompt, identities: Arc::default(), ..self.clone() };
-        let text = peel::open_all(bytes, layer, |header| keyring.unwrap(header))?;
+        let text = age_header::open_all(bytes, layer, |header| keyring.unwrap(header))?;
         // What a variable gave may be wanted for the next file too.
         self.passphrase = keyring.passphrase;
         Ok(text)

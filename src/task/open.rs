@@ -10,14 +10,14 @@ use super::keys::{IdentitySources, Keyring};
 use crate::format::age::armor;
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{DETECT_LEN, Layer, detect};
-use crate::pipeline::peel::{Peeled, peel_with, read_header};
+use crate::pipeline::age_header::{Peeled, peel_with, read_header};
 use crate::pipeline::plan::{Content, ContentRange, Decompress, Expect, Restore, Start};
 use crate::store::digest::{DigestHandle, DigestReader};
 use crate::store::error::Doing;
 use crate::store::input::Input;
 use crate::store::name::quoted;
 use crate::store::prompt::Prompter;
-use crate::store::rate_limit::{Pace, paced};
+use crate::store::rate_limit::{RateLimit, paced};
 use crate::store::sys::{self, WakeUp};
 
 /// The keys that a task opens its input with.
@@ -88,7 +88,7 @@ pub struct ReadOptions {
     /// Ends the waiting of a read.
     pub wake: WakeUp,
     /// How fast is read at most.
-    pub rate_limit: Option<Pace>,
+    pub rate_limit: Option<RateLimit>,
     /// Whether what is read is summed up.
     pub digest: bool,
 }

@@ -6,18 +6,18 @@ use super::error::TaskError;
 use super::executor::{Executor, RunEnds};
 use super::wrap::armored;
 use super::{Produced, verify_output};
-use crate::pipeline::crew::Width;
 use crate::pipeline::plan::{Compress, Engine, Plan, Process, Seal, Work};
+use crate::pipeline::threads::Concurrency;
 use crate::store::digest::{DigestReader, DigestWriter};
 use crate::store::output::Output;
-use crate::store::rate_limit::{Pace, paced};
+use crate::store::rate_limit::{RateLimit, paced};
 use crate::store::sys::WakeUp;
 
 /// How inputs are processed; the same for all files of a batch.
 #[derive(Clone)]
 pub struct ProcessSpec {
     /// Workers and channel depth.
-    pub width: Width,
+    pub width: Concurrency,
     /// Execution engine.
     pub engine: Engine,
     /// The inner layer.
@@ -29,7 +29,7 @@ pub struct ProcessSpec {
     /// What is read and written is summed up.
     pub digest: bool,
     /// How fast is read at most.
-    pub rate_limit: Option<Pace>,
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// An input that can be read once, from front to back.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::error::TaskError;
 use super::executor::Executor;
-use crate::store::file_id::Identity;
+use crate::store::file_id::FileId;
 use crate::store::input::Input;
 use crate::store::output::Output;
 use crate::store::sys::Directory;
@@ -40,5 +40,5 @@ pub fn delete_input(top: &Path, inside: &Path, is_same: impl Fn(&Metadata) -> bo
 
 /// Whether what has the name `path` is still the file that `input` was when it was opened.
 pub fn is_still_there(path: &Path, input: &Input) -> bool {
-    std::fs::metadata(path).is_ok_and(|now| Identity::of(&now) == Identity::of(&input.metadata))
+    std::fs::metadata(path).is_ok_and(|now| FileId::of(&now) == FileId::of(&input.metadata))
 }

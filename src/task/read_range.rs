@@ -11,11 +11,11 @@ use super::executor::{Executor, RunEnds};
 use super::open::{Opened, restore_work};
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::Layer;
-use crate::pipeline::crew::Width;
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::plan::{Content, ContentRange, Decompress, Engine, Expect, Plan, Restore, Start, Work};
 use crate::pipeline::range::{RangeError, RangePlan, check_headers_before, locate, read_table};
 use crate::pipeline::sealed::SealedReader;
+use crate::pipeline::threads::Concurrency;
 use crate::store::error::Doing;
 use crate::store::input::Input;
 use crate::store::output::Output;
@@ -25,7 +25,7 @@ use crate::store::sys::WakeUp;
 #[derive(Clone)]
 pub struct RangeSpec {
     /// Workers and channel depth.
-    pub width: Width,
+    pub width: Concurrency,
     /// The largest window accepted, as its logarithm to base 2.
     pub window_log_max: u32,
     /// Bytes of the content.

@@ -15,7 +15,7 @@ use crate::format::age::header::payload_key;
 use crate::format::age::keys::Recipient;
 use crate::format::age::stream::{PayloadKey, SEALED_LEN};
 use crate::format::detect::Layer;
-use crate::pipeline::peel::{Unwrapped, read_failure, unwrap, write_failure};
+use crate::pipeline::age_header::{Unwrapped, read_failure, unwrap, write_failure};
 use crate::pipeline::sealed::OpeningReader;
 use crate::store::digest::DigestWriter;
 use crate::store::input::Input;

@@ -5,8 +5,8 @@ use super::error::{Notice, TaskError};
 use super::executor::{Executor, RunEnds};
 use super::open::{Opened, restore_work};
 use crate::format::zstd::seek_table::TableStatus;
-use crate::pipeline::crew::Width;
 use crate::pipeline::plan::{ContentRange, Engine, Plan, Work};
+use crate::pipeline::threads::Concurrency;
 use crate::store::digest::DigestWriter;
 use crate::store::input::Input;
 use crate::store::output::Output;
@@ -16,7 +16,7 @@ use crate::store::sys::WakeUp;
 #[derive(Clone)]
 pub struct RestoreSpec {
     /// Workers and channel depth.
-    pub width: Width,
+    pub width: Concurrency,
     /// Execution engine.
     pub engine: Engine,
     /// The largest window accepted, as its logarithm to base 2.

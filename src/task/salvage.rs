@@ -13,8 +13,8 @@ use crate::format::age::header::{Header, NONCE_LEN};
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::format::zstd::seek_table::{TableError, TableStatus};
+use crate::pipeline::age_header::{read_header, read_nonce};
 use crate::pipeline::error::{Cause, Failure};
-use crate::pipeline::peel::{read_header, read_nonce};
 use crate::pipeline::salvage::frames::FrameSaver;
 use crate::pipeline::salvage::segments::{SegmentReader, save_plain, tell_end};
 use crate::pipeline::salvage::{Loss, Rescue, Salvaged};
@@ -22,7 +22,7 @@ use crate::store::digest::DigestWriter;
 use crate::store::error::Doing;
 use crate::store::input::Input;
 use crate::store::output::Output;
-use crate::store::rate_limit::{Pace, PacedReader};
+use crate::store::rate_limit::{PacedReader, RateLimit};
 use crate::store::sys::WakeUp;
 
 /// How files are salvaged.
@@ -33,7 +33,7 @@ pub struct SalvageSpec {
     /// The largest window accepted, as its logarithm to base 2.
     pub window_log_max: u32,
     /// How fast is read at most.
-    pub rate_limit: Option<Pace>,
+    pub rate_limit: Option<RateLimit>,
     /// What is written is summed up.
     pub digest: bool,
     /// Hears of each loss, in order.

@@ -7,9 +7,9 @@ use super::error::TaskError;
 use super::executor::{Executor, RunEnds};
 use super::open::{Opened, restore_work};
 use crate::format::zstd::seek_table::TableStatus;
-use crate::pipeline::crew::Width;
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::plan::{ContentRange, Engine, Plan, Work};
+use crate::pipeline::threads::Concurrency;
 use crate::store::digest::DigestWriter;
 use crate::store::input::Input;
 use crate::store::sys::WakeUp;
@@ -18,7 +18,7 @@ use crate::store::sys::WakeUp;
 #[derive(Clone)]
 pub struct VerifySpec {
     /// Workers and channel depth.
-    pub width: Width,
+    pub width: Concurrency,
     /// The largest window accepted, as its logarithm to base 2.
     pub window_log_max: u32,
     /// A bare file without a valid seek table is accepted.

@@ -9,7 +9,7 @@ use super::error::TaskError;
 use super::executor::{Executor, RunEnds};
 use crate::format::zstd::codec::WINDOW_LOG_MAX_DECODED;
 use crate::format::zstd::seek_table::TableStatus;
-use crate::pipeline::peel::{DearmorReader, read_failure};
+use crate::pipeline::age_header::{DearmorReader, read_failure};
 use crate::pipeline::plan::{
     Content, ContentRange, Decompress, Engine, Expect, Plan, Process, Restore, Seal, Start, Work,
 };

@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use pipeline::format::zstd::codec::{Compressor, Level};
 use pipeline::format::zstd::seek_table::{Entry, TableBuilder};
-use pipeline::pipeline::crew::Width;
-use pipeline::pipeline::ends::Ends;
+use pipeline::pipeline::endpoints::Endpoints;
 use pipeline::pipeline::error::Failure;
 use pipeline::pipeline::plan::{Content, ContentRange, Decompress, Engine, Expect, Plan, Restore, Start, Work};
 use pipeline::pipeline::report::Report;
 use pipeline::pipeline::shutdown::Cancel;
 use pipeline::pipeline::supervisor::{Supervisor, Watch};
+use pipeline::pipeline::threads::Concurrency;
 
 /// An output that can be looked at afterwards.
 #[derive(Clone, Default)]
-pub struct Taken(pub Arc<Mutex<Vec<u8>>>);
+pub struct ReservedPath(pub Arc<Mutex<Vec<u8>>>);
 
-impl Write for Taken {
+impl Write for ReservedPath {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -39,9 +39,9 @@ pub fn run(
     input: Box<dyn io::Read + Send>,
 ) -> (Result<Report, Failure>, Vec<u8>) {
     let two = NonZeroUsize::new(2).unwrap();
-    let plan = Plan { width: Width { workers: two, channel_depth: two }, engine: Engine::Channels, work };
-    let taken = Taken::default();
-    let ends = Ends {
+    let plan = Plan { width: Concurrency { workers: two, channel_depth: two }, engine: Engine::Channels, work };
+    let taken = ReservedPath::default();
+    let ends = Endpoints {
         input,
         input_bytes: None,
         output: Box::new(taken.clone()),

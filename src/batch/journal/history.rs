@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::log::Lines;
 use super::record::{InputLine, OutputLine, Record};
 use super::{JournalError, NAME, inputs_name};
-use crate::store::file_id::Identity;
+use crate::store::file_id::FileId;
 use crate::store::sys::Directory;
 
 /// Records that are kept of a place: the newest may be of an output that never got its name, and so may the one before.
@@ -82,7 +82,7 @@ impl History {
     }
 
     /// What is known of the file at `place` that is `output`. What it is on moves with the journal, and has a new number with every mount.
-    pub fn record(&self, place: &Path, output: &Identity) -> Option<&Record> {
+    pub fn record(&self, place: &Path, output: &FileId) -> Option<&Record> {
         self.by_place.get(place)?.iter().rev().find(|record| record.output.is_same_there(output))
     }
 

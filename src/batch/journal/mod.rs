@@ -187,10 +187,10 @@ mod tests {
 
     use super::history::{RECORDS_KEPT, STALE_RECORDS_MAX};
     use super::*;
-    use crate::store::file_id::Identity;
+    use crate::store::file_id::FileId;
 
     fn record(place: &[u8], inode: u64) -> Record {
-        let identity = Identity { device: 1, inode, bytes: 7, mtime_ns: -5 };
+        let identity = FileId { device: 1, inode, bytes: 7, mtime_ns: -5 };
         let input = Some(InputRecord { identity, hash: 0xfedc_ba98_7654_3210 });
         Record {
             place: OsStr::from_bytes(place).into(),
@@ -221,7 +221,7 @@ mod tests {
             let (_, known) = open(&folder, apart);
             assert_eq!(known.records(Path::new("a/b")).last(), Some(&records[2]));
             assert_eq!(known.record(Path::new("a/b"), &records[0].output), Some(&records[0]));
-            let mounted_again = Identity { device: 99, ..records[0].output };
+            let mounted_again = FileId { device: 99, ..records[0].output };
             assert_eq!(known.record(Path::new("a/b"), &mounted_again), Some(&records[0]));
             assert_eq!(known.records(&records[1].place).last(), Some(&records[1]));
             let beside = std::fs::read_to_string(folder.join(NAME)).unwrap();

@@ -6,14 +6,14 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::file_id::Identity;
+use crate::store::file_id::FileId;
 
 /// An input as it was when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputRecord {
     /// Which file.
     #[serde(flatten)]
-    pub identity: Identity,
+    pub identity: FileId,
     /// XXH64 (seed 0) of what was read.
     #[serde(with = "hexadecimal")]
     pub hash: u64,
@@ -178,7 +178,7 @@ pub struct Record {
     /// Its path in the tree.
     pub place: PathBuf,
     /// The file.
-    pub output: Identity,
+    pub output: FileId,
     /// XXH64 (seed 0) of its bytes.
     pub output_hash: u64,
     /// How it was made.
@@ -196,7 +196,7 @@ pub(super) struct OutputLine {
     pub(super) place: PlaceText,
     /// Without it there is no such output any more, and none is missed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) output: Option<Identity>,
+    pub(super) output: Option<FileId>,
     #[serde(with = "hexadecimal")]
     pub(super) hash: u64,
     pub(super) made: OutputSpec,
@@ -228,7 +228,7 @@ pub(super) trait Line: Sized {
 struct OutputLineOfVersion1 {
     #[serde(flatten)]
     place: PlaceText,
-    output: Option<Identity>,
+    output: Option<FileId>,
     #[serde(with = "hexadecimal")]
     hash: u64,
     settings: SettingsOfVersion1,

@@ -13,7 +13,7 @@ use crate::cli::args::BenchArgs;
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::session::Session;
 use crate::store::input::Input;
-use crate::store::output::{Manner, Output};
+use crate::store::output::{Output, OutputOptions};
 use crate::store::sys;
 use crate::task::executor::Executor;
 use crate::task::publish::publish;
@@ -27,7 +27,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<Exit> {
         let problem = Problem::usage(format!("{} is read many times, so it has to be a regular file", input.name));
         return Err(problem.into());
     }
-    let manner = Manner { force: args.force, sync: true, umask: session.umask };
+    let manner = OutputOptions { force: args.force, sync: true, umask: session.umask };
     let html = args.html.as_deref().map(|path| Output::prepare(path, &[&input], manner)).transpose()?;
     let folder =
         tempfile::Builder::new().prefix("pipeline-bench-").tempdir_in(args.dir.unwrap_or_else(std::env::temp_dir));

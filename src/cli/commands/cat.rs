@@ -8,9 +8,9 @@ use crate::cli::resolve;
 use crate::cli::session::{Session, tell};
 use crate::cli::settings::Settings;
 use crate::pipeline::memory::restore_bytes;
-use crate::report::Taken;
+use crate::report::ReservedPath;
 use crate::store::input::Input;
-use crate::store::output::{Manner, Output};
+use crate::store::output::{Output, OutputOptions};
 use crate::task::keys::IdentitySources;
 use crate::task::open::{ReadOptions, open, position};
 use crate::task::read_range::{RangeSpec, read_range};
@@ -32,9 +32,9 @@ pub fn run(args: CatArgs, settings: &Settings) -> anyhow::Result<Exit> {
         tell: if report.quiet { |_| () } else { tell },
     };
     let mut session = Session::start(&report)?;
-    let mut taken = vec![Taken::In("IN", &args.input), Taken::Out(Path::new("-"))];
+    let mut taken = vec![ReservedPath::In("IN", &args.input), ReservedPath::Out(Path::new("-"))];
     taken.extend(super::taken_keys(&identities));
-    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
+    taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     super::with_reports((Verb::Cat, &report), &taken, &mut session, |session, reports| {
         let (input, produced) = carry_out(&args, &spec, identities.clone(), session)?;
         Ok(super::tell(produced, reports, &input))
@@ -48,7 +48,7 @@ fn carry_out(
     session: &mut Session,
 ) -> anyhow::Result<(Input, Produced)> {
     let input = Input::open(&args.input)?;
-    let manner = Manner { force: args.force, sync: true, umask: session.umask };
+    let manner = OutputOptions { force: args.force, sync: true, umask: session.umask };
     let output = Output::prepare(Path::new("-"), &[&input], manner)?;
     let at = task::at(Verb::Cat, &input, Some(&output));
     let start = position(&input).map_err(&at)?;

@@ -4,7 +4,7 @@ use crate::cli::args::{SettingsAction, SettingsArgs};
 use crate::cli::problem::{self, Exit};
 use crate::cli::resolve;
 use crate::cli::settings::Settings;
-use crate::cli::settings::known::{self, Known};
+use crate::cli::settings::known::{self, SettingSpec};
 use crate::pipeline::plan;
 
 /// Runs the command.
@@ -12,7 +12,7 @@ pub fn run(args: SettingsArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let SettingsAction::Show = args.action;
     let level = resolve::level(None, settings)?;
     let chunk_len = resolve::chunk_len(None, level, settings)?;
-    let default = |setting: &Known| match setting.key {
+    let default = |setting: &SettingSpec| match setting.key {
         key if key == known::WORKERS.key => Some("0".to_owned()),
         key if key == known::CHANNEL_DEPTH.key => Some(plan::CHANNEL_DEPTH_DEFAULT.to_string()),
         key if key == known::CHUNK_SIZE.key => Some(format!("{}M", chunk_len >> 20)),

@@ -12,7 +12,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use crate::cli::args::{Guide, ManArgs, help};
 use crate::cli::problem::{Exit, quoted};
 use crate::cli::session::Session;
-use crate::store::output::{Manner, Output};
+use crate::store::output::{Output, OutputOptions};
 use crate::task::publish::publish;
 
 /// Runs the command.
@@ -20,7 +20,7 @@ pub fn run(args: ManArgs) -> anyhow::Result<Exit> {
     let pages = pages()?;
     let mut session = Session::start_quiet()?;
     let wake = session.wake.clone();
-    let manner = Manner { force: args.force, sync: true, umask: session.umask };
+    let manner = OutputOptions { force: args.force, sync: true, umask: session.umask };
     std::fs::create_dir_all(&args.dir).with_context(|| format!("cannot make the directory {}", quoted(&args.dir)))?;
     let outputs: Vec<Output> =
         pages.iter().map(|page| Output::prepare(&args.dir.join(&page.name), &[], manner)).collect::<Result<_, _>>()?;

@@ -24,8 +24,8 @@ use crate::cli::problem::{self, Exit, Problem, quoted};
 use crate::cli::resolve::Names;
 use crate::cli::session::Session;
 use crate::report::options::ReportOptions;
-use crate::report::{Reports, Taken, notice};
-use crate::store::file_id::Identity;
+use crate::report::{Reports, ReservedPath, notice};
+use crate::store::file_id::FileId;
 use crate::store::input::Input;
 use crate::store::output::Output;
 use crate::task::keys::IdentitySources;
@@ -35,7 +35,7 @@ use crate::task::{self, Produced, Verb};
 /// Runs `command` between its reports: their files, none of which may be among `taken`, are prepared before, and written after.
 fn with_reports(
     (verb, options): (Verb, &ReportOptions),
-    taken: &[Taken<'_>],
+    taken: &[ReservedPath<'_>],
     session: &mut Session,
     command: impl FnOnce(&mut Session, &mut Reports<'_>) -> anyhow::Result<Exit>,
 ) -> anyhow::Result<Exit> {
@@ -54,12 +54,12 @@ fn check_rm(files: &FileArgs, names: &Names, input: &Input, output: &Output) -> 
 }
 
 /// Files that a flag names, which no report may overwrite.
-fn taken_files<'a>(flag: &'static str, paths: &'a [PathBuf]) -> impl Iterator<Item = Taken<'a>> {
-    paths.iter().map(move |path| Taken::In(flag, path))
+fn taken_files<'a>(flag: &'static str, paths: &'a [PathBuf]) -> impl Iterator<Item = ReservedPath<'a>> {
+    paths.iter().map(move |path| ReservedPath::In(flag, path))
 }
 
 /// Files that keys come from.
-fn taken_keys(sources: &IdentitySources) -> impl Iterator<Item = Taken<'_>> {
+fn taken_keys(sources: &IdentitySources) -> impl Iterator<Item = ReservedPath<'_>> {
     let passphrases = taken_files("--passphrase-file", sources.passphrase.file.as_slice());
     taken_files("--identity", &sources.files).chain(passphrases)
 }
@@ -89,9 +89,9 @@ fn delete_if_asked(files: &FileArgs, input: &Input, names: &Names, exit: Exit) -
         return Ok(exit);
     }
     let cannot_delete = || format!("{} is complete, but {} cannot be deleted", quoted(&names.output), input.name);
-    let was = Identity::of(&input.metadata);
+    let was = FileId::of(&input.metadata);
     let is_same = |now: &std::fs::Metadata| {
-        let now = Identity::of(now);
+        let now = FileId::of(now);
         (now.device, now.inode) == (was.device, was.inode)
     };
     let top = names.input.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

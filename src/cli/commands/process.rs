@@ -12,15 +12,15 @@ use crate::cli::resolve;
 use crate::cli::session::{Session, refuse_terminal};
 use crate::cli::settings::{Settings, known};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
-use crate::pipeline::crew::Width;
 use crate::pipeline::kind::Kind;
 use crate::pipeline::memory;
 use crate::pipeline::plan::{Compress, Seal};
-use crate::report::Taken;
+use crate::pipeline::threads::Concurrency;
+use crate::report::ReservedPath;
 use crate::report::options::ReportOptions;
 use crate::store::error::StoreError;
 use crate::store::input::Input;
-use crate::store::output::{Manner, Output};
+use crate::store::output::{Output, OutputOptions};
 use crate::store::producer::{Producer, ProducerReader};
 use crate::task::executor::Executor;
 use crate::task::keys::RecipientSources;
@@ -31,7 +31,7 @@ use crate::task::{self, Produced, Verb, wrap};
 /// The request, resolved.
 struct Request {
     names: resolve::Names,
-    width: Width,
+    width: Concurrency,
     compress: Option<Compress>,
     /// Whom to encrypt to, where that is asked for.
     recipients: Option<RecipientSources>,
@@ -60,14 +60,14 @@ pub fn run(mut args: ProcessArgs, typed: &Typed, settings: &Settings) -> anyhow:
     typed.refuse_batch_flags()?;
     let request = resolve(&args, settings)?;
     let mut session = Session::start(&request.report)?;
-    let mut taken = vec![Taken::Out(&request.names.output)];
+    let mut taken = vec![ReservedPath::Out(&request.names.output)];
     if !args.stdin_from_command {
-        taken.push(Taken::In("IN", &request.names.input));
+        taken.push(ReservedPath::In("IN", &request.names.input));
     }
     let recipients = request.recipients.as_ref();
     taken.extend(taken_files("--recipients-file", recipients.map_or(&[], |recipients| &recipients.files)));
     taken.extend(taken_files("--passphrase-file", args.passphrases.passphrase_file.as_slice()));
-    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
+    taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     super::with_reports((Verb::Process, &request.report), &taken, &mut session, |session, reports| {
         let (input, produced) = carry_out(&args, &request, session)?;
         let exit = super::tell(produced, reports, &input);
@@ -79,7 +79,7 @@ pub fn run(mut args: ProcessArgs, typed: &Typed, settings: &Settings) -> anyhow:
 fn carry_out(args: &ProcessArgs, request: &Request, session: &mut Session) -> anyhow::Result<(Input, Produced)> {
     let Request { names, width, compress, recipients, verify, report } = request;
     let file = (!args.stdin_from_command).then(|| Input::open(&names.input)).transpose()?;
-    let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
+    let manner = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = Output::prepare(&names.output, &Vec::from_iter(&file), manner)
         .map_err(|error| hint_at_two_inputs(error, &names.output))?;
     let is_armored = recipients.is_some() && args.encrypt.armor;

@@ -10,9 +10,9 @@ use crate::cli::resolve;
 use crate::cli::session::{Session, refuse_terminal, tell};
 use crate::cli::settings::Settings;
 use crate::pipeline::report::Report;
-use crate::report::Taken;
+use crate::report::ReservedPath;
 use crate::store::input::Input;
-use crate::store::output::{Manner, Output};
+use crate::store::output::{Output, OutputOptions};
 use crate::task::error::{Notice, TaskError};
 use crate::task::executor::Executor;
 use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources};
@@ -53,11 +53,11 @@ pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resul
         _ => return Err(Problem::usage("rekey writes to OUT, or with --in-place over IN, which is then a file").into()),
     };
     let mut session = Session::start(&report)?;
-    let mut taken = vec![Taken::In("IN", &args.input), Taken::Out(out)];
+    let mut taken = vec![ReservedPath::In("IN", &args.input), ReservedPath::Out(out)];
     taken.extend(super::taken_keys(&identities));
     taken.extend(super::taken_files("--recipients-file", &recipients.files));
     taken.extend(super::taken_files("--new-passphrase-file", args.new_passphrase_file.as_slice()));
-    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
+    taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     super::with_reports((Verb::Rekey, &report), &taken, &mut session, |session, reports| {
         let (input, produced) = carry_out(&args, out, identities.clone(), recipients.clone(), session)?;
         let exit = super::tell(produced, reports, &input);
@@ -83,7 +83,7 @@ fn carry_out(
 ) -> anyhow::Result<(Input, Produced)> {
     let input = Input::open(&args.input)?;
     let at = |output| task::at(Verb::Rekey, &input, output);
-    let manner = Manner { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };
+    let manner = OutputOptions { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };
     let refused: &[&Input] = if args.in_place { &[] } else { &[&input] };
     let output = Output::prepare(out, refused, manner)?;
     refuse_terminal(&output, args.force || args.encrypt.armor)?;

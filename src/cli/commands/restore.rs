@@ -9,10 +9,10 @@ use crate::cli::resolve::{self, Names};
 use crate::cli::session::{Session, tell};
 use crate::cli::settings::Settings;
 use crate::pipeline::memory::restore_bytes;
-use crate::report::Taken;
+use crate::report::ReservedPath;
 use crate::report::options::ReportOptions;
 use crate::store::input::Input;
-use crate::store::output::{Manner, Output};
+use crate::store::output::{Output, OutputOptions};
 use crate::task::keys::IdentitySources;
 use crate::task::open::{ReadOptions, open};
 use crate::task::restore::{RestoreSpec, restore};
@@ -52,9 +52,9 @@ pub fn run(args: RestoreArgs, typed: &Typed, settings: &Settings) -> anyhow::Res
     };
     let request = Request { names, spec, identities, report };
     let mut session = Session::start(&request.report)?;
-    let mut taken = vec![Taken::In("IN", &request.names.input), Taken::Out(&request.names.output)];
+    let mut taken = vec![ReservedPath::In("IN", &request.names.input), ReservedPath::Out(&request.names.output)];
     taken.extend(super::taken_keys(&request.identities));
-    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
+    taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     super::with_reports((Verb::Restore, &request.report), &taken, &mut session, |session, reports| {
         let (input, mut produced) = carry_out(&args, &request, session)?;
         let notices = std::mem::take(&mut produced.notices);
@@ -81,7 +81,7 @@ fn carry_out(args: &RestoreArgs, request: &Request, session: &mut Session) -> an
         ReadOptions { wake: wake.clone(), rate_limit: resolve::rate_limit(&args.pace, &wake)?, digest: false };
     let opened = open(session, &input, &keys, &options).map_err(task::at(Verb::Restore, &input, None))?;
     spec.check(&opened).map_err(task::at(Verb::Restore, &input, None))?;
-    let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
+    let manner = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = Output::prepare(&names.output, &[&input], manner)?;
     super::check_rm(&args.files, names, &input, &output)?;
     let produced = restore(session, spec, &input, opened, &output, &wake).map_err(task::at(

@@ -12,7 +12,7 @@ use crate::pipeline::salvage::Loss;
 use crate::report::notice;
 use crate::report::options::ReportOptions;
 use crate::store::input::Input;
-use crate::store::output::{Manner, Output};
+use crate::store::output::{Output, OutputOptions};
 use crate::task::error::Notice;
 use crate::task::keys::IdentitySources;
 use crate::task::open::position;
@@ -56,7 +56,7 @@ pub fn run(
     let keys = session.keys(identities);
     let wake = session.wake.clone();
     let damaged = open(&mut session, &input, &keys).map_err(task::at(Verb::Restore, &input, None))?;
-    let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
+    let manner = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = Output::prepare(&names.output, &[&input], manner)?;
     refuse_terminal(&output, args.files.force)?;
     let spec = SalvageSpec {

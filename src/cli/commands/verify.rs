@@ -8,7 +8,7 @@ use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
 use crate::pipeline::memory::restore_bytes;
-use crate::report::Taken;
+use crate::report::ReservedPath;
 use crate::store::input::Input;
 use crate::task::keys::IdentitySources;
 use crate::task::open::{ReadOptions, open};
@@ -36,10 +36,10 @@ pub fn run(args: VerifyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resu
         return Err(Problem::usage("standard input cannot be both IN and ORIGINAL").into());
     }
     let mut session = Session::start(&report)?;
-    let mut taken = vec![Taken::In("IN", &args.input)];
-    taken.extend(args.against.as_deref().map(|path| Taken::In("ORIGINAL", path)));
+    let mut taken = vec![ReservedPath::In("IN", &args.input)];
+    taken.extend(args.against.as_deref().map(|path| ReservedPath::In("ORIGINAL", path)));
     taken.extend(super::taken_keys(&identities));
-    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
+    taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     super::with_reports((Verb::Verify, &report), &taken, &mut session, |session, reports| {
         let (input, produced) = carry_out(&args, &spec, identities.clone(), session)?;
         Ok(super::tell(produced, reports, &input))

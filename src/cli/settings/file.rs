@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::known::{self, Known};
+use super::known::{self, SettingSpec};
 use crate::cli::problem::{Problem, quoted};
 
 /// More than anybody writes by hand.
@@ -163,7 +163,7 @@ impl Reader<'_> {
     }
 }
 
-fn known(key: &str) -> Option<&'static Known> {
+fn known(key: &str) -> Option<&'static SettingSpec> {
     known::ALL.iter().find(|known| known.key == key)
 }
 

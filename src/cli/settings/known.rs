@@ -22,7 +22,7 @@ pub struct Setting<T> {
 }
 
 /// A setting, whatever its type.
-pub struct Known {
+pub struct SettingSpec {
     /// As in [`Setting`].
     pub key: &'static str,
     /// As in [`Setting`].
@@ -75,7 +75,7 @@ pub const IDENTITIES: &str = "identities";
 
 macro_rules! known {
     ($($setting:ident),*) => {
-        [$(Known {
+        [$(SettingSpec {
             key: $setting.key,
             theirs: $setting.theirs,
             is_list: false,
@@ -84,14 +84,14 @@ macro_rules! known {
                 Value::List(_) => Err("one value is expected, not a list".to_owned()),
             },
         },)*
-        Known { key: RECIPIENTS, theirs: None, is_list: true, check: are_recipients },
-        Known { key: RECIPIENTS_FILES, theirs: None, is_list: true, check: not_empty },
-        Known { key: IDENTITIES, theirs: None, is_list: true, check: not_empty }]
+        SettingSpec { key: RECIPIENTS, theirs: None, is_list: true, check: are_recipients },
+        SettingSpec { key: RECIPIENTS_FILES, theirs: None, is_list: true, check: not_empty },
+        SettingSpec { key: IDENTITIES, theirs: None, is_list: true, check: not_empty }]
     };
 }
 
 /// All settings, in the order in which they are shown.
-pub const ALL: [Known; 14] = known![
+pub const ALL: [SettingSpec; 14] = known![
     WORKERS,
     CHANNEL_DEPTH,
     CHUNK_SIZE,

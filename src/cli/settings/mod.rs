@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::args::ConfigArgs;
 use crate::cli::problem::{Problem, quoted};
 use file::{ConfigFile, Entry, Value};
-use known::{Known, Setting};
+use known::{Setting, SettingSpec};
 
 /// Where values come from when no flag gives them.
 pub struct Settings {
@@ -120,7 +120,7 @@ impl Settings {
 
     /// What is in force, a line a setting, as a configuration file that gives the same with the same profile; `defaults` tells what a
     /// setting is otherwise.
-    pub fn show(&self, defaults: impl Fn(&Known) -> Option<String>) -> Result<String, Problem> {
+    pub fn show(&self, defaults: impl Fn(&SettingSpec) -> Option<String>) -> Result<String, Problem> {
         let (mut settings, mut lists) = (Vec::new(), Vec::new());
         for known in known::ALL.iter().filter(|known| !known.is_list) {
             let (shown, source) = match (self.find(known.key, known.theirs)?, defaults(known)) {

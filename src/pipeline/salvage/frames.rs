@@ -16,8 +16,8 @@ use crate::format::zstd::codec::{StreamDecompressor, content_checksum_of};
 use crate::format::zstd::scan::{Frame, SKIPPABLE_MAGIC_FIRST, SKIPPABLE_MAGIC_MASK, ZSTD_MAGIC};
 use crate::format::zstd::seek_table::{SeekTable, TableCheck, TableReader, TableStatus, TableSummary};
 use crate::pipeline::error::Cause;
+use crate::pipeline::frame_at::{Record, read, walk};
 use crate::pipeline::range::read_table;
-use crate::pipeline::walk::{Record, read, walk};
 
 /// Bytes read at once.
 const PIECE_LEN: usize = 128 * 1024;

@@ -25,7 +25,7 @@ const STDOUT_NAMES: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd
 
 /// How the output is to be treated.
 #[derive(Clone, Copy, Debug)]
-pub struct Manner {
+pub struct OutputOptions {
     /// Replace a file that exists; write binary to a terminal.
     pub force: bool,
     /// Wait until it is on the disk.
@@ -45,7 +45,7 @@ pub enum Output {
 impl Output {
     /// Makes ready to write to `path`, or to standard output for `-`. Refuses before a byte is written: an output that is
     /// one of `inputs`, a file that exists unless forced, binary to a terminal unless forced.
-    pub fn prepare(path: &Path, inputs: &[&Input], manner: Manner) -> Result<Output, StoreError> {
+    pub fn prepare(path: &Path, inputs: &[&Input], manner: OutputOptions) -> Result<Output, StoreError> {
         if STDOUT_NAMES.iter().any(|name| path == Path::new(name)) {
             return Ok(Output::Stream(Stream::stdout(inputs, manner)?));
         }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
-use super::{Manner, patient_writer, refuse_input};
+use super::{OutputOptions, patient_writer, refuse_input};
 use crate::store::error::{Doing, StoreError};
 use crate::store::input::Input;
 use crate::store::sys::{self, FifoWriter, WakeUp};
@@ -17,7 +17,7 @@ const TERMINAL_WRITE_LEN: usize = 4096;
 pub struct Stream {
     pub(super) name: String,
     pub(super) is_stdout: bool,
-    pub(super) manner: Manner,
+    pub(super) manner: OutputOptions,
     target: Target,
 }
 
@@ -30,12 +30,12 @@ enum Target {
 
 impl Stream {
     /// Standard output, unless it is one of `inputs`.
-    pub(super) fn stdout(inputs: &[&Input], manner: Manner) -> Result<Stream, StoreError> {
+    pub(super) fn stdout(inputs: &[&Input], manner: OutputOptions) -> Result<Stream, StoreError> {
         let name = "standard output".to_owned();
         let file = sys::stdout().map_err(Doing::Write.failed(&name))?;
         let metadata = file.metadata().map_err(Doing::LookAt.failed(&name))?;
         refuse_input(&name, &metadata, inputs)?;
-        let manner = Manner { sync: manner.sync && metadata.is_file(), ..manner };
+        let manner = OutputOptions { sync: manner.sync && metadata.is_file(), ..manner };
         Ok(Stream { name, is_stdout: true, manner, target: Target::Open(file) })
     }
 
@@ -44,7 +44,7 @@ impl Stream {
         name: String,
         path: PathBuf,
         metadata: &Metadata,
-        manner: Manner,
+        manner: OutputOptions,
     ) -> Result<Stream, StoreError> {
         let kind = metadata.file_type();
         if kind.is_fifo() {
@@ -54,7 +54,7 @@ impl Stream {
             return Err(StoreError::BlockDevice(name));
         }
         let file = OpenOptions::new().write(true).open(path).map_err(Doing::Write.failed(&name))?;
-        let manner = Manner { sync: manner.sync && kind.is_block_device(), ..manner };
+        let manner = OutputOptions { sync: manner.sync && kind.is_block_device(), ..manner };
         Ok(Stream { name, is_stdout: false, manner, target: Target::Open(file) })
     }
 

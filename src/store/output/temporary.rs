@@ -18,10 +18,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Manner;
+use super::OutputOptions;
 use super::place::parent_of;
 use crate::store::error::{Doing, StoreError};
-use crate::store::file_id::Identity;
+use crate::store::file_id::FileId;
 use crate::store::sys::{self, Directory};
 
 /// How often a temporary is made that somebody removes at once.
@@ -34,7 +34,7 @@ pub struct Temporary {
     pub(super) file: Arc<File>,
     temporary_name: OsString,
     final_name: OsString,
-    pub(super) manner: Manner,
+    pub(super) manner: OutputOptions,
     /// Mode of the file that is replaced.
     old_mode: Option<u32>,
     /// Set by the thread that commits, read by the one that waits for it.
@@ -47,7 +47,7 @@ impl Temporary {
         name: String,
         path: &Path,
         old_mode: Option<u32>,
-        manner: Manner,
+        manner: OutputOptions,
     ) -> Result<Temporary, StoreError> {
         let final_name = path.file_name().ok_or_else(|| StoreError::NotAFileName(name.clone()))?;
         let directory = Directory::open(parent_of(path)).map_err(Doing::Create.failed(&name))?;
@@ -63,7 +63,7 @@ impl Temporary {
         directory: Arc<Directory>,
         final_name: &OsStr,
         old_mode: Option<u32>,
-        manner: Manner,
+        manner: OutputOptions,
     ) -> Result<Temporary, StoreError> {
         let created = create_temporary(&directory, &temporary_prefix(final_name));
         let (temporary_name, file) = created.map_err(Doing::Create.failed(&name))?;
@@ -113,14 +113,14 @@ impl Temporary {
     }
 
     /// Whether the file that has the name is still the one that `identity` is of.
-    pub fn would_replace(&self, identity: Identity) -> bool {
+    pub fn would_replace(&self, identity: FileId) -> bool {
         let there = self.directory.open_file(&self.final_name).ok().flatten();
-        there.and_then(|there| there.metadata().ok()).is_some_and(|there| Identity::of(&there) == identity)
+        there.and_then(|there| there.metadata().ok()).is_some_and(|there| FileId::of(&there) == identity)
     }
 
     /// The third step: gives it its name.
     pub fn rename(&self) -> Result<(), StoreError> {
-        let Manner { force, .. } = self.manner;
+        let OutputOptions { force, .. } = self.manner;
         self.directory.rename(&self.temporary_name, &self.final_name, force).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => StoreError::Exists(self.name.clone()),
             _ => Doing::Name.failed(&self.name)(error),

@@ -29,13 +29,13 @@ use crate::cli::problem::{self, Exit, Problem, quoted};
 use crate::cli::resolve;
 use crate::cli::session::{Session, tell};
 use crate::cli::settings;
-use crate::pipeline::crew::Width;
 use crate::pipeline::plan::Engine;
 use crate::pipeline::report::Report;
+use crate::pipeline::threads::Concurrency;
 use crate::pipeline::write;
-use crate::report::{Reports, Taken, notice, words};
+use crate::report::{Reports, ReservedPath, notice, words};
 use crate::store::input::Input;
-use crate::store::output::Manner;
+use crate::store::output::OutputOptions;
 use crate::store::sys::Directory;
 use crate::task::executor::Executor;
 use crate::task::keys::{IdentitySources, Keyring};
@@ -58,7 +58,7 @@ struct Request<'a> {
     /// The plan is of everything that should be there: an output that the journal knows beyond it, and that is gone, is not missed.
     is_whole: bool,
     /// Of a large file's pipeline.
-    width: Width,
+    width: Concurrency,
     /// Notices are not said.
     quiet: bool,
 }
@@ -71,7 +71,7 @@ fn carry_out(
     operation: Arc<dyn Operation>,
 ) -> anyhow::Result<Exit> {
     let Request { plan, output, options, is_whole, width, quiet } = request;
-    let (plan, Manner { force, sync, umask }) = (Arc::new(plan), options.output);
+    let (plan, OutputOptions { force, sync, umask }) = (Arc::new(plan), options.output);
     let mut others = others(&plan);
     let (tree, journal, history) = match output {
         Some((path, kind)) => {
@@ -93,7 +93,7 @@ fn carry_out(
     let tell = if quiet { |_: &_| () } else { tell };
     let (wake, bytes) = (session.wake.clone(), plan.bytes);
     let batch = Batch { plan: Arc::clone(&plan), options, tree, journal, history, tell, wake };
-    let supervise = Box::new(|crew, progress: &_, live: &_| session.run_batch(crew, bytes, progress, live));
+    let supervise = Box::new(|threads, progress: &_, live: &_| session.run_batch(threads, bytes, progress, live));
     let RanBatch { results, tree, figures, wall, progress, failure } = batch::run(batch, operation, supervise);
     let cut_off_count = tree.as_ref().map_or(0, |tree| tree.cut_off_count);
     // After a signal nothing is finished: the next run does it.
@@ -290,7 +290,7 @@ fn filter_of(args: &FilterArgs) -> Filter {
 }
 
 /// How a batch is done: `width` and its memory are those of one run, and all files together stay within them.
-fn options(args: &BatchArgs, width: Width, budget_bytes: usize, output: Manner) -> BatchOptions {
+fn options(args: &BatchArgs, width: Concurrency, budget_bytes: usize, output: OutputOptions) -> BatchOptions {
     let jobs = args.jobs.map_or(width.workers.get(), |jobs| jobs as usize);
     BatchOptions {
         jobs: NonZeroUsize::new(jobs).expect("checked to be at least 1"),
@@ -348,9 +348,9 @@ fn list_input(list: &ListArgs) -> &Path {
     list.files_from.as_deref().or(list.files0_from.as_deref()).unwrap_or(Path::new(""))
 }
 
-fn taken_lists(list: &ListArgs) -> impl Iterator<Item = Taken<'_>> {
+fn taken_lists(list: &ListArgs) -> impl Iterator<Item = ReservedPath<'_>> {
     let lists = [("--files-from", &list.files_from), ("--files0-from", &list.files0_from)];
-    lists.into_iter().filter_map(|(flag, path)| Some(Taken::In(flag, path.as_deref()?)))
+    lists.into_iter().filter_map(|(flag, path)| Some(ReservedPath::In(flag, path.as_deref()?)))
 }
 
 /// A passphrase costs a second and 256 MiB for each file, since each has a salt of its own.

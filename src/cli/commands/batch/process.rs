@@ -16,8 +16,8 @@ use crate::cli::session::Session;
 use crate::cli::settings::{Settings, known};
 use crate::pipeline::memory;
 use crate::pipeline::plan::{Compress, Engine};
-use crate::report::Taken;
-use crate::store::output::Manner;
+use crate::report::ReservedPath;
+use crate::store::output::OutputOptions;
 use crate::task::Verb;
 use crate::task::executor::Executor;
 use crate::task::keys::RecipientSources;
@@ -46,12 +46,12 @@ pub fn run(args: ProcessArgs, typed: &Typed, names: &BatchNames, settings: &Sett
     let is_verified = args.verify || settings.get(&known::VERIFY, None)?.unwrap_or(false);
 
     let mut session = Session::start(&report)?;
-    let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
+    let manner = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let options = BatchOptions { rm: args.files.rm, ..options(&args.batch, width, needed(width), manner) };
     let recipients_files = recipients.as_ref().map_or(&[][..], |recipients| &recipients.files);
-    let mut taken: Vec<Taken<'_>> = taken_files("--recipients-file", recipients_files).collect();
+    let mut taken: Vec<ReservedPath<'_>> = taken_files("--recipients-file", recipients_files).collect();
     taken.extend(taken_lists(&args.list));
-    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
+    taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     with_reports((Verb::Process, &report), &taken, &mut session, |session, reports| {
         let name = move |name: &OsStr| output_name(name, compress.is_some(), is_sealed);
         let plan = plan(session, names, &args.list, name)?;

@@ -14,10 +14,10 @@ use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
-use crate::pipeline::crew::Width;
 use crate::pipeline::memory::BASE_BYTES;
-use crate::report::Taken;
-use crate::store::output::Manner;
+use crate::pipeline::threads::Concurrency;
+use crate::report::ReservedPath;
+use crate::store::output::OutputOptions;
 use crate::task::Verb;
 use crate::task::executor::Executor;
 use crate::task::open::ReadOptions;
@@ -41,14 +41,14 @@ pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resul
         _ => return Err(Problem::usage("rekey writes to OUT, or with --in-place over the files of IN").into()),
     };
     let width = resolve::width(&args.width, settings)?;
-    let needed = |width: Width| BASE_BYTES + width.workers.get() * REKEY_BYTES;
+    let needed = |width: Concurrency| BASE_BYTES + width.workers.get() * REKEY_BYTES;
     let width = resolve::fitted(width, &args.width, settings, needed)?;
     let mut session = Session::start(&report)?;
-    let manner = Manner { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };
+    let manner = OutputOptions { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };
     let options = options(&args.batch, width, needed(width), manner);
-    let mut taken: Vec<Taken<'_>> = taken_keys(&identities).collect();
+    let mut taken: Vec<ReservedPath<'_>> = taken_keys(&identities).collect();
     taken.extend(taken_files("--recipients-file", &recipients.files));
-    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
+    taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     with_reports((Verb::Rekey, &report), &taken, &mut session, |session, reports| {
         let plan = match args.in_place {
             true => {

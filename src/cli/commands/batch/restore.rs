@@ -15,8 +15,8 @@ use crate::cli::session::{Session, tell};
 use crate::cli::settings::Settings;
 use crate::pipeline::memory::restore_bytes;
 use crate::pipeline::plan::Engine;
-use crate::report::{Taken, notice};
-use crate::store::output::Manner;
+use crate::report::{ReservedPath, notice};
+use crate::store::output::OutputOptions;
 use crate::task::Verb;
 use crate::task::open::{Keys, ReadOptions};
 use crate::task::restore::RestoreSpec;
@@ -38,11 +38,11 @@ pub fn run(args: RestoreArgs, typed: &Typed, names: &BatchNames, settings: &Sett
     let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
 
     let mut session = Session::start(&report)?;
-    let manner = Manner { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
+    let manner = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let options = BatchOptions { rm: args.files.rm, ..options(&args.batch, width, restore_bytes(width), manner) };
-    let mut taken: Vec<Taken<'_>> = taken_keys(&identities).collect();
+    let mut taken: Vec<ReservedPath<'_>> = taken_keys(&identities).collect();
     taken.extend(taken_lists(&args.list));
-    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
+    taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     with_reports((Verb::Restore, &report), &taken, &mut session, |session, reports| {
         let decompress = !args.no_decompress;
         // A name without a suffix to remove stays: its output is in another directory.

@@ -14,8 +14,8 @@ use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
 use crate::pipeline::memory::restore_bytes;
-use crate::report::Taken;
-use crate::store::output::Manner;
+use crate::report::ReservedPath;
+use crate::store::output::OutputOptions;
 use crate::task::Verb;
 use crate::task::open::{Keys, ReadOptions};
 use crate::task::verify::VerifySpec;
@@ -35,10 +35,10 @@ pub fn run(args: VerifyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resu
     let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
 
     let mut session = Session::start(&report)?;
-    let manner = Manner { force: false, sync: false, umask: session.umask };
+    let manner = OutputOptions { force: false, sync: false, umask: session.umask };
     let options = options(&args.batch, width, restore_bytes(width), manner);
-    let mut taken: Vec<Taken<'_>> = taken_keys(&identities).collect();
-    taken.extend(settings.file().map(|path| Taken::In("--config", path)));
+    let mut taken: Vec<ReservedPath<'_>> = taken_keys(&identities).collect();
+    taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     with_reports((Verb::Verify, &report), &taken, &mut session, |session, reports| {
         let mut plan = plan_in_place(session, &args.input, &args.filter)?;
         let history = history_of(session, &args.input)?;

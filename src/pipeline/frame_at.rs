@@ -1,4 +1,4 @@
-//! One frame of a file, walked from header to header: its bodies are passed over, so that its end is found in a few small reads.
+//! Finds the end of one frame in a file by walking its block headers and skipping the block bodies: a few small reads.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;

@@ -8,7 +8,7 @@ use super::metrics::Progress;
 use super::shutdown::Cancel;
 
 /// Where bytes come from and go to.
-pub struct Ends {
+pub struct Endpoints {
     /// The input. When the run is cancelled, a read that waits must fail.
     pub input: Box<dyn Read + Send>,
     /// Length of the input in bytes, where it is known.
@@ -21,10 +21,10 @@ pub struct Ends {
     pub progress: Arc<Progress>,
 }
 
-impl Ends {
+impl Endpoints {
     /// The ends as the reading and the writing stage take them.
     pub(super) fn split(self) -> (Source, Output) {
-        let Ends { input, output, cancel, progress, .. } = self;
+        let Endpoints { input, output, cancel, progress, .. } = self;
         let source = Source { input, cancel: cancel.clone(), progress: Arc::clone(&progress) };
         (source, Output { output, cancel, progress })
     }

@@ -1,8 +1,7 @@
-//! The right to compute, with what computing takes: a core is a set of codec contexts, made when they are first wanted.
+//! CPU slots: permits that carry lazily created codec contexts.
 //!
-//! In a run of its own each worker has a core of its own. Runs that go on side by side share as many as there are to be busy at once: then
-//! a step waits until a core is free, so that any number of files with any number of threads keep no more CPUs busy, and have no more
-//! contexts in memory, than one run would.
+//! In a single run each worker has a slot of its own. Runs that go on side by side share a fixed number of slots, and a step waits until one is
+//! free: however many files and threads there are, they keep no more CPUs busy and no more contexts in memory than one run would.
 
 use std::num::NonZeroUsize;
 
@@ -11,12 +10,12 @@ use crate::format::zstd::codec::{Compressor, Decompressor, Level};
 
 /// Codec contexts.
 #[derive(Default)]
-pub struct Core {
+pub struct CodecContexts {
     compressor: Option<(Level, Compressor)>,
     decompressor: Option<Decompressor>,
 }
 
-impl Core {
+impl CodecContexts {
     /// A compressor for `level`. Fails when there is no memory for it.
     pub fn compressor(&mut self, level: Level) -> Result<&mut Compressor, ZstdError> {
         match &mut self.compressor {
@@ -37,41 +36,41 @@ impl Core {
 
 /// The cores of one run, or of several. By default each worker has one of its own; clones share the same ones.
 #[derive(Clone, Default)]
-pub struct Cores(Option<Shared>);
+pub struct CpuSlots(Option<Shared>);
 
 #[derive(Clone)]
 struct Shared {
-    give: async_channel::Sender<Core>,
-    take: async_channel::Receiver<Core>,
+    give: async_channel::Sender<CodecContexts>,
+    take: async_channel::Receiver<CodecContexts>,
 }
 
-impl Cores {
+impl CpuSlots {
     /// As many as `count`, for all runs that are given these.
-    pub fn shared(count: NonZeroUsize) -> Cores {
+    pub fn shared(count: NonZeroUsize) -> CpuSlots {
         let (give, take) = async_channel::bounded(count.get());
         for _ in 0..count.get() {
-            give.try_send(Core::default()).expect("there is room for so many");
+            give.try_send(CodecContexts::default()).expect("there is room for so many");
         }
-        Cores(Some(Shared { give, take }))
+        CpuSlots(Some(Shared { give, take }))
     }
 
     /// A place to work at, for one thread.
-    pub fn seat(&self) -> Seat {
-        Seat(self.0.clone().map_or_else(|| Place::Own(Core::default()), Place::Shared))
+    pub fn seat(&self) -> SlotHandle {
+        SlotHandle(self.0.clone().map_or_else(|| Place::Own(CodecContexts::default()), Place::Shared))
     }
 }
 
 /// Where one thread works: with a core of its own, or with whichever is free.
-pub struct Seat(Place);
+pub struct SlotHandle(Place);
 
 enum Place {
-    Own(Core),
+    Own(CodecContexts),
     Shared(Shared),
 }
 
-impl Seat {
+impl SlotHandle {
     /// Does `work` with a core, once there is one.
-    pub fn with<R>(&mut self, work: impl FnOnce(&mut Core) -> R) -> R {
+    pub fn with<R>(&mut self, work: impl FnOnce(&mut CodecContexts) -> R) -> R {
         match &mut self.0 {
             Place::Own(core) => work(core),
             Place::Shared(shared) => {
@@ -84,8 +83,8 @@ impl Seat {
 
 /// A core that goes back whichever way its use ends.
 struct Lent<'a> {
-    core: Core,
-    give: &'a async_channel::Sender<Core>,
+    core: CodecContexts,
+    give: &'a async_channel::Sender<CodecContexts>,
 }
 
 impl Drop for Lent<'_> {
@@ -102,7 +101,7 @@ mod tests {
 
     #[test]
     fn no_more_threads_than_cores_work_at_once() {
-        let cores = Cores::shared(NonZeroUsize::new(2).unwrap());
+        let cores = CpuSlots::shared(NonZeroUsize::new(2).unwrap());
         let (working, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for _ in 0..8 {
@@ -123,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_core_comes_back_from_work_that_panics() {
-        let cores = Cores::shared(NonZeroUsize::MIN);
+        let cores = CpuSlots::shared(NonZeroUsize::MIN);
         let mut seat = cores.seat();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| seat.with(|_| panic!("at work"))));
         assert!(panicked.is_err());
@@ -132,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_compressor_is_made_anew_for_another_level_only() {
-        let mut core = Core::default();
+        let mut core = CodecContexts::default();
         let level = |level| Level::new(level).unwrap();
         core.compressor(level(3)).unwrap();
         assert_eq!(core.compressor.as_ref().unwrap().0, level(3));

@@ -1,4 +1,4 @@
-//! Takes the age header off an input: armor, stanzas, file key. What is left is the payload, and what is inside it.
+//! Reads the age header of an input, through armor if there is any, and unwraps the file key; gives the payload and what it holds.
 
 use std::io::{self, Cursor, Read};
 

@@ -1,5 +1,5 @@
-//! The recipes by one thread, without channels, tokens or other threads: for inputs that are not worth a crew, files of at most one chunk
-//! above all. The steps and bodies are those of the crew's stages, so that the same bytes come out; an input of any length goes through.
+//! Runs a plan on the calling thread, with the same bytes: no channels, tokens or other threads. It is for inputs that are too small to be worth
+//! starting threads, but takes an input of any length. Its steps and bodies are those of the stages.
 //!
 //! ```text
 //! chunk, compress, frame -> cut -> seal -> write        and back:        run, open -> find -> decompress, check -> write
@@ -11,10 +11,10 @@ use crate::format::age::stream::SegmentCipher;
 use crate::format::zstd::codec::{Compressor, Level};
 
 use super::buffer::{Buffer, BufferPool};
-use super::cores::{Core, Cores, Seat};
-use super::ends::{Ends, Output, Source};
+use super::cpu_slots::{CodecContexts, CpuSlots, SlotHandle};
+use super::endpoints::{Endpoints, Output, Source};
 use super::error::{Cause, Stop};
-use super::find::{Found, FrameFinder};
+use super::frame_splitter::{Found, FrameFinder};
 use super::memory::{Pools, SOLO_WIDTH, find_limits};
 use super::metrics::{Figures, StageFigures, elapsed_ns};
 use super::plan::{Compress, Content, ContentRange, Decompress, Process, Restore, Seal, Work};
@@ -27,36 +27,36 @@ use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 
 /// What threads that work side by side draw on. Clones are the same.
 #[derive(Clone)]
-pub struct SoloPools {
+pub struct InlinePools {
     chunks: BufferPool,
-    cores: Cores,
+    cores: CpuSlots,
 }
 
-impl SoloPools {
+impl InlinePools {
     /// For `count` threads, which compute with `cores`; at most `budget_bytes` of idle buffers are kept.
-    pub fn new(count: usize, budget_bytes: usize, cores: Cores) -> SoloPools {
-        SoloPools { chunks: BufferPool::new(budget_bytes, 2 * count), cores }
+    pub fn new(count: usize, budget_bytes: usize, cores: CpuSlots) -> InlinePools {
+        InlinePools { chunks: BufferPool::new(budget_bytes, 2 * count), cores }
     }
 }
 
 /// A thread that does one piece of work after the other, and what it keeps from one to the next.
-pub struct Solo {
+pub struct Inline {
     pools: Pools,
     desk: Desk,
     /// What is read of a compressed stream at once.
     piece: Vec<u8>,
 }
 
-impl Solo {
+impl Inline {
     /// A thread that shares `pools` with others.
-    pub fn new(pools: &SoloPools) -> Solo {
-        let SoloPools { chunks, cores } = pools.clone();
+    pub fn new(pools: &InlinePools) -> Inline {
+        let InlinePools { chunks, cores } = pools.clone();
         let desk = Desk { seat: cores.seat(), stages: Vec::new() };
-        Solo { pools: Pools::new(chunks, cores, SOLO_WIDTH), desk, piece: Vec::new() }
+        Inline { pools: Pools::new(chunks, cores, SOLO_WIDTH), desk, piece: Vec::new() }
     }
 
     /// Does `work` with the bytes between `ends`. Fails with the first thing that goes wrong.
-    pub fn run(&mut self, work: &Work, ends: Ends) -> Result<Summary, Stop> {
+    pub fn run(&mut self, work: &Work, ends: Endpoints) -> Result<Summary, Stop> {
         let cancel = ends.cancel.clone();
         let (source, output) = ends.split();
         match work {
@@ -100,7 +100,7 @@ impl Solo {
         mut source: Source,
         mut output: Output,
     ) -> Result<Summary, Stop> {
-        let Solo { pools, desk, .. } = self;
+        let Inline { pools, desk, .. } = self;
         let (mut frames, mut chunks) = (FrameWriter::default(), Chunks::new(&pools.chunks, compress));
         let put = &mut |bytes: &[u8]| output.write(bytes);
         while let Some(chunk) = chunks.next(cancel, &mut source)? {
@@ -119,7 +119,7 @@ impl Solo {
         mut source: Source,
         mut output: Output,
     ) -> Result<Summary, Stop> {
-        let Solo { pools, desk, .. } = self;
+        let Inline { pools, desk, .. } = self;
         let (mut frames, mut chunks) = (FrameWriter::default(), Chunks::new(&pools.chunks, compress));
         let (mut cutter, mut sealer) = (RunCutter::new(pools.runs.clone()), Sealer::new(seal, &mut output)?);
         while let Some(chunk) = chunks.next(cancel, &mut source)? {
@@ -132,7 +132,7 @@ impl Solo {
     }
 
     fn seal(&mut self, seal: &Seal, cancel: &Cancel, mut source: Source, mut output: Output) -> Result<Summary, Stop> {
-        let Solo { pools, desk, .. } = self;
+        let Inline { pools, desk, .. } = self;
         let (mut cutter, mut sealer) = (RunCutter::new(pools.runs.clone()), Sealer::new(seal, &mut output)?);
         let (emit, mut content_bytes) = (&mut |run| sealer.write(desk, run), 0);
         loop {
@@ -153,7 +153,7 @@ impl Solo {
         mut source: Source,
         output: Output,
     ) -> Result<Summary, Stop> {
-        let Solo { pools, desk, piece } = self;
+        let Inline { pools, desk, piece } = self;
         let mut frames = Frames::new(pools, work, output);
         piece.resize(READ_LEN, 0);
         loop {
@@ -174,7 +174,7 @@ impl Solo {
         mut source: Source,
         output: Output,
     ) -> Result<Summary, Stop> {
-        let Solo { pools, desk, .. } = self;
+        let Inline { pools, desk, .. } = self;
         let mut frames = Frames::new(pools, work, output);
         open_runs(pools, desk, cipher, cancel, &mut source, &mut |desk, text| frames.push(desk, text))?;
         frames.finish(desk)
@@ -188,7 +188,7 @@ impl Solo {
         mut source: Source,
         output: Output,
     ) -> Result<Summary, Stop> {
-        let Solo { pools, desk, .. } = self;
+        let Inline { pools, desk, .. } = self;
         let mut writer = RangeWriter::new(output, range.clone(), 0);
         open_runs(pools, desk, cipher, cancel, &mut source, &mut |_, text| writer.push(text))?;
         writer.finish()?;
@@ -198,13 +198,13 @@ impl Solo {
 
 /// Where the steps are done, and how long they took.
 struct Desk {
-    seat: Seat,
+    seat: SlotHandle,
     stages: Vec<StageFigures>,
 }
 
 impl Desk {
     /// Does `step` with a core, as `stage`. Waiting for the core is no work.
-    fn step<R>(&mut self, stage: &'static str, step: impl FnOnce(&mut Core) -> R) -> R {
+    fn step<R>(&mut self, stage: &'static str, step: impl FnOnce(&mut CodecContexts) -> R) -> R {
         let known = self.stages.iter().position(|known| known.name == stage).unwrap_or_else(|| {
             self.stages.push(StageFigures::new(stage, true));
             self.stages.len() - 1
@@ -366,28 +366,28 @@ mod tests {
         }
     }
 
-    fn ends(input: &[u8]) -> (Ends, std::sync::mpsc::Receiver<Vec<u8>>) {
+    fn ends(input: &[u8]) -> (Endpoints, std::sync::mpsc::Receiver<Vec<u8>>) {
         let (give, given) = channel();
         let input = Box::new(Cursor::new(input.to_vec()));
         let output = Box::new(Sent(Vec::new(), give));
         let (cancel, progress) = (Cancel::default(), Arc::new(Progress::default()));
-        (Ends { input, input_bytes: None, output, cancel, progress }, given)
+        (Endpoints { input, input_bytes: None, output, cancel, progress }, given)
     }
 
-    fn alone(solo: &mut Solo, work: &Work, input: &[u8]) -> (Vec<u8>, Summary) {
+    fn alone(inline: &mut Inline, work: &Work, input: &[u8]) -> (Vec<u8>, Summary) {
         let (ends, given) = ends(input);
-        let summary = solo.run(work, ends).unwrap();
+        let summary = inline.run(work, ends).unwrap();
         (given.try_recv().unwrap(), summary)
     }
 
     fn by_a_crew(work: &Work, input: &[u8]) -> (Vec<u8>, Summary) {
         let (ends, given) = ends(input);
         let count = NonZeroUsize::new(2).unwrap();
-        let width = crate::pipeline::crew::Width { workers: count, channel_depth: count };
+        let width = crate::pipeline::threads::Concurrency { workers: count, channel_depth: count };
         let plan = Plan { width, engine: Engine::Channels, work: work.clone() };
         let watch = &mut Watch { tick_every: Duration::from_secs(60), on_tick: &mut |_, _| () };
         let mut supervisor = Supervisor::deaf().unwrap();
-        let report = crate::pipeline::run(&plan, &Cores::default(), ends, &mut supervisor, watch).unwrap();
+        let report = crate::pipeline::run(&plan, &CpuSlots::default(), ends, &mut supervisor, watch).unwrap();
         (given.try_recv().unwrap(), report.summary)
     }
 
@@ -412,45 +412,45 @@ mod tests {
 
     #[test]
     fn one_thread_gives_the_bytes_that_a_crew_gives_whatever_the_length() {
-        let mut solo = Solo::new(&SoloPools::new(1, 1 << 20, Cores::default()));
+        let mut inline = Inline::new(&InlinePools::new(1, 1 << 20, CpuSlots::default()));
         for (process, restore) in works() {
             for len in [0, 1, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, 10 * CHUNK_LEN + 7] {
                 let input: Vec<u8> = (0..len).map(|i| (i * i / 977) as u8).collect();
-                let (made, summary) = alone(&mut solo, &process, &input);
+                let (made, summary) = alone(&mut inline, &process, &input);
                 assert_eq!(
                     (&made, &summary),
                     (&by_a_crew(&process, &input).0, &by_a_crew(&process, &input).1),
                     "{len}"
                 );
-                let (back, summary) = alone(&mut solo, &restore, &made);
+                let (back, summary) = alone(&mut inline, &restore, &made);
                 assert_eq!(back, input, "{len}");
                 assert_eq!(summary, by_a_crew(&restore, &made).1, "{len}");
             }
         }
-        let names: Vec<&str> = solo.finish().stages.iter().map(|stage| stage.name).collect();
+        let names: Vec<&str> = inline.finish().stages.iter().map(|stage| stage.name).collect();
         assert_eq!(names, ["compress", "decompress", "seal", "open"]);
     }
 
     #[test]
     fn damage_is_a_failure_and_a_cut_payload_too() {
-        let mut solo = Solo::new(&SoloPools::new(1, 1 << 20, Cores::default()));
+        let mut inline = Inline::new(&InlinePools::new(1, 1 << 20, CpuSlots::default()));
         for (process, restore) in works() {
-            let (mut made, _) = alone(&mut solo, &process, &[b'x'; 1000]);
+            let (mut made, _) = alone(&mut inline, &process, &[b'x'; 1000]);
             made[9] ^= 1;
-            assert!(matches!(solo.run(&restore, ends(&made).0), Err(Stop::Failed(_))));
+            assert!(matches!(inline.run(&restore, ends(&made).0), Err(Stop::Failed(_))));
             made[9] ^= 1;
             made.truncate(made.len() / 2);
-            assert!(matches!(solo.run(&restore, ends(&made).0), Err(Stop::Failed(_))));
+            assert!(matches!(inline.run(&restore, ends(&made).0), Err(Stop::Failed(_))));
         }
     }
 
     #[test]
     fn a_run_that_is_told_to_stop_stops() {
-        let mut solo = Solo::new(&SoloPools::new(1, 1 << 20, Cores::default()));
+        let mut inline = Inline::new(&InlinePools::new(1, 1 << 20, CpuSlots::default()));
         for (process, _) in works() {
             let (ends, _given) = ends(&[0; 1000]);
             ends.cancel.cancel();
-            assert!(matches!(solo.run(&process, ends), Err(Stop::Cancelled)));
+            assert!(matches!(inline.run(&process, ends), Err(Stop::Cancelled)));
         }
     }
 }

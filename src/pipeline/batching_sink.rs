@@ -1,4 +1,4 @@
-//! A sink for items of which none has to wait for another: it takes them as they come, as many at once as are there.
+//! A sink that takes items in any order, as many at once as have arrived.
 //!
 //! What is the same for many of them, such as waiting for a disk, is then done once for all. While it is done, the next ones gather in the
 //! channel: the slower it is, the more share it.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use super::batching_sink::run_gathering_sink;
 use super::error::{Cause, Failure, Stop};
-use super::gather::run_gathering_sink;
 use super::gauges::{BusyGauge, Gauges};
 use super::metrics::Figures;
 use super::queue::queue;
@@ -19,14 +19,14 @@ use super::window::{Gate, Window};
 
 /// How wide a parallel stage is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Width {
+pub struct Concurrency {
     /// Workers in each parallel stage.
     pub workers: NonZeroUsize,
     /// Items that each bounded channel holds.
     pub channel_depth: NonZeroUsize,
 }
 
-impl Width {
+impl Concurrency {
     /// Items in flight across one parallel stage: one at each worker, and both its channels full.
     pub fn token_count(&self) -> usize {
         self.workers.get().saturating_add(self.channel_depth.get().saturating_mul(2))
@@ -55,7 +55,7 @@ pub(super) struct Ended {
 }
 
 /// The threads of one run.
-pub struct Crew {
+pub struct Threads {
     pub(super) threads: Vec<JoinHandle<()>>,
     pub(super) ended: async_channel::Receiver<Ended>,
     pub(super) cancel: Cancel,
@@ -66,12 +66,12 @@ pub struct Crew {
     say_ended: async_channel::Sender<Ended>,
 }
 
-impl Crew {
+impl Threads {
     /// A run without threads yet, that `cancel` stops.
-    pub fn new(cancel: Cancel) -> Crew {
+    pub fn new(cancel: Cancel) -> Threads {
         let (say_ended, ended) = async_channel::unbounded();
         let started_at = Instant::now();
-        Crew {
+        Threads {
             threads: Vec::new(),
             ended,
             cancel,
@@ -88,7 +88,7 @@ impl Crew {
     pub fn parallel<I, O, S>(
         &mut self,
         names: Names,
-        width: Width,
+        width: Concurrency,
         window: Window,
         make: impl Fn(usize) -> Result<S, Cause> + Send + Sync + 'static,
     ) -> (Outlet<I>, Inlet<O>)

@@ -1,4 +1,4 @@
-//! The finding stage of a restore: cuts a compressed stream into batches of whole frames for the workers.
+//! Splits a compressed stream into batches of whole frames for the workers of a restore.
 //!
 //! A frame is gathered until its end is found. Small frames travel together, so that a file of a million tiny ones does not
 //! pay for a million items. A frame too heavy for the window, such as the single one that stock `zstd` writes, is decoded
