@@ -71,6 +71,7 @@ use endpoints::Endpoints;
 use error::Failure;
 use memory::Pools;
 use plan::{Engine, Plan, Work};
+use recipes::{SummarySlot, Wiring};
 use report::Report;
 use supervisor::{Supervisor, Watch};
 use threads::{Concurrency, Threads};
@@ -90,11 +91,17 @@ pub fn run(
     let (engine, Concurrency { workers, channel_depth }) = (plan.engine.name(), width);
     tracing::info!(engine, workers, channel_depth, work = plan.work.name(), "a run begins");
     let pools = Pools::new(pool.clone(), cores.clone(), width);
-    let summary = match (&plan.work, plan.engine) {
-        (Work::Process(work), Engine::Channels) => recipes::process(&mut threads, &pools, width, work, ends),
-        (Work::Restore(work), Engine::Channels) => recipes::restore(&mut threads, &pools, width, work, ends),
-        (work, Engine::Mutex { available_bytes }) => {
-            legacy::start(&mut threads, pools, width, work, available_bytes, ends)
+    let summary = match plan.engine {
+        Engine::Channels => {
+            let mut wiring = Wiring { threads: &mut threads, pools: &pools, width, summary: SummarySlot::default() };
+            match &plan.work {
+                Work::Process(work) => recipes::process(&mut wiring, work, ends),
+                Work::Restore(work) => recipes::restore(&mut wiring, work, ends),
+            }
+            wiring.summary
+        }
+        Engine::Mutex { available_bytes } => {
+            legacy::start(&mut threads, pools, width, &plan.work, available_bytes, ends)
         }
     };
     let ran = supervisor.run(threads, watch)?;

@@ -42,126 +42,110 @@ pub(super) const READ_LEN: usize = 256 * 1024;
 /// Where the sink leaves what it has to say.
 pub(super) type SummarySlot = Arc<OnceLock<Summary>>;
 
+/// What every function here wires stages with.
+pub(super) struct Wiring<'a> {
+    /// The threads of the run; stages are added to them.
+    pub threads: &'a mut Threads,
+    /// Its buffers and codec contexts.
+    pub pools: &'a Pools,
+    /// Workers and channel depth.
+    pub width: Concurrency,
+    /// Where the sink leaves what it has to say.
+    pub summary: SummarySlot,
+}
+
 /// Starts the threads of `work`.
-pub(super) fn process(
-    threads: &mut Threads,
-    pools: &Pools,
-    width: Concurrency,
-    work: &Process,
-    ends: Endpoints,
-) -> SummarySlot {
-    let summary = SummarySlot::default();
+pub(super) fn process(wiring: &mut Wiring<'_>, work: &Process, ends: Endpoints) {
     let (source, output) = ends.split();
     match (work.compress, &work.seal) {
         (Some(compress), None) => {
-            let (chunks, frames) = compressors(threads, pools, width, compress, "write");
-            read_chunks(threads, pools, compress, source, chunks);
-            write_frames(threads, frames, output, &summary);
+            let (chunks, frames) = compressors(wiring, compress, "write");
+            read_chunks(wiring, compress, source, chunks);
+            write_frames(wiring, frames, output);
         }
         (Some(compress), Some(seal)) => {
-            let (chunks, frames) = compressors(threads, pools, width, compress, "cut");
-            let (runs, sealed) = sealers(threads, pools, width, &seal.key);
-            read_chunks(threads, pools, compress, source, chunks);
-            cut_frames(threads, pools, frames, runs, &summary);
-            write_sealed(threads, sealed, seal, output);
+            let (chunks, frames) = compressors(wiring, compress, "cut");
+            let (runs, sealed) = sealers(wiring, &seal.key);
+            read_chunks(wiring, compress, source, chunks);
+            cut_frames(wiring, frames, runs);
+            write_sealed(wiring, sealed, seal, output);
         }
         (None, Some(seal)) => {
-            let (runs, sealed) = sealers(threads, pools, width, &seal.key);
-            cut_input(threads, pools, source, runs, &summary);
-            write_sealed(threads, sealed, seal, output);
+            let (runs, sealed) = sealers(wiring, &seal.key);
+            cut_input(wiring, source, runs);
+            write_sealed(wiring, sealed, seal, output);
         }
         (None, None) => unreachable!("internal error: a plan without a layer"),
     }
-    summary
 }
 
 /// Starts the threads of `work`.
-pub(super) fn restore(
-    threads: &mut Threads,
-    pools: &Pools,
-    width: Concurrency,
-    work: &Restore,
-    ends: Endpoints,
-) -> SummarySlot {
-    let summary = SummarySlot::default();
+pub(super) fn restore(wiring: &mut Wiring<'_>, work: &Restore, ends: Endpoints) {
     let (source, output) = ends.split();
     match (&work.open, &work.content) {
         (None, Content::Frames(frames)) => {
-            let (found, pieces) = decompressors(threads, pools, width);
-            find_in_input(threads, pools, width, frames, source, found);
-            write_content(threads, frames, pieces, output, &summary);
+            let (found, pieces) = decompressors(wiring);
+            find_in_input(wiring, frames, source, found);
+            write_content(wiring, frames, pieces, output);
         }
         (Some(key), Content::Frames(frames)) => {
-            let (sealed, opened) = openers(threads, pools, width, key, "find");
-            let (found, pieces) = decompressors(threads, pools, width);
-            read_runs(threads, pools, source, sealed);
-            find_in_runs(threads, pools, width, frames, opened, found);
-            write_content(threads, frames, pieces, output, &summary);
+            let (sealed, opened) = openers(wiring, key, "find");
+            let (found, pieces) = decompressors(wiring);
+            read_runs(wiring, source, sealed);
+            find_in_runs(wiring, frames, opened, found);
+            write_content(wiring, frames, pieces, output);
         }
         (Some(key), Content::Plain(range)) => {
-            let (sealed, opened) = openers(threads, pools, width, key, "write");
-            read_runs(threads, pools, source, sealed);
-            write_plain(threads, range, opened, output, &summary);
+            let (sealed, opened) = openers(wiring, key, "write");
+            read_runs(wiring, source, sealed);
+            write_plain(wiring, range, opened, output);
         }
-        (None, Content::Plain(range)) => copy(threads, pools, width, range, source, output, &summary),
+        (None, Content::Plain(range)) => copy(wiring, range, source, output),
     }
-    summary
 }
 
 fn compressors(
-    threads: &mut Threads,
-    pools: &Pools,
-    width: Concurrency,
+    wiring: &mut Wiring<'_>,
     Compress { level, .. }: Compress,
     next: &'static str,
 ) -> (Outlet<Buffer>, Inlet<CompressedChunk>) {
     let behind = if next == "cut" { "compress>cut" } else { "compress>write" };
     let names = Names { stage: "compress", before: "read>compress", behind, next };
-    let window = Window::of_items("compress", width.token_count());
-    let (pool, cores) = (pools.chunks.clone(), pools.cores.clone());
-    threads.parallel(names, width, window, move |_| {
+    let window = Window::of_items("compress", wiring.width.token_count());
+    let (pool, cores) = (wiring.pools.chunks.clone(), wiring.pools.cores.clone());
+    wiring.threads.parallel(names, wiring.width, window, move |_| {
         let (mut seat, pool) = (cores.seat(), pool.clone());
         Ok(move |chunk| seat.with(|core| compress_chunk(core.compressor(level)?, &pool, chunk)))
     })
 }
 
-fn sealers(
-    threads: &mut Threads,
-    pools: &Pools,
-    width: Concurrency,
-    key: &PayloadKey,
-) -> (Outlet<PlainRun>, Inlet<Buffer>) {
+fn sealers(wiring: &mut Wiring<'_>, key: &PayloadKey) -> (Outlet<PlainRun>, Inlet<Buffer>) {
     let names = Names { stage: "seal", before: "cut>seal", behind: "seal>write", next: "write" };
-    let window = Window::of_items("seal", width.token_count());
-    let (key, cores) = (key.clone(), pools.cores.clone());
-    threads.parallel(names, width, window, move |_| {
+    let window = Window::of_items("seal", wiring.width.token_count());
+    let (key, cores) = (key.clone(), wiring.pools.cores.clone());
+    wiring.threads.parallel(names, wiring.width, window, move |_| {
         let (mut seat, cipher) = (cores.seat(), SegmentCipher::new(&key));
         Ok(move |run| Ok(seat.with(|_| seal_run(&cipher, run))))
     })
 }
 
-fn openers(
-    threads: &mut Threads,
-    pools: &Pools,
-    width: Concurrency,
-    key: &PayloadKey,
-    next: &'static str,
-) -> (Outlet<SealedRun>, Inlet<OpenedRun>) {
+fn openers(wiring: &mut Wiring<'_>, key: &PayloadKey, next: &'static str) -> (Outlet<SealedRun>, Inlet<OpenedRun>) {
     let behind = if next == "find" { "open>find" } else { "open>write" };
     let names = Names { stage: "open", before: "read>open", behind, next };
-    let window = Window::of_items("open", width.token_count());
-    let (key, cores) = (key.clone(), pools.cores.clone());
-    threads.parallel(names, width, window, move |_| {
+    let window = Window::of_items("open", wiring.width.token_count());
+    let (key, cores) = (key.clone(), wiring.pools.cores.clone());
+    wiring.threads.parallel(names, wiring.width, window, move |_| {
         let (mut seat, cipher) = (cores.seat(), SegmentCipher::new(&key));
         Ok(move |run| Ok(seat.with(|_| open_run(&cipher, run))))
     })
 }
 
-fn decompressors(threads: &mut Threads, pools: &Pools, width: Concurrency) -> (Outlet<Found>, Inlet<Piece>) {
+fn decompressors(wiring: &mut Wiring<'_>) -> (Outlet<Found>, Inlet<Piece>) {
     let names = Names { stage: "decompress", before: "find>decompress", behind: "decompress>write", next: "write" };
-    let window = Window::of_weight("decompress", decompress_window_bytes(width) as u64, width.token_count());
-    let (pool, cores) = (pools.chunks.clone(), pools.cores.clone());
-    threads.parallel(names, width, window, move |_| {
+    let window =
+        Window::of_weight("decompress", decompress_window_bytes(wiring.width) as u64, wiring.width.token_count());
+    let (pool, cores) = (wiring.pools.chunks.clone(), wiring.pools.cores.clone());
+    wiring.threads.parallel(names, wiring.width, window, move |_| {
         let (mut seat, pool) = (cores.seat(), pool.clone());
         Ok(move |found| match found {
             Found::Batch(batch) => seat.with(|core| decompress_batch(core.decompressor()?, &pool, batch)),
@@ -170,9 +154,9 @@ fn decompressors(threads: &mut Threads, pools: &Pools, width: Concurrency) -> (O
     })
 }
 
-fn read_chunks(threads: &mut Threads, pools: &Pools, compress: Compress, mut source: Source, chunks: Outlet<Buffer>) {
-    let (pool, chunk_len) = (pools.chunks.clone(), compress.chunk_len);
-    threads.source("read", chunks, move |chunks| {
+fn read_chunks(wiring: &mut Wiring<'_>, compress: Compress, mut source: Source, chunks: Outlet<Buffer>) {
+    let (pool, chunk_len) = (wiring.pools.chunks.clone(), compress.chunk_len);
+    wiring.threads.source("read", chunks, move |chunks| {
         let is_first = chunks.next_seq() == 0;
         let slot = chunks.reserve(1)?;
         let mut chunk = pool.take(Compressor::frame_len_bound(chunk_len))?;
@@ -187,9 +171,9 @@ fn read_chunks(threads: &mut Threads, pools: &Pools, compress: Compress, mut sou
     });
 }
 
-fn write_frames(threads: &mut Threads, frames: Inlet<CompressedChunk>, mut output: Output, summary: &SummarySlot) {
-    let (mut writer, summary) = (FrameWriter::default(), Arc::clone(summary));
-    threads.sink("write", frames, move |frame| {
+fn write_frames(wiring: &mut Wiring<'_>, frames: Inlet<CompressedChunk>, mut output: Output) {
+    let (mut writer, summary) = (FrameWriter::default(), Arc::clone(&wiring.summary));
+    wiring.threads.sink("write", frames, move |frame| {
         let put = &mut |bytes: &[u8]| output.write(bytes);
         match frame {
             Some(frame) => writer.push(&frame, put)?,
@@ -202,16 +186,10 @@ fn write_frames(threads: &mut Threads, frames: Inlet<CompressedChunk>, mut outpu
     });
 }
 
-fn cut_frames(
-    threads: &mut Threads,
-    pools: &Pools,
-    frames: Inlet<CompressedChunk>,
-    runs: Outlet<PlainRun>,
-    summary: &SummarySlot,
-) {
-    let (mut writer, mut cutter) = (FrameWriter::default(), RunCutter::new(pools.runs.clone()));
-    let summary = Arc::clone(summary);
-    threads.serial("cut", frames, runs, move |frame, runs| {
+fn cut_frames(wiring: &mut Wiring<'_>, frames: Inlet<CompressedChunk>, runs: Outlet<PlainRun>) {
+    let (mut writer, mut cutter) = (FrameWriter::default(), RunCutter::new(wiring.pools.runs.clone()));
+    let summary = Arc::clone(&wiring.summary);
+    wiring.threads.serial("cut", frames, runs, move |frame, runs| {
         let emit = &mut |run| runs.reserve(1)?.send(run);
         match frame {
             Some(frame) => writer.push(&frame, &mut |bytes| cutter.push(bytes, emit)),
@@ -223,10 +201,10 @@ fn cut_frames(
     });
 }
 
-fn cut_input(threads: &mut Threads, pools: &Pools, mut source: Source, runs: Outlet<PlainRun>, summary: &SummarySlot) {
-    let mut cutter = RunCutter::new(pools.runs.clone());
-    let (summary, mut content_bytes) = (Arc::clone(summary), 0);
-    threads.source("cut", runs, move |runs| {
+fn cut_input(wiring: &mut Wiring<'_>, mut source: Source, runs: Outlet<PlainRun>) {
+    let mut cutter = RunCutter::new(wiring.pools.runs.clone());
+    let (summary, mut content_bytes) = (Arc::clone(&wiring.summary), 0);
+    wiring.threads.source("cut", runs, move |runs| {
         let emit = &mut |run| runs.reserve(1)?.send(run);
         let len = cutter.read(&mut source, emit)?;
         content_bytes += len as u64;
@@ -238,9 +216,9 @@ fn cut_input(threads: &mut Threads, pools: &Pools, mut source: Source, runs: Out
     });
 }
 
-fn write_sealed(threads: &mut Threads, sealed: Inlet<Buffer>, seal: &Seal, mut output: Output) {
+fn write_sealed(wiring: &mut Wiring<'_>, sealed: Inlet<Buffer>, seal: &Seal, mut output: Output) {
     let mut prefix = Some(seal.prefix.clone());
-    threads.sink("write", sealed, move |run| {
+    wiring.threads.sink("write", sealed, move |run| {
         if let Some(prefix) = prefix.take() {
             output.write(&prefix)?;
         }
@@ -253,21 +231,13 @@ fn write_sealed(threads: &mut Threads, sealed: Inlet<Buffer>, seal: &Seal, mut o
 }
 
 /// What a range read of an age file does whose reader opens the few segments itself: read -> [hand on] -> write.
-fn copy(
-    threads: &mut Threads,
-    pools: &Pools,
-    width: Concurrency,
-    range: &ContentRange,
-    mut source: Source,
-    output: Output,
-    summary: &SummarySlot,
-) {
+fn copy(wiring: &mut Wiring<'_>, range: &ContentRange, mut source: Source, output: Output) {
     let names = Names { stage: "hand on", before: "read>hand on", behind: "hand on>write", next: "write" };
-    let width = Concurrency { workers: NonZeroUsize::MIN, ..width };
+    let width = Concurrency { workers: NonZeroUsize::MIN, ..wiring.width };
     let window = Window::of_items("hand on", width.token_count());
-    let (pieces, at_write) = threads.parallel(names, width, window, |_| Ok(Ok::<Buffer, _>));
-    let (pool, summary) = (pools.runs.clone(), Arc::clone(summary));
-    threads.source("read", pieces, move |pieces| {
+    let (pieces, at_write) = wiring.threads.parallel(names, width, window, |_| Ok(Ok::<Buffer, _>));
+    let (pool, summary) = (wiring.pools.runs.clone(), Arc::clone(&wiring.summary));
+    wiring.threads.source("read", pieces, move |pieces| {
         let slot = pieces.reserve(1)?;
         let mut piece = pool.take(RUN_LEN)?;
         let len = source.read(piece.room())?;
@@ -275,7 +245,7 @@ fn copy(
         if len == 0 { Ok(Flow::End) } else { slot.send(piece).map(|()| Flow::More) }
     });
     let mut writer = RangeWriter::new(output, range.clone(), 0);
-    threads.sink("write", at_write, move |piece| {
+    wiring.threads.sink("write", at_write, move |piece| {
         if let Some(piece) = &piece {
             writer.push(piece)?;
             return Ok(Flow::More);
@@ -286,18 +256,11 @@ fn copy(
     });
 }
 
-fn find_in_input(
-    threads: &mut Threads,
-    pools: &Pools,
-    width: Concurrency,
-    work: &Decompress,
-    mut source: Source,
-    found: Outlet<Found>,
-) {
-    let limits = find_limits(width, work.window_log_max);
-    let mut finder = FrameFinder::new(work.start, limits, pools.batches.clone(), pools.chunks.clone());
+fn find_in_input(wiring: &mut Wiring<'_>, work: &Decompress, mut source: Source, found: Outlet<Found>) {
+    let limits = find_limits(wiring.width, work.window_log_max);
+    let mut finder = FrameFinder::new(work.start, limits, wiring.pools.batches.clone(), wiring.pools.chunks.clone());
     let mut piece = vec![0; READ_LEN];
-    threads.source("find", found, move |found| {
+    wiring.threads.source("find", found, move |found| {
         let len = source.read(&mut piece)?;
         let emit = &mut |weight, item| found.reserve(weight)?.send(item);
         if len == 0 {
@@ -309,9 +272,9 @@ fn find_in_input(
     });
 }
 
-fn read_runs(threads: &mut Threads, pools: &Pools, mut source: Source, sealed: Outlet<SealedRun>) {
-    let mut reader = RunReader::new(pools.runs.clone());
-    threads.source("read", sealed, move |sealed| {
+fn read_runs(wiring: &mut Wiring<'_>, mut source: Source, sealed: Outlet<SealedRun>) {
+    let mut reader = RunReader::new(wiring.pools.runs.clone());
+    wiring.threads.source("read", sealed, move |sealed| {
         let slot = sealed.reserve(1)?;
         match reader.read(&mut source)? {
             Some(run) => slot.send(run).map(|()| Flow::More),
@@ -320,18 +283,11 @@ fn read_runs(threads: &mut Threads, pools: &Pools, mut source: Source, sealed: O
     });
 }
 
-fn find_in_runs(
-    threads: &mut Threads,
-    pools: &Pools,
-    width: Concurrency,
-    work: &Decompress,
-    opened: Inlet<OpenedRun>,
-    found: Outlet<Found>,
-) {
-    let limits = find_limits(width, work.window_log_max);
-    let mut finder = FrameFinder::new(work.start, limits, pools.batches.clone(), pools.chunks.clone());
+fn find_in_runs(wiring: &mut Wiring<'_>, work: &Decompress, opened: Inlet<OpenedRun>, found: Outlet<Found>) {
+    let limits = find_limits(wiring.width, work.window_log_max);
+    let mut finder = FrameFinder::new(work.start, limits, wiring.pools.batches.clone(), wiring.pools.chunks.clone());
     let mut check = RunCheck::default();
-    threads.serial("find", opened, found, move |run, found| {
+    wiring.threads.serial("find", opened, found, move |run, found| {
         let emit = &mut |weight, item| found.reserve(weight)?.send(item);
         let Some(run) = run else {
             check.finish().and_then(|()| finder.finish(emit)).or_else(|stop| finder.give_up(stop, emit))?;
@@ -343,15 +299,9 @@ fn find_in_runs(
     });
 }
 
-fn write_content(
-    threads: &mut Threads,
-    work: &Decompress,
-    pieces: Inlet<Piece>,
-    output: Output,
-    summary: &SummarySlot,
-) {
-    let (mut writer, summary) = (ContentWriter::new(output, work), Arc::clone(summary));
-    threads.sink("write", pieces, move |piece| {
+fn write_content(wiring: &mut Wiring<'_>, work: &Decompress, pieces: Inlet<Piece>, output: Output) {
+    let (mut writer, summary) = (ContentWriter::new(output, work), Arc::clone(&wiring.summary));
+    wiring.threads.sink("write", pieces, move |piece| {
         let flow = piece.map_or(Ok(Flow::End), |piece| writer.push(&piece))?;
         if flow == Flow::End {
             let _ = summary.set(writer.finish()?);
@@ -360,16 +310,10 @@ fn write_content(
     });
 }
 
-fn write_plain(
-    threads: &mut Threads,
-    range: &ContentRange,
-    opened: Inlet<OpenedRun>,
-    output: Output,
-    summary: &SummarySlot,
-) {
+fn write_plain(wiring: &mut Wiring<'_>, range: &ContentRange, opened: Inlet<OpenedRun>, output: Output) {
     let (mut writer, mut check) = (RangeWriter::new(output, range.clone(), 0), RunCheck::default());
-    let summary = Arc::clone(summary);
-    threads.sink("write", opened, move |run| {
+    let summary = Arc::clone(&wiring.summary);
+    wiring.threads.sink("write", opened, move |run| {
         if let Some(run) = &run {
             check.before(run)?;
             run.texts().try_for_each(|text| writer.push(text))?;
