@@ -33,7 +33,7 @@ fn salvage(bench: &Bench, bytes: &[u8]) -> (Vec<u8>, Option<i32>, Told) {
             told.unlisted.push(numbers[0]..numbers[1]);
         } else if line.contains("left out at byte") {
             told.left_out.push(numbers[2]);
-        } else if line.contains("the end, which is missing") {
+        } else if line.contains("the end is missing") {
             told.left_out.push(numbers[0]);
         } else {
             let is_other = line.contains("error: ") || line.contains("warning: ") || line.starts_with("hint: ");

@@ -60,14 +60,14 @@ pub struct Target {
     /// Permission bits of the file that it replaces.
     pub old_mode: Option<u32>,
     /// How it is treated.
-    pub manner: OutputOptions,
+    pub output_options: OutputOptions,
 }
 
 impl Target {
     /// A temporary that will get the name.
     pub fn create(self) -> Result<Output, StoreError> {
-        let Target { directory, name, shown, old_mode, manner } = self;
-        Ok(Output::Temporary(Temporary::create_in(shown, directory, &name, old_mode, manner)?))
+        let Target { directory, name, shown, old_mode, output_options } = self;
+        Ok(Output::Temporary(Temporary::create_in(shown, directory, &name, old_mode, output_options)?))
     }
 }
 

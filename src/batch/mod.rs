@@ -4,11 +4,11 @@
 //! schedule (what has to be done, where it goes) -> [files xN: the operation] -> commit (groups of files made durable, noted, named)
 //! ```
 //!
-//! Read in this order: what there is ([`scan`]) and what will be done ([`plan`], [`output_tree`]), what was done before ([`journal`]), what is
-//! still to do ([`schedule`]), what is done with a file ([`operation`]) by whom ([`worker`]), how it ends ([`commit`], [`policy`]), and what
-//! comes of it all ([`live`], [`results`]). [`messages`] holds what the stages hand each other.
+//! Read in this order: [`scan`] finds the inputs, [`plan`] and [`output_tree`] name the outputs, [`journal`] knows earlier runs, [`schedule`] picks
+//! the files to do, a [`worker`] carries out the [`operation`] on each, [`commit`] publishes the outputs, and [`policy`] decides about retries
+//! and stopping. [`live`] shows progress, [`results`] collects the outcomes, and [`messages`] defines what the stages send each other.
 //!
-//! Nothing is ordered: a file is ready when it is ready. The schedule admits files by the memory that they take together, with the tokens of
+//! Files may complete in any order. The schedule admits files by the memory that they take together, with the tokens of
 //! the engine's own window, so that all files in flight stay within what one run takes; a file that takes it all goes alone.
 
 pub mod scan;

@@ -13,7 +13,7 @@ use super::plan::Item;
 use super::worker::Worker;
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::pipeline::age_header::read_header;
-use crate::pipeline::memory::{process_bytes, restore_bytes, solo_process_bytes, solo_restore_bytes};
+use crate::pipeline::memory::{inline_process_bytes, inline_restore_bytes, process_bytes, restore_bytes};
 use crate::pipeline::plan::{Process, Work};
 use crate::pipeline::salvage::Loss;
 use crate::pipeline::threads::Concurrency;
@@ -97,7 +97,7 @@ impl Operation for ProcessFiles {
             Work::Restore(_) => None,
         };
         let needed_bytes = match is_inline {
-            true => solo_process_bytes(compress, is_sealed),
+            true => inline_process_bytes(compress, is_sealed),
             false => process_bytes(plan.width, compress, is_sealed),
         };
         needed_bytes as u64
@@ -143,7 +143,7 @@ fn width_for(width: Concurrency, bytes: u64) -> Concurrency {
 
 fn restore_weight(width: Concurrency, item: &Item, is_inline: bool) -> u64 {
     let needed_bytes = match is_inline {
-        true => solo_restore_bytes(),
+        true => inline_restore_bytes(),
         false => restore_bytes(width_for(width, item.identity.bytes)),
     };
     needed_bytes as u64
@@ -303,7 +303,7 @@ pub type TellLoss = fn(&Loss, &Path);
 
 /// Salvages what is intact of files.
 pub struct SalvageFiles {
-    /// How; each file's losses are told by `on_loss`.
+    /// How; `on_loss` gets each file's losses.
     pub spec: SalvageSpec,
     /// What opens them.
     pub keys: Keys,
@@ -313,7 +313,7 @@ pub struct SalvageFiles {
 
 impl Operation for SalvageFiles {
     fn weight(&self, _: &Item, _: bool) -> u64 {
-        solo_restore_bytes() as u64
+        inline_restore_bytes() as u64
     }
 
     /// What is salvaged of a file is never taken for all of it by another run.
@@ -350,9 +350,8 @@ impl Operation for SalvageFiles {
 }
 
 /// Whether a file is encrypted with a passphrase, as far as that can be told.
-pub fn wants_passphrase(file: std::fs::File) -> bool {
+pub fn wants_passphrase(mut file: std::fs::File) -> bool {
     let mut head = Vec::new();
-    let mut file = file;
     if file.by_ref().take(DETECT_LEN as u64).read_to_end(&mut head).is_err() {
         return false;
     }

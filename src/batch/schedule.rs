@@ -168,10 +168,10 @@ impl Scheduler {
         }
         let directory = tree.directory_of(&item.place).map_err(Doing::Write.failed(&shown()))?;
         // An output of an earlier run is replaced; the rename never replaces a file that comes into being meanwhile.
-        let manner = OutputOptions { force: force || record.is_some(), ..self.options.output };
+        let output_options = OutputOptions { force: force || record.is_some(), ..self.options.output };
         let name = item.place.file_name().unwrap_or_default().to_owned();
         let old_mode = there.as_ref().map(MetadataExt::mode);
-        let target = Some(Target { directory, name, shown: shown(), old_mode, manner });
+        let target = Some(Target { directory, name, shown: shown(), old_mode, output_options });
         Ok(Decision::Work(FileJob { index, is_inline, target, replaces: record.is_some(), skip_if }))
     }
 }

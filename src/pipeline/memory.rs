@@ -99,14 +99,14 @@ pub fn restore_bytes(width: Concurrency) -> usize {
 }
 
 /// What one thread holds at most that compresses or seals inline: a chunk and its frame, two runs. Contexts are others' business.
-pub fn solo_process_bytes(compress: Option<Compress>, is_sealed: bool) -> usize {
+pub fn inline_process_bytes(compress: Option<Compress>, is_sealed: bool) -> usize {
     let frame_len = compress.map_or(0, |compress| Compressor::frame_len_bound(compress.chunk_len));
     2 * frame_len + if is_sealed { 2 * RUN_LEN } else { 0 }
 }
 
 /// What one thread holds at most that opens or decompresses inline, but for the window of a frame that is streamed: a batch, which
 /// counts compressed bytes and content, and a run.
-pub fn solo_restore_bytes() -> usize {
+pub fn inline_restore_bytes() -> usize {
     batch_bytes_max(SOLO_WIDTH) + RUN_LEN
 }
 

@@ -1,6 +1,6 @@
 //! Moves items: the engine, and the recipes that wire it.
 //!
-//! Read in this order: what a run is told ([`plan`], [`endpoints`]), how its diagrams are wired ([`recipes`], with the steps of the
+//! Read in this order: a run's plan and its endpoints ([`plan`], [`endpoints`]), the wiring of its diagrams ([`recipes`], with the steps of the
 //! workers and the bodies of the serial stages), the loops and what joins them ([`stage`], [`queue`], [`window`], [`reorder`],
 //! [`buffer`]), and who watches over the threads ([`threads`], [`supervisor`], [`shutdown`]).
 

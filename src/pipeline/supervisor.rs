@@ -196,8 +196,8 @@ async fn attend(
     }
 }
 
-/// The first failure counts. When the finisher is done, threads that still wait outside are told to stop; where nobody is
-/// left, the wake-up stays as it was and serves the next run.
+/// The first failure counts. When the finisher is done, this wakes the threads that still wait outside; if none are
+/// left, the wake-up stays unused and serves the next run.
 fn note_end(run: &mut Run, end: Ended, stop: &dyn Fn()) {
     run.left_count -= 1;
     run.figures.add(end.figures);

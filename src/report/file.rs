@@ -177,8 +177,9 @@ impl ReportFile {
         if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
             return ReportFile::open(flag, path);
         }
-        let manner = OutputOptions { force: true, sync: false, umask };
-        let output = Output::prepare(path, &[], manner).map_err(|source| ReportError::Prepare { flag, source })?;
+        let output_options = OutputOptions { force: true, sync: false, umask };
+        let output =
+            Output::prepare(path, &[], output_options).map_err(|source| ReportError::Prepare { flag, source })?;
         Ok(ReportFile { flag, path: path.to_owned(), target: Target::Replaced(output) })
     }
 

@@ -71,7 +71,7 @@ pub fn loss(loss: &Loss, file: Option<&Path>) -> String {
             "pipeline: {file}wrong: bytes {start}..{end} of the content are a whole frame, but not the one that the seek table lists\n"
         ),
         Loss::LeftOut { at, source } if source.is_empty() => {
-            format!("pipeline: {file}lost: the end, which is missing; what is there ends at byte {at}\n")
+            format!("pipeline: {file}lost: the end is missing; the data ends at byte {at}\n")
         }
         Loss::LeftOut { at, source: Range { start, end } } => format!(
             "pipeline: {file}lost: what bytes {start}..{end} of the compressed data held, left out at byte {at}, how much that was is unknown\n"

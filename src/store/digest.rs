@@ -59,6 +59,24 @@ impl DigestHandle {
     }
 }
 
+/// `reader`, and a handle on the digest of what it gives, if one `is_wanted`.
+pub fn digest_reader(reader: Box<dyn Read + Send>, is_wanted: bool) -> (Box<dyn Read + Send>, Option<DigestHandle>) {
+    if !is_wanted {
+        return (reader, None);
+    }
+    let (reader, handle) = DigestReader::new(reader);
+    (Box::new(reader), Some(handle))
+}
+
+/// `writer`, and a handle on the digest of what it is given, if one `is_wanted`.
+pub fn digest_writer(writer: Box<dyn Write + Send>, is_wanted: bool) -> (Box<dyn Write + Send>, Option<DigestHandle>) {
+    if !is_wanted {
+        return (writer, None);
+    }
+    let (writer, handle) = DigestWriter::new(writer);
+    (Box::new(writer), Some(handle))
+}
+
 /// Reads an input and sums it up; the digest is said at its end.
 pub struct DigestReader {
     input: Box<dyn Read + Send>,

@@ -174,7 +174,7 @@ impl KeySourceError {
 }
 
 impl From<Failure> for TaskError {
-    /// A command that failed looks like an input that cannot be read to the stage that reads; it is told apart here.
+    /// The reading stage reports a command that failed as an unreadable input; this conversion finds the command's exit status.
     fn from(failure: Failure) -> TaskError {
         let failed = match &failure.cause {
             Cause::Read(error) => error.get_ref().and_then(|inner| inner.downcast_ref::<CommandFailed>()),
@@ -295,7 +295,7 @@ pub enum Notice {
         /// How many names it has.
         name_count: u64,
     },
-    /// The first segment of a damaged payload is lost, so what is inside is told from what follows.
+    /// The first segment of a damaged payload is lost, so the format of the content is detected from the segments that follow.
     FirstSegmentLost {
         /// Frames follow, so they are decoded.
         is_compressed: bool,

@@ -12,7 +12,7 @@ use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::pipeline::age_header::{Peeled, peel_with, read_header};
 use crate::pipeline::plan::{Content, ContentRange, Decompress, Expect, Restore, Start};
-use crate::store::digest::{DigestHandle, DigestReader};
+use crate::store::digest::{DigestHandle, digest_reader};
 use crate::store::error::Doing;
 use crate::store::input::Input;
 use crate::store::name::quoted;
@@ -99,12 +99,8 @@ pub type Begun = (Vec<u8>, Box<dyn Read + Send>, Option<DigestHandle>);
 
 /// Reads the first bytes of `input`.
 pub fn read(executor: &mut impl Executor, input: &Input, options: &ReadOptions) -> Result<Begun, TaskError> {
-    let mut reader = paced(input.reader(&options.wake)?, options.rate_limit.as_ref());
-    let mut digest = None;
-    if options.digest {
-        let (digesting, handle) = DigestReader::new(reader);
-        (reader, digest) = (Box::new(digesting), Some(handle));
-    }
+    let reader = paced(input.reader(&options.wake)?, options.rate_limit.as_ref());
+    let (reader, digest) = digest_reader(reader, options.digest);
     let (head, reader) = match input.is_seekable() {
         true => head_of(reader),
         false => executor.wait("detect", move |_| head_of(reader))?,

@@ -1,6 +1,6 @@
 //! Compresses an input, encrypts it, or both.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
 use super::error::TaskError;
 use super::executor::{Executor, RunEnds};
@@ -8,7 +8,7 @@ use super::wrap::armored;
 use super::{Produced, verify_output};
 use crate::pipeline::plan::{Compress, Engine, Plan, Process, Seal, Work};
 use crate::pipeline::threads::Concurrency;
-use crate::store::digest::{DigestReader, DigestWriter};
+use crate::store::digest::{digest_reader, digest_writer};
 use crate::store::output::Output;
 use crate::store::rate_limit::{RateLimit, paced};
 use crate::store::sys::WakeUp;
@@ -58,18 +58,12 @@ pub fn process(
     wake: &WakeUp,
 ) -> Result<Produced, TaskError> {
     let plan = spec.plan(seal, source.bytes);
-    let (mut reader, mut read) = (source.reader, None);
-    if spec.digest || spec.is_verified {
-        let (digesting, handle) = DigestReader::new(reader);
-        (reader, read) = (Box::new(digesting), Some(handle));
-    }
+    let (reader, read) = digest_reader(source.reader, spec.digest || spec.is_verified);
     let reader = paced(reader, spec.rate_limit.as_ref());
-    let (mut writer, mut written) = (output.writer(wake)?, None);
-    if spec.digest {
-        let (digesting, handle) = DigestWriter::new(writer);
-        (writer, written) = (Box::new(digesting), Some(handle));
-    }
-    let mut produced = run(executor, &plan, Source { reader, bytes: source.bytes }, armored(writer, spec.is_armored))?;
+    let (writer, written) = digest_writer(output.writer(wake)?, spec.digest);
+    let output_writer = armored(writer, spec.is_armored);
+    let ends = RunEnds { input: reader, input_bytes: source.bytes, output: output_writer, is_counted: true };
+    let mut produced = Produced::of(executor.run(&plan, ends)?);
     produced.read = read.map(|read| read.digest());
     produced.written = written.map(|written| written.digest());
     if let (true, Some(read)) = (spec.is_verified, produced.read) {
@@ -77,15 +71,4 @@ pub fn process(
         produced.verified_bytes = Some(verified.map_err(|error| TaskError::ReadBack(Box::new(error)))?);
     }
     Ok(produced)
-}
-
-/// Runs `plan` from `source` to `output`.
-pub fn run(
-    executor: &mut impl Executor,
-    plan: &Plan,
-    source: Source,
-    output: Box<dyn Write + Send>,
-) -> Result<Produced, TaskError> {
-    let ends = RunEnds { input: source.reader, input_bytes: source.bytes, output, is_counted: true };
-    Ok(Produced::of(executor.run(plan, ends)?))
 }

@@ -62,22 +62,14 @@ pub fn read_range(
                 (Box::new(Cursor::new(opened.head).chain(input.reader(wake)?)), work)
             }
         },
-        _ => (opened.reader, restore_work_of(opened.open, opened.inner, spec)),
+        _ => {
+            let work = from_the_start(&opened);
+            (opened.reader, work)
+        }
     };
     let plan = Plan { width: spec.width, engine: Engine::Channels, work: Work::Restore(work) };
     let ends = RunEnds { input: reader, input_bytes: None, output: output.writer(wake)?, is_counted: true };
     Ok(Produced::of(executor.run(&plan, ends)?))
-}
-
-fn restore_work_of(open: Option<PayloadKey>, inner: Layer, spec: &RangeSpec) -> Restore {
-    let (window_log_max, range) = (spec.window_log_max, spec.range.clone());
-    let content = match inner {
-        Layer::Zstd => {
-            Content::Frames(Decompress { window_log_max, start: Start::default(), range, expect: Expect::Tables })
-        }
-        _ => Content::Plain(range),
-    };
-    Restore { open, content }
 }
 
 fn seek(input: &Input, offset: u64) -> Result<(), TaskError> {

@@ -17,7 +17,7 @@ use crate::format::age::stream::{PayloadKey, SEALED_LEN};
 use crate::format::detect::Layer;
 use crate::pipeline::age_header::{Unwrapped, read_failure, unwrap, write_failure};
 use crate::pipeline::sealed::OpeningReader;
-use crate::store::digest::DigestWriter;
+use crate::store::digest::digest_writer;
 use crate::store::input::Input;
 use crate::store::output::Output;
 use crate::store::prompt::Prompter;
@@ -71,11 +71,7 @@ pub fn rekey(
 ) -> Result<Produced, TaskError> {
     let Sealed { layer, reader, read } = sealed;
     let is_text = spec.is_armored || (spec.keeps_armor && layer == Layer::AgeArmor);
-    let (mut writer, mut written) = (output.writer(&options.wake)?, None);
-    if options.digest {
-        let (digesting, handle) = DigestWriter::new(writer);
-        (writer, written) = (Box::new(digesting), Some(handle));
-    }
+    let (writer, written) = digest_writer(output.writer(&options.wake)?, options.digest);
     let mut writer = armored(writer, is_text);
     let (recipients, prompter) = (spec.recipients.list.clone(), spec.prompter.clone());
     let payload_bytes = executor.compute("rekey", move |_| {

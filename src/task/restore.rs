@@ -7,7 +7,7 @@ use super::open::{Opened, restore_work};
 use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::plan::{ContentRange, Engine, Plan, Work};
 use crate::pipeline::threads::Concurrency;
-use crate::store::digest::DigestWriter;
+use crate::store::digest::digest_writer;
 use crate::store::input::Input;
 use crate::store::output::Output;
 use crate::store::sys::WakeUp;
@@ -50,11 +50,7 @@ pub fn restore(
     let is_bare = opened.open.is_none();
     let plan = Plan { width: spec.width, engine: spec.engine, work: Work::Restore(work) };
     let plan = plan.narrowed_to(input.bytes());
-    let (mut writer, mut written) = (output.writer(wake)?, None);
-    if spec.digest {
-        let (digesting, handle) = DigestWriter::new(writer);
-        (writer, written) = (Box::new(digesting), Some(handle));
-    }
+    let (writer, written) = digest_writer(output.writer(wake)?, spec.digest);
     let ends = RunEnds { input: opened.reader, input_bytes: input.bytes(), output: writer, is_counted: true };
     let outcome = executor.run(&plan, ends)?;
     let table = outcome.summary.table.clone();

@@ -18,7 +18,7 @@ use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::salvage::frames::FrameSaver;
 use crate::pipeline::salvage::segments::{SegmentReader, save_plain, tell_end};
 use crate::pipeline::salvage::{Loss, Rescue, Salvaged};
-use crate::store::digest::DigestWriter;
+use crate::store::digest::digest_writer;
 use crate::store::error::Doing;
 use crate::store::input::Input;
 use crate::store::output::Output;
@@ -111,11 +111,7 @@ pub fn salvage(
     output: &Output,
     wake: &WakeUp,
 ) -> Result<(Produced, Outcome), TaskError> {
-    let (mut writer, mut written) = (output.writer(wake)?, None);
-    if spec.digest {
-        let (digesting, handle) = DigestWriter::new(writer);
-        (writer, written) = (Box::new(digesting), Some(handle));
-    }
+    let (mut writer, written) = digest_writer(output.writer(wake)?, spec.digest);
     let owned = spec.clone();
     let saved = executor.compute("salvage", move |cancel| {
         let mut on_loss = |loss: &Loss| (owned.on_loss)(loss);

@@ -10,7 +10,7 @@ use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::plan::{ContentRange, Engine, Plan, Work};
 use crate::pipeline::threads::Concurrency;
-use crate::store::digest::DigestWriter;
+use crate::store::digest::digest_writer;
 use crate::store::input::Input;
 use crate::store::sys::WakeUp;
 
@@ -36,15 +36,11 @@ pub fn verify(
     original: Option<&Input>,
     wake: &WakeUp,
 ) -> Result<Produced, TaskError> {
-    let mut writer: Box<dyn Write + Send> = match original {
+    let writer: Box<dyn Write + Send> = match original {
         Some(original) => Box::new(Comparer { original: original.reader(wake)?, position: 0, bytes: Vec::new() }),
         None => Box::new(io::sink()),
     };
-    let mut content = None;
-    if spec.digest {
-        let (digesting, handle) = DigestWriter::new(writer);
-        (writer, content) = (Box::new(digesting), Some(handle));
-    }
+    let (writer, content) = digest_writer(writer, spec.digest);
     let work = restore_work(&opened, ContentRange::All, spec.window_log_max, true);
     let is_bare = opened.open.is_none();
     let plan = Plan { width: spec.width, engine: Engine::Channels, work: Work::Restore(work) };

@@ -27,8 +27,8 @@ pub fn run(args: BenchArgs) -> anyhow::Result<Exit> {
         let problem = Problem::usage(format!("{} is read many times, so it has to be a regular file", input.name));
         return Err(problem.into());
     }
-    let manner = OutputOptions { force: args.force, sync: true, umask: session.umask };
-    let html = args.html.as_deref().map(|path| Output::prepare(path, &[&input], manner)).transpose()?;
+    let output_options = OutputOptions { force: args.force, sync: true, umask: session.umask };
+    let html = args.html.as_deref().map(|path| Output::prepare(path, &[&input], output_options)).transpose()?;
     let folder =
         tempfile::Builder::new().prefix("pipeline-bench-").tempdir_in(args.dir.unwrap_or_else(std::env::temp_dir));
     let folder = folder.context("cannot make a directory in --dir")?;

@@ -48,8 +48,8 @@ fn carry_out(
     session: &mut Session,
 ) -> anyhow::Result<(Input, Produced)> {
     let input = Input::open(&args.input)?;
-    let manner = OutputOptions { force: args.force, sync: true, umask: session.umask };
-    let output = Output::prepare(Path::new("-"), &[&input], manner)?;
+    let output_options = OutputOptions { force: args.force, sync: true, umask: session.umask };
+    let output = Output::prepare(Path::new("-"), &[&input], output_options)?;
     let at = task::at(Verb::Cat, &input, Some(&output));
     let start = position(&input).map_err(&at)?;
     let wake = session.wake.clone();

@@ -20,10 +20,12 @@ pub fn run(args: ManArgs) -> anyhow::Result<Exit> {
     let pages = pages()?;
     let mut session = Session::start_quiet()?;
     let wake = session.wake.clone();
-    let manner = OutputOptions { force: args.force, sync: true, umask: session.umask };
+    let output_options = OutputOptions { force: args.force, sync: true, umask: session.umask };
     std::fs::create_dir_all(&args.dir).with_context(|| format!("cannot make the directory {}", quoted(&args.dir)))?;
-    let outputs: Vec<Output> =
-        pages.iter().map(|page| Output::prepare(&args.dir.join(&page.name), &[], manner)).collect::<Result<_, _>>()?;
+    let outputs: Vec<Output> = pages
+        .iter()
+        .map(|page| Output::prepare(&args.dir.join(&page.name), &[], output_options))
+        .collect::<Result<_, _>>()?;
     for (page, output) in pages.iter().zip(&outputs) {
         let mut writer = output.writer(&wake)?;
         writer.write_all(page.text.as_bytes()).with_context(|| format!("cannot write {}", output.name()))?;

@@ -79,8 +79,8 @@ pub fn run(mut args: ProcessArgs, typed: &Typed, settings: &Settings) -> anyhow:
 fn carry_out(args: &ProcessArgs, request: &Request, session: &mut Session) -> anyhow::Result<(Input, Produced)> {
     let Request { names, width, compress, recipients, verify, report } = request;
     let file = (!args.stdin_from_command).then(|| Input::open(&names.input)).transpose()?;
-    let manner = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
-    let output = Output::prepare(&names.output, &Vec::from_iter(&file), manner)
+    let output_options = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
+    let output = Output::prepare(&names.output, &Vec::from_iter(&file), output_options)
         .map_err(|error| hint_at_two_inputs(error, &names.output))?;
     let is_armored = recipients.is_some() && args.encrypt.armor;
     refuse_terminal(&output, args.files.force || is_armored)?;

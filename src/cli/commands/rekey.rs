@@ -83,9 +83,10 @@ fn carry_out(
 ) -> anyhow::Result<(Input, Produced)> {
     let input = Input::open(&args.input)?;
     let at = |output| task::at(Verb::Rekey, &input, output);
-    let manner = OutputOptions { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };
+    let output_options =
+        OutputOptions { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };
     let refused: &[&Input] = if args.in_place { &[] } else { &[&input] };
-    let output = Output::prepare(out, refused, manner)?;
+    let output = Output::prepare(out, refused, output_options)?;
     refuse_terminal(&output, args.force || args.encrypt.armor)?;
     let wake = session.wake.clone();
     let keys = session.keys(identities);

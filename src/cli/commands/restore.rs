@@ -81,8 +81,8 @@ fn carry_out(args: &RestoreArgs, request: &Request, session: &mut Session) -> an
         ReadOptions { wake: wake.clone(), rate_limit: resolve::rate_limit(&args.pace, &wake)?, digest: false };
     let opened = open(session, &input, &keys, &options).map_err(task::at(Verb::Restore, &input, None))?;
     spec.check(&opened).map_err(task::at(Verb::Restore, &input, None))?;
-    let manner = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
-    let output = Output::prepare(&names.output, &[&input], manner)?;
+    let output_options = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
+    let output = Output::prepare(&names.output, &[&input], output_options)?;
     super::check_rm(&args.files, names, &input, &output)?;
     let produced = restore(session, spec, &input, opened, &output, &wake).map_err(task::at(
         Verb::Restore,

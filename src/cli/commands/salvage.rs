@@ -56,8 +56,8 @@ pub fn run(
     let keys = session.keys(identities);
     let wake = session.wake.clone();
     let damaged = open(&mut session, &input, &keys).map_err(task::at(Verb::Restore, &input, None))?;
-    let manner = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
-    let output = Output::prepare(&names.output, &[&input], manner)?;
+    let output_options = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
+    let output = Output::prepare(&names.output, &[&input], output_options)?;
     refuse_terminal(&output, args.files.force)?;
     let spec = SalvageSpec {
         decompress: !args.no_decompress,

@@ -45,9 +45,9 @@ pub enum Output {
 impl Output {
     /// Makes ready to write to `path`, or to standard output for `-`. Refuses before a byte is written: an output that is
     /// one of `inputs`, a file that exists unless forced, binary to a terminal unless forced.
-    pub fn prepare(path: &Path, inputs: &[&Input], manner: OutputOptions) -> Result<Output, StoreError> {
+    pub fn prepare(path: &Path, inputs: &[&Input], output_options: OutputOptions) -> Result<Output, StoreError> {
         if STDOUT_NAMES.iter().any(|name| path == Path::new(name)) {
-            return Ok(Output::Stream(Stream::stdout(inputs, manner)?));
+            return Ok(Output::Stream(Stream::stdout(inputs, output_options)?));
         }
         let name = quoted(path);
         let mut old_mode = None;
@@ -59,9 +59,9 @@ impl Output {
                 }
                 // By the name as typed: behind /dev/fd/63 stands no name that leads anywhere.
                 if !metadata.is_file() {
-                    return Ok(Output::Stream(Stream::special(name, path.to_owned(), &metadata, manner)?));
+                    return Ok(Output::Stream(Stream::special(name, path.to_owned(), &metadata, output_options)?));
                 }
-                if !manner.force {
+                if !output_options.force {
                     return Err(StoreError::Exists(name));
                 }
                 old_mode = Some(metadata.mode());
@@ -70,7 +70,7 @@ impl Output {
             Err(error) => return Err(Doing::Write.failed(&name)(error)),
         }
         let path = resolve_links(path).map_err(Doing::Write.failed(&name))?;
-        Ok(Output::Temporary(Temporary::create(name, &path, old_mode, manner)?))
+        Ok(Output::Temporary(Temporary::create(name, &path, old_mode, output_options)?))
     }
 
     /// As it is shown.

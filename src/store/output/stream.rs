@@ -17,7 +17,7 @@ const TERMINAL_WRITE_LEN: usize = 4096;
 pub struct Stream {
     pub(super) name: String,
     pub(super) is_stdout: bool,
-    pub(super) manner: OutputOptions,
+    pub(super) output_options: OutputOptions,
     target: Target,
 }
 
@@ -30,13 +30,13 @@ enum Target {
 
 impl Stream {
     /// Standard output, unless it is one of `inputs`.
-    pub(super) fn stdout(inputs: &[&Input], manner: OutputOptions) -> Result<Stream, StoreError> {
+    pub(super) fn stdout(inputs: &[&Input], output_options: OutputOptions) -> Result<Stream, StoreError> {
         let name = "standard output".to_owned();
         let file = sys::stdout().map_err(Doing::Write.failed(&name))?;
         let metadata = file.metadata().map_err(Doing::LookAt.failed(&name))?;
         refuse_input(&name, &metadata, inputs)?;
-        let manner = OutputOptions { sync: manner.sync && metadata.is_file(), ..manner };
-        Ok(Stream { name, is_stdout: true, manner, target: Target::Open(file) })
+        let output_options = OutputOptions { sync: output_options.sync && metadata.is_file(), ..output_options };
+        Ok(Stream { name, is_stdout: true, output_options, target: Target::Open(file) })
     }
 
     /// A device or a FIFO at `path`.
@@ -44,18 +44,18 @@ impl Stream {
         name: String,
         path: PathBuf,
         metadata: &Metadata,
-        manner: OutputOptions,
+        output_options: OutputOptions,
     ) -> Result<Stream, StoreError> {
         let kind = metadata.file_type();
         if kind.is_fifo() {
-            return Ok(Stream { name, is_stdout: false, manner, target: Target::Fifo(path) });
+            return Ok(Stream { name, is_stdout: false, output_options, target: Target::Fifo(path) });
         }
-        if kind.is_block_device() && !manner.force {
+        if kind.is_block_device() && !output_options.force {
             return Err(StoreError::BlockDevice(name));
         }
         let file = OpenOptions::new().write(true).open(path).map_err(Doing::Write.failed(&name))?;
-        let manner = OutputOptions { sync: manner.sync && kind.is_block_device(), ..manner };
-        Ok(Stream { name, is_stdout: false, manner, target: Target::Open(file) })
+        let output_options = OutputOptions { sync: output_options.sync && kind.is_block_device(), ..output_options };
+        Ok(Stream { name, is_stdout: false, output_options, target: Target::Open(file) })
     }
 
     /// Whether this is a terminal.
@@ -70,13 +70,13 @@ impl Stream {
             Target::Fifo(path) => return Ok(Box::new(FifoWriter::new(path.clone(), wake.clone()))),
         };
         let writer = patient_writer(file, wake).map_err(Doing::Write.failed(&self.name))?;
-        Ok(if self.is_terminal() && !self.manner.force { Box::new(TextOnly(writer)) } else { writer })
+        Ok(if self.is_terminal() && !self.output_options.force { Box::new(TextOnly(writer)) } else { writer })
     }
 
     /// Waits until a device, or a file behind standard output, is durable.
     pub(super) fn finish(&self) -> Result<(), StoreError> {
         match &self.target {
-            Target::Open(file) if self.manner.sync => file.sync_all().map_err(Doing::Sync.failed(&self.name)),
+            Target::Open(file) if self.output_options.sync => file.sync_all().map_err(Doing::Sync.failed(&self.name)),
             _ => Ok(()),
         }
     }

@@ -34,7 +34,7 @@ pub struct Temporary {
     pub(super) file: Arc<File>,
     temporary_name: OsString,
     final_name: OsString,
-    pub(super) manner: OutputOptions,
+    pub(super) output_options: OutputOptions,
     /// Mode of the file that is replaced.
     old_mode: Option<u32>,
     /// Set by the thread that commits, read by the one that waits for it.
@@ -47,14 +47,14 @@ impl Temporary {
         name: String,
         path: &Path,
         old_mode: Option<u32>,
-        manner: OutputOptions,
+        output_options: OutputOptions,
     ) -> Result<Temporary, StoreError> {
         let final_name = path.file_name().ok_or_else(|| StoreError::NotAFileName(name.clone()))?;
         let directory = Directory::open(parent_of(path)).map_err(Doing::Create.failed(&name))?;
         let prefix = temporary_prefix(final_name);
         // What cannot be tidied up does no harm.
         let _ = directory.remove_left_over(|name| name.as_bytes().starts_with(prefix.as_bytes()));
-        Temporary::create_in(name, Arc::new(directory), final_name, old_mode, manner)
+        Temporary::create_in(name, Arc::new(directory), final_name, old_mode, output_options)
     }
 
     /// The same in a directory that is open, and whose owner removes temporaries.
@@ -63,7 +63,7 @@ impl Temporary {
         directory: Arc<Directory>,
         final_name: &OsStr,
         old_mode: Option<u32>,
-        manner: OutputOptions,
+        output_options: OutputOptions,
     ) -> Result<Temporary, StoreError> {
         let created = create_temporary(&directory, &temporary_prefix(final_name));
         let (temporary_name, file) = created.map_err(Doing::Create.failed(&name))?;
@@ -74,7 +74,7 @@ impl Temporary {
             file: Arc::new(file),
             temporary_name,
             final_name,
-            manner,
+            output_options,
             old_mode,
             is_committed: AtomicBool::new(false),
         })
@@ -93,7 +93,7 @@ impl Temporary {
 
     /// The first step: permission bits and times, of `source` if it is a file.
     pub fn copy_mode_and_times(&self, source: Option<&Metadata>) -> Result<(), StoreError> {
-        let umask = self.manner.umask;
+        let umask = self.output_options.umask;
         let source = source.filter(|source| source.is_file());
         // What comes through a pipe has no mode of its own: a file that is replaced keeps its one.
         let mode = match (source, self.old_mode) {
@@ -106,7 +106,7 @@ impl Temporary {
 
     /// The second step: waits until it is on the disk, unless syncing is off.
     pub fn sync(&self) -> Result<(), StoreError> {
-        match self.manner.sync {
+        match self.output_options.sync {
             true => self.file.sync_all().map_err(Doing::Sync.failed(&self.name)),
             false => Ok(()),
         }
@@ -120,7 +120,7 @@ impl Temporary {
 
     /// The third step: gives it its name.
     pub fn rename(&self) -> Result<(), StoreError> {
-        let OutputOptions { force, .. } = self.manner;
+        let OutputOptions { force, .. } = self.output_options;
         self.directory.rename(&self.temporary_name, &self.final_name, force).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => StoreError::Exists(self.name.clone()),
             _ => Doing::Name.failed(&self.name)(error),
@@ -131,7 +131,7 @@ impl Temporary {
 
     /// The last step: waits until its name is on the disk, unless syncing is off.
     pub fn sync_directory(&self) -> Result<(), StoreError> {
-        match self.manner.sync {
+        match self.output_options.sync {
             true => self.directory.sync().map_err(Doing::SyncDirectory.failed(&self.name)),
             false => Ok(()),
         }
@@ -156,7 +156,7 @@ impl Temporary {
     pub(super) fn reopener(
         &self,
     ) -> Result<impl FnOnce() -> Result<(File, u64), StoreError> + Send + use<>, StoreError> {
-        let (name, sync) = (self.name.clone(), self.manner.sync);
+        let (name, sync) = (self.name.clone(), self.output_options.sync);
         let mut file = self.file.try_clone().map_err(Doing::ReadBack.failed(&name))?;
         Ok(move || {
             if sync {

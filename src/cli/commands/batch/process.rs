@@ -46,8 +46,8 @@ pub fn run(args: ProcessArgs, typed: &Typed, names: &BatchNames, settings: &Sett
     let is_verified = args.verify || settings.get(&known::VERIFY, None)?.unwrap_or(false);
 
     let mut session = Session::start(&report)?;
-    let manner = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
-    let options = BatchOptions { rm: args.files.rm, ..options(&args.batch, width, needed(width), manner) };
+    let output_options = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
+    let options = BatchOptions { rm: args.files.rm, ..options(&args.batch, width, needed(width), output_options) };
     let recipients_files = recipients.as_ref().map_or(&[][..], |recipients| &recipients.files);
     let mut taken: Vec<ReservedPath<'_>> = taken_files("--recipients-file", recipients_files).collect();
     taken.extend(taken_lists(&args.list));

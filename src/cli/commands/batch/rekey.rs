@@ -44,8 +44,9 @@ pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resul
     let needed = |width: Concurrency| BASE_BYTES + width.workers.get() * REKEY_BYTES;
     let width = resolve::fitted(width, &args.width, settings, needed)?;
     let mut session = Session::start(&report)?;
-    let manner = OutputOptions { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };
-    let options = options(&args.batch, width, needed(width), manner);
+    let output_options =
+        OutputOptions { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };
+    let options = options(&args.batch, width, needed(width), output_options);
     let mut taken: Vec<ReservedPath<'_>> = taken_keys(&identities).collect();
     taken.extend(taken_files("--recipients-file", &recipients.files));
     taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));

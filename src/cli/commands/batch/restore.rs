@@ -38,8 +38,9 @@ pub fn run(args: RestoreArgs, typed: &Typed, names: &BatchNames, settings: &Sett
     let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
 
     let mut session = Session::start(&report)?;
-    let manner = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
-    let options = BatchOptions { rm: args.files.rm, ..options(&args.batch, width, restore_bytes(width), manner) };
+    let output_options = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
+    let options =
+        BatchOptions { rm: args.files.rm, ..options(&args.batch, width, restore_bytes(width), output_options) };
     let mut taken: Vec<ReservedPath<'_>> = taken_keys(&identities).collect();
     taken.extend(taken_lists(&args.list));
     taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));

@@ -35,8 +35,8 @@ pub fn run(args: VerifyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resu
     let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
 
     let mut session = Session::start(&report)?;
-    let manner = OutputOptions { force: false, sync: false, umask: session.umask };
-    let options = options(&args.batch, width, restore_bytes(width), manner);
+    let output_options = OutputOptions { force: false, sync: false, umask: session.umask };
+    let options = options(&args.batch, width, restore_bytes(width), output_options);
     let mut taken: Vec<ReservedPath<'_>> = taken_keys(&identities).collect();
     taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     with_reports((Verb::Verify, &report), &taken, &mut session, |session, reports| {
