@@ -230,3 +230,106 @@ fn checked(line: &[u8]) -> Option<&str> {
 fn checksum(text: &[u8]) -> u64 {
     twox_hash::XxHash64::oneshot(0, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::record::OutputLine;
+    use super::super::tests::open;
+    use super::super::{CompressSpec, History, InputRecords, Journal, NAME, OutputSpec, Record, inputs_name};
+    use super::*;
+
+    /// A journal of `version` as a program wrote it: of a tree that is not encrypted, of one that is, and what the state folder has of that.
+    fn fixtures(version: u32) -> [Vec<u8>; 3] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journals");
+        ["", "-encrypted", "-state"].map(|name| {
+            let path = folder.join(format!("{version}{name}.journal"));
+            std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        })
+    }
+
+    /// The first line of `bytes` with `version` in it.
+    fn with_version(bytes: &[u8], version: u32) -> Vec<u8> {
+        let head_len = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let head = std::str::from_utf8(&bytes[17..head_len]).unwrap();
+        let mut head: serde_json::Value = serde_json::from_str(head).unwrap();
+        head["pipeline_journal"] = version.into();
+        let mut lines = Vec::new();
+        push_line(&mut lines, &head).unwrap();
+        [&lines, &bytes[head_len..]].concat()
+    }
+
+    fn all(history: &History) -> Vec<Record> {
+        let mut records: Vec<Record> = history.places().flat_map(|place| history.records(place)).cloned().collect();
+        records.sort_by(|a, b| (&a.place, a.output.inode).cmp(&(&b.place, b.output.inode)));
+        records
+    }
+
+    #[test]
+    fn a_journal_of_each_version_is_read_and_moved_to_the_newest_without_loss() {
+        for version in 1..=VERSION {
+            let [plain, encrypted, state] = fixtures(version);
+            let (tree, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let path = tree.path().join(NAME);
+            let begin = format!("{{\"pipeline_journal\":{}", VERSION);
+
+            std::fs::write(&path, &plain).unwrap();
+            let before = History::parse(&plain).unwrap();
+            assert_eq!(before.records(Path::new("b.zst")).len(), 2, "{version}: an output that was replaced");
+            let (journal, opened) = open(tree.path(), None);
+            drop(journal);
+            let moved = History::parse(&std::fs::read(&path).unwrap()).unwrap();
+            assert!(std::fs::read_to_string(&path).unwrap()[17..].starts_with(&begin));
+            let records = all(&before);
+            assert_eq!((&all(&opened), &all(&moved)), (&records, &records), "{version}");
+            let wanted = |level| OutputSpec::Processed {
+                compress: Some(CompressSpec { chunk_bytes: 4 << 20, level }),
+                is_armored: false,
+                recipients: None,
+            };
+            let [old, new] = moved.records(Path::new("b.zst")) else { unreachable!() };
+            assert!(wanted(3).matches(&old.spec) && wanted(1).matches(&new.spec) && !wanted(3).matches(&new.spec));
+            assert!(records.iter().all(|record| record.input.is_some()));
+
+            std::fs::write(&path, &encrypted).unwrap();
+            let id = Log::open::<OutputLine>(&Directory::open(tree.path()).unwrap(), OsStr::new(NAME), None, false);
+            let id = id.unwrap().0.id;
+            let state_path = apart.path().join(inputs_name(&id));
+            // A crash between the two leaves either of them in its old version.
+            for is_moved in [[false, false], [true, false], [false, true]] {
+                let moved = [&path, &state_path].map(|path| std::fs::read(path).unwrap_or_default());
+                std::fs::write(&path, if is_moved[0] { &moved[0] } else { &encrypted }).unwrap();
+                std::fs::write(&state_path, if is_moved[1] { &moved[1] } else { &state }).unwrap();
+                let (_, known) = open(tree.path(), Some(apart.path()));
+                assert_eq!(known.record_count, 3, "{version}");
+                assert!(all(&known).iter().all(|record| record.input.is_some()), "{version}, {is_moved:?}");
+                assert!(std::fs::read_to_string(&state_path).unwrap()[17..].starts_with(&begin));
+            }
+        }
+    }
+
+    #[test]
+    fn a_journal_of_a_newer_version_is_named_and_left_as_it_is() {
+        let [plain, encrypted, state] = fixtures(VERSION);
+        let newer = VERSION + 1;
+        let (tree, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = tree.path().join(NAME);
+        let [directory, folder] = [tree.path(), apart.path()].map(|path| Directory::open(path).unwrap());
+        let is_newer = |result| matches!(result, Err(JournalError::Newer { version }) if version == newer);
+        let open = |inputs| Journal::open(&directory, OsStr::new(NAME), inputs, false).map(drop);
+        let of_newer = with_version(&plain, newer);
+        std::fs::write(&path, &of_newer).unwrap();
+        assert!(is_newer(open(InputRecords::InTree)) && is_newer(History::parse(&of_newer).map(drop)));
+        assert_eq!(std::fs::read(&path).unwrap(), of_newer);
+
+        std::fs::write(&path, &encrypted).unwrap();
+        let id = Log::open::<OutputLine>(&directory, OsStr::new(NAME), None, false).unwrap().0.id;
+        let of_newer = with_version(&state, newer);
+        let state_path = apart.path().join(inputs_name(&id));
+        std::fs::write(&state_path, &of_newer).unwrap();
+        assert!(is_newer(open(InputRecords::InStateFolder(&folder))));
+        assert_eq!(std::fs::read(&state_path).unwrap(), of_newer);
+        assert_eq!(std::fs::read(&path).unwrap(), encrypted);
+    }
+}
