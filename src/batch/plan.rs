@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use super::error::BatchError;
 use super::journal;
 use super::scan::{Inputs, Kind};
+use crate::store::error::{Doing, StoreError};
 use crate::store::file_id::FileId;
+use crate::store::input::Input;
 use crate::store::name::quoted;
-use crate::store::sys;
+use crate::store::sys::{self, Directory};
 
 /// One file of a batch.
 #[derive(Clone, Debug)]
@@ -28,6 +30,31 @@ pub struct Item {
 }
 
 impl Item {
+    /// Opens the input, which was a regular file when it was scanned. A file that was found by a walk is opened below the directory that the user
+    /// named, and a link that took the place of a directory since then is not followed. `top` keeps that directory open from one file to the
+    /// next.
+    pub fn open(&self, top: &mut Option<(PathBuf, Directory)>) -> Result<Input, StoreError> {
+        let input = match self.depth {
+            0 => Input::open(&self.source)?,
+            _ => {
+                let (path, inside) = self.way();
+                let directory = match top {
+                    Some((opened, directory)) if opened == path => directory,
+                    other => {
+                        let opened =
+                            Directory::open_to_pass(path).map_err(Doing::Open.failed(&quoted(&self.source)))?;
+                        &mut other.insert((path.to_owned(), opened)).1
+                    }
+                };
+                Input::open_below(directory, inside, quoted(&self.source))?
+            }
+        };
+        match input.metadata.is_file() {
+            true => Ok(input),
+            false => Err(StoreError::NotRegular(input.name)),
+        }
+    }
+
     /// The directory that was named, and where in it the file is; or the directory it is in, and its name, if it was named itself.
     pub fn way(&self) -> (&Path, &Path) {
         let top = self.source.ancestors().nth(self.depth.max(1)).filter(|top| !top.as_os_str().is_empty());

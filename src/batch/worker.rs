@@ -95,27 +95,9 @@ impl Worker {
         self.shared.cancel.is_set()
     }
 
-    /// Opens the input of a file, which was a regular one when it was scanned. A link that took the place of a directory since then is not
-    /// followed.
+    /// Opens the input of a file: see [`Item::open`].
     pub fn open(&mut self, item: &Item) -> Result<Input, StoreError> {
-        let input = match item.depth {
-            0 => Input::open(&item.source)?,
-            _ => {
-                let (top, inside) = item.way();
-                let directory = match &mut self.top {
-                    Some((path, directory)) if path == top => directory,
-                    other => {
-                        let opened = Directory::open_to_pass(top).map_err(Doing::Open.failed(&quoted(&item.source)))?;
-                        &mut other.insert((top.to_owned(), opened)).1
-                    }
-                };
-                Input::open_below(directory, inside, quoted(&item.source))?
-            }
-        };
-        match input.metadata.is_file() {
-            true => Ok(input),
-            false => Err(StoreError::NotRegular(input.name)),
-        }
+        item.open(&mut self.top)
     }
 
     fn inline(&mut self) -> &mut Inline {

@@ -34,9 +34,7 @@ use crate::pipeline::report::Report;
 use crate::pipeline::threads::Concurrency;
 use crate::pipeline::write;
 use crate::report::{Reports, ReservedPath, notice, words};
-use crate::store::input::Input;
 use crate::store::output::OutputOptions;
-use crate::store::sys::Directory;
 use crate::task::executor::Executor;
 use crate::task::keys::{IdentitySources, Keyring};
 use crate::task::open::forbid_core_dumps;
@@ -316,21 +314,10 @@ fn keyring(session: &mut Session, plan: &BatchPlan, sources: &IdentitySources) -
     let looked_at: Vec<Item> = plan.items.iter().take(LOOKED_AT).cloned().collect();
     Ok(session.wait("keys", move |_| {
         let mut keyring = Keyring::read(&sources, &prompter, tell)?;
-        keyring.settle(|| looked_at.iter().any(|item| open_again(item).is_some_and(wants_passphrase)))?;
+        let files = || looked_at.iter().filter_map(|item| item.open(&mut None).ok()?.file.try_clone().ok());
+        keyring.settle(|| files().any(wants_passphrase))?;
         Ok::<Keyring, BatchError>(keyring)
     })??)
-}
-
-/// The file of `item`, opened below the directory that was named, without following a link.
-fn open_again(item: &Item) -> Option<std::fs::File> {
-    let input = match item.depth {
-        0 => Input::open(&item.source).ok()?,
-        _ => {
-            let (top, inside) = item.way();
-            Input::open_below(&Directory::open_to_pass(top).ok()?, inside, quoted(&item.source)).ok()?
-        }
-    };
-    input.file.try_clone().ok().filter(|_| input.metadata.is_file())
 }
 
 /// What cannot be worked on.
