@@ -171,6 +171,6 @@ fn run(supervisor: &mut Supervisor, workers: usize, chunk_count: u64, is_moving:
 
 fn filled(pool: &BufferPool, capacity: usize, bytes: &[u8]) -> Buffer {
     let mut buffer = pool.take(capacity).unwrap();
-    buffer.append(bytes).unwrap();
+    buffer.append(bytes, 0).unwrap();
     buffer
 }

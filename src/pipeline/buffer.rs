@@ -190,13 +190,15 @@ impl Buffer {
         self.len = self.len.min(len);
     }
 
-    /// Appends `bytes`; where there is no room, moves to a buffer at least twice as long from the same pool. Fails when there is no
-    /// memory for that.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<(), Cause> {
+    /// Appends `bytes`; where there is no room, moves to a buffer from the same pool that is twice as long, or `expected_len` long if
+    /// that is enough and less. Fails when there is no memory for that.
+    pub fn append(&mut self, bytes: &[u8], expected_len: usize) -> Result<(), Cause> {
         let len = self.len + bytes.len();
         if len > self.capacity() {
-            let mut longer = self.pool.take(len.max(2 * self.capacity()))?;
-            longer.append(self)?;
+            let doubled_len = 2 * self.capacity();
+            let enough_len = if len <= expected_len { doubled_len.min(expected_len) } else { doubled_len };
+            let mut longer = self.pool.take(enough_len.max(len))?;
+            longer.append(self, 0)?;
             *self = longer;
         }
         self.room()[..bytes.len()].copy_from_slice(bytes);
@@ -237,7 +239,7 @@ mod tests {
         let pool = BufferPool::new(1 << 20, 4);
         for _ in 0..100 {
             let mut buffer = pool.take(100_000).unwrap();
-            buffer.append(b"content").unwrap();
+            buffer.append(b"content", 0).unwrap();
             assert_eq!(&*buffer, b"content");
         }
         assert_eq!(pool.figures(), PoolFigures { made_count: 1, taken_count: 100 });
@@ -292,11 +294,22 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_grows_by_doubling_up_to_what_is_expected() {
+        let pool = BufferPool::new(1 << 20, 4);
+        let mut buffer = pool.take(2 * GRAIN).unwrap();
+        buffer.append(&[1; 2 * GRAIN], 0).unwrap();
+        buffer.append(&[2], 3 * GRAIN).unwrap();
+        assert_eq!(buffer.capacity(), 3 * GRAIN);
+        buffer.append(&[3; GRAIN], 3 * GRAIN).unwrap();
+        assert_eq!(buffer.capacity(), 6 * GRAIN, "what was expected was not enough");
+    }
+
+    #[test]
     fn appending_past_the_end_keeps_the_bytes() {
         let pool = BufferPool::new(1 << 20, 4);
         let mut buffer = pool.take(10).unwrap();
         let content: Vec<u8> = (0..200_000u32).map(|i| i as u8).collect();
-        content.chunks(977).for_each(|piece| buffer.append(piece).unwrap());
+        content.chunks(977).for_each(|piece| buffer.append(piece, 0).unwrap());
         assert_eq!(&*buffer, &content[..]);
     }
 }

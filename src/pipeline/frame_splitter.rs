@@ -10,7 +10,7 @@ use std::hash::Hasher;
 use twox_hash::XxHash64;
 
 use crate::format::zstd::Damage;
-use crate::format::zstd::codec::{StreamDecompressor, content_checksum_of};
+use crate::format::zstd::codec::{Compressor, StreamDecompressor, content_checksum_of};
 use crate::format::zstd::scan::{Edge, Frame, FrameScanner, SKIPPABLE_HEADER_LEN, ZSTD_MAGIC};
 use crate::format::zstd::seek_table::{TABLE_MAGIC, TableReader, TableSummary};
 
@@ -154,7 +154,7 @@ impl FrameFinder {
             self.take(taken, emit)?;
             match edge {
                 Some(Edge::FrameStart) => {
-                    self.batch.frames.append(&ZSTD_MAGIC.to_le_bytes())?;
+                    self.gather(&ZSTD_MAGIC.to_le_bytes())?;
                     self.mode = Mode::Gather;
                 }
                 Some(Edge::SkippableStart { magic, content_bytes }) => {
@@ -192,11 +192,19 @@ impl FrameFinder {
     fn take(&mut self, bytes: &[u8], emit: &mut Emit<'_>) -> Result<(), Stop> {
         match &mut self.mode {
             Mode::Between | Mode::Skip { .. } => {}
-            Mode::Gather => self.batch.frames.append(bytes)?,
+            Mode::Gather => self.gather(bytes)?,
             Mode::Table { reader, .. } => reader.push(bytes),
             Mode::Stream(_) => self.stream(bytes, emit)?,
         }
         Ok(())
+    }
+
+    /// Appends bytes of the frame at hand. What its header declares says only when to stop doubling: a buffer of twice the frame's length
+    /// would take a huge page more for its last few bytes.
+    fn gather(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        let declared = self.scanner.frame().header.content_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        let frame_len_bound = declared.map_or(0, Compressor::frame_len_bound);
+        Ok(self.batch.frames.append(bytes, self.whole_len.saturating_add(frame_len_bound))?)
     }
 
     /// Keeps what is gathered within the limit: first by handing on the whole frames in front of the one at hand, then by
@@ -311,7 +319,7 @@ impl FrameFinder {
             return Ok(());
         }
         let mut frames = self.batches.take(self.batch.frames.len() - self.whole_len)?;
-        frames.append(&self.batch.frames[self.whole_len..])?;
+        frames.append(&self.batch.frames[self.whole_len..], 0)?;
         let mut batch = std::mem::replace(&mut self.batch, Batch { frames, content_len_bound: 0, records: Vec::new() });
         batch.frames.truncate(self.whole_len);
         self.whole_len = 0;

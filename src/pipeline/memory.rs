@@ -78,7 +78,11 @@ pub(super) fn pool_for(plan: &Plan) -> BufferPool {
             BufferPool::new(buffer_count.saturating_mul(frame_len), buffer_count)
         }
         Work::Process(_) => BufferPool::new(0, 1),
-        Work::Restore(_) => BufferPool::new(decompress_buffer_bytes(plan.width), plan.width.token_count() + 2),
+        Work::Restore(_) => {
+            // Of the batch that is being gathered, the content is not there yet: half of it, where it did not compress.
+            let kept_bytes = decompress_window_bytes(plan.width) + batch_bytes_max(plan.width) / 2;
+            BufferPool::new(kept_bytes, plan.width.token_count() + 2)
+        }
     }
 }
 
