@@ -13,11 +13,12 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use pipeline::pipeline::buffer::{Buffer, BufferPool};
-use pipeline::pipeline::metrics::{Histogram, elapsed_ns, histogram};
+use pipeline::pipeline::metrics::{elapsed_ns, histogram};
+use pipeline::pipeline::names::{Names, Stage};
 use pipeline::pipeline::shutdown::Cancel;
-use pipeline::pipeline::stage::Flow;
+use pipeline::pipeline::stage::{END, MORE};
 use pipeline::pipeline::supervisor::{Ran, Supervisor, Watch};
-use pipeline::pipeline::threads::{Concurrency, Names, Threads};
+use pipeline::pipeline::threads::{Concurrency, Threads};
 use pipeline::pipeline::window::Window;
 
 const CHUNK_LEN: usize = 4 << 20;
@@ -31,8 +32,8 @@ const SEAL: Duration = Duration::from_micros(360);
 const WORKERS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 const DEPTH: usize = 4;
 
-const FIRST: Names = Names { stage: "compress", before: "read>compress", behind: "compress>cut", next: "cut" };
-const SECOND: Names = Names { stage: "seal", before: "cut>seal", behind: "seal>write", next: "write" };
+const FIRST: Names = Names { before: Stage::Read, stage: Stage::Compress, behind: Stage::Cut };
+const SECOND: Names = Names { before: Stage::Cut, stage: Stage::Seal, behind: Stage::Write };
 
 fn main() {
     let mut supervisor = Supervisor::new([]).unwrap();
@@ -60,26 +61,21 @@ fn latency(supervisor: &mut Supervisor, depth: usize) {
     const ITEMS: u64 = 100_000;
     let mut runs: Vec<[f64; 4]> = (0..5)
         .map(|_| {
-            let (said, heard) = std::sync::mpsc::channel::<Histogram>();
             let mut threads = Threads::new(Cancel::default());
             let width = width(2, depth);
-            let window = Window::of_items("compress", width.token_count());
+            let window = Window::of_items(Stage::Compress, width.token_count());
             let (outlet, inlet) = threads.parallel(FIRST, width, window, |_| Ok(Ok::<Instant, _>));
-            threads.source("read", outlet, |outlet| {
+            threads.source(Stage::Read, outlet, (), |(), outlet| {
                 let is_last = outlet.next_seq() + 1 == ITEMS;
                 outlet.reserve(1)?.send(Instant::now())?;
-                Ok(if is_last { Flow::End } else { Flow::More })
+                Ok(if is_last { END } else { MORE })
             });
-            let mut latency_ns = histogram();
-            threads.sink("cut", inlet, move |sent_at| {
-                match sent_at {
-                    Some(sent_at) => latency_ns.saturating_record(elapsed_ns(sent_at)),
-                    None => said.send(latency_ns.clone()).unwrap(),
-                }
-                Ok(Flow::More)
+            let latency_ns = threads.sink(Stage::Cut, inlet, histogram(), |latency_ns, sent_at| {
+                sent_at.into_iter().for_each(|sent_at| latency_ns.saturating_record(elapsed_ns(sent_at)));
+                Ok(MORE)
             });
             let ran = supervise(supervisor, threads);
-            let latency_ns = heard.recv().unwrap();
+            let latency_ns = latency_ns.take().unwrap();
             let us = |quantile| latency_ns.value_at_quantile(quantile) as f64 / 1e3;
             [ITEMS as f64 / ran.wall.as_secs_f64(), us(0.5), us(0.95), us(0.99)]
         })
@@ -103,7 +99,7 @@ fn scale(supervisor: &mut Supervisor, is_moving: bool) {
         let ran = run(supervisor, workers, chunk_count, is_moving);
         let rate = chunk_count as f64 / ran.wall.as_secs_f64();
         let ideal = workers as f64 / COMPRESS.as_secs_f64();
-        let busy = ["read", "cut", "write"].map(|name| {
+        let busy = [Stage::Read, Stage::Cut, Stage::Write].map(|name| {
             let stage = ran.figures.stages.iter().find(|stage| stage.name == name);
             stage.map_or(0.0, |stage| stage.busy_share(ran.wall) * 100.0)
         });
@@ -126,13 +122,13 @@ fn run(supervisor: &mut Supervisor, workers: usize, chunk_count: u64, is_moving:
     let (chunks, runs) = (pool(CHUNK_LEN), pool(RUN_LEN));
     let mut threads = Threads::new(Cancel::default());
     let window = |name| Window::of_items(name, width.token_count());
-    let (to_first, from_first) = threads.parallel(FIRST, width, window("compress"), |_| {
+    let (to_first, from_first) = threads.parallel(FIRST, width, window(Stage::Compress), |_| {
         Ok(|item: Item| {
             std::thread::sleep(COMPRESS);
             Ok(item)
         })
     });
-    let (to_second, from_second) = threads.parallel(SECOND, width, window("seal"), |_| {
+    let (to_second, from_second) = threads.parallel(SECOND, width, window(Stage::Seal), |_| {
         Ok(|item: Item| {
             std::thread::sleep(SEAL);
             Ok(item)
@@ -140,7 +136,7 @@ fn run(supervisor: &mut Supervisor, workers: usize, chunk_count: u64, is_moving:
     });
     // More than a core's cache holds.
     let input = vec![7u8; 16 * CHUNK_LEN];
-    threads.source("read", to_first, move |outlet| {
+    threads.source(Stage::Read, to_first, (), move |(), outlet| {
         let seq = outlet.next_seq();
         let slot = outlet.reserve(1)?;
         let chunk = is_moving.then(|| {
@@ -148,9 +144,9 @@ fn run(supervisor: &mut Supervisor, workers: usize, chunk_count: u64, is_moving:
             filled(&chunks, CHUNK_LEN, &input[at..at + CHUNK_LEN])
         });
         slot.send(Item(chunk))?;
-        Ok(if seq + 1 == chunk_count { Flow::End } else { Flow::More })
+        Ok(if seq + 1 == chunk_count { END } else { MORE })
     });
-    threads.serial("cut", from_first, to_second, move |item: Option<Item>, outlet| {
+    threads.serial(Stage::Cut, from_first, to_second, (), move |(), item: Option<Item>, outlet| {
         let Some(Item(chunk)) = item else { return Ok(()) };
         for start in (0..FRAME_LEN).step_by(RUN_LEN) {
             let bytes = chunk.as_ref().map(|chunk| &chunk[start..FRAME_LEN.min(start + RUN_LEN)]);
@@ -158,13 +154,12 @@ fn run(supervisor: &mut Supervisor, workers: usize, chunk_count: u64, is_moving:
         }
         Ok(())
     });
-    let mut output = vec![0u8; RUN_LEN];
-    threads.sink("write", from_second, move |item: Option<Item>| {
+    threads.sink(Stage::Write, from_second, vec![0u8; RUN_LEN], |output, item: Option<Item>| {
         if let Some(Item(Some(run))) = item {
             output[..run.len()].copy_from_slice(&run);
-            black_box(&output);
+            black_box(output);
         }
-        Ok(Flow::More)
+        Ok(MORE)
     });
     supervise(supervisor, threads)
 }

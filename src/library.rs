@@ -22,6 +22,7 @@ use crate::pipeline::cpu_slots::CpuSlots;
 use crate::pipeline::endpoints::Endpoints;
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::metrics::Progress;
+use crate::pipeline::names::Stage;
 use crate::pipeline::plan::{
     CHANNEL_DEPTH_DEFAULT, CHUNK_GRAIN, CHUNK_MAX, Compress, Content, ContentRange, Decompress, Engine, Expect,
     Process, Restore, Seal, Start, WINDOW_LOG_MAX_DEFAULT, WORK_FACTOR_MAX_DEFAULT, Work, chunk_len_default,
@@ -126,7 +127,8 @@ where
         cancel: Cancel::default(),
         progress: Arc::new(Progress::default()),
     };
-    let mut supervisor = Supervisor::deaf().map_err(|error| failure("supervisor", Cause::Spawn(error)))?;
+    let mut supervisor =
+        Supervisor::without_signals().map_err(|error| failure(Stage::Supervisor, Cause::Spawn(error)))?;
     let report = pipeline::run(
         &plan,
         &CpuSlots::default(),
@@ -144,13 +146,13 @@ fn process(compress: Option<Compress>, recipients: &[Recipient]) -> Result<Work,
         return Ok(Work::Process(Process { compress, seal: None }));
     }
     let random = |bytes: &mut [u8]| {
-        OsRng.try_fill_bytes(bytes).map_err(|error| failure("wrap", Cause::Task(error.to_string().into())))
+        OsRng.try_fill_bytes(bytes).map_err(|error| failure(Stage::Wrap, Cause::Random(error.into())))
     };
     let file_key = FileKey::try_init_with_mut(|key| random(key))?;
     let mut nonce = [0; NONCE_LEN];
     random(&mut nonce)?;
     let stanzas =
-        keys::wrap(&file_key, recipients, &NoCallbacks).map_err(|error| failure("wrap", Cause::Task(error.into())))?;
+        keys::wrap(&file_key, recipients, &NoCallbacks).map_err(|error| failure(Stage::Wrap, Cause::Wrap(error)))?;
     let mut prefix = header::encode(&stanzas, &file_key);
     prefix.extend_from_slice(&nonce);
     Ok(Work::Process(Process { compress, seal: Some(Seal { key: payload_key(&file_key, &nonce), prefix }) }))
@@ -160,7 +162,7 @@ fn process(compress: Option<Compress>, recipients: &[Recipient]) -> Result<Work,
 fn restore(mut input: Box<dyn Read + Send>, identities: &[Identity]) -> Result<(Work, Box<dyn Read + Send>), Failure> {
     let mut head = Vec::with_capacity(DETECT_LEN);
     let read = input.by_ref().take(DETECT_LEN as u64).read_to_end(&mut head);
-    read.map_err(|error| failure("read", Cause::of_read(error)))?;
+    read.map_err(|error| failure(Stage::Read, Cause::of_read(error)))?;
     let layer = detect(&head);
     let input: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(input));
     let frames = Content::Frames(Decompress {
@@ -179,7 +181,7 @@ fn restore(mut input: Box<dyn Read + Send>, identities: &[Identity]) -> Result<(
     Ok((Work::Restore(Restore { open: Some(key), content }), payload))
 }
 
-fn failure(stage: &'static str, cause: Cause) -> Failure {
+fn failure(stage: Stage, cause: Cause) -> Failure {
     Failure { stage, seq: None, cause }
 }
 

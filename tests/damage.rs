@@ -163,7 +163,7 @@ fn an_input_that_dies_leaves_no_valid_looking_end() {
             });
             let input = Box::new(Dies(std::io::Cursor::new(text(len, 1)), panics));
             let (ran, out) = run(&mut supervisor, work, input);
-            assert_eq!(ran.unwrap_err().stage, "read");
+            assert_eq!(ran.unwrap_err().stage, pipeline::pipeline::names::Stage::Read);
             let (ran, _) = restore(&mut supervisor, &out);
             let ends_well = ran.is_ok_and(|report| report.summary.table == Some(TableStatus::Valid));
             assert!(!ends_well, "{len} bytes, then death, and the output looks whole");

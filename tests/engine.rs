@@ -13,16 +13,20 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use pipeline::pipeline::error::{Cause, Failure, Stop};
+use pipeline::pipeline::names::{Names, Stage};
 use pipeline::pipeline::shutdown::Cancel;
-use pipeline::pipeline::stage::Flow;
+use pipeline::pipeline::stage::{END, MORE};
 use pipeline::pipeline::supervisor::{Ran, Supervisor, Watch};
-use pipeline::pipeline::threads::{Concurrency, Names, Threads};
+use pipeline::pipeline::threads::{Concurrency, Threads};
 use pipeline::pipeline::window::Window;
 
 use support::share;
 
-const FIRST: Names = Names { stage: "first", before: "source>first", behind: "first>middle", next: "middle" };
-const SECOND: Names = Names { stage: "second", before: "middle>second", behind: "second>sink", next: "sink" };
+const FIRST: Names = Names { before: Stage::Read, stage: Stage::Compress, behind: Stage::Cut };
+const SECOND: Names = Names { before: Stage::Cut, stage: Stage::Seal, behind: Stage::Write };
+
+/// All stages, as items pass them.
+const STAGES: [Stage; 5] = [Stage::Read, Stage::Compress, Stage::Cut, Stage::Seal, Stage::Write];
 
 fn width(workers: usize, depth: usize) -> Concurrency {
     Concurrency { workers: NonZeroUsize::new(workers).unwrap(), channel_depth: NonZeroUsize::new(depth).unwrap() }
@@ -43,20 +47,27 @@ fn jitter(seed: u64) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     None,
-    FailAt(&'static str, u64),
-    PanicAt(&'static str, u64),
+    FailAt(Stage, u64),
+    PanicAt(Stage, u64),
 }
 
 impl Fault {
-    fn strike(self, stage: &'static str, item: u64) -> Result<(), Cause> {
+    fn strike(self, stage: Stage, item: u64) -> Result<(), Cause> {
         match self {
-            Fault::FailAt(at, seq) if (at, seq) == (stage, item) => {
-                Err(Cause::Task(format!("fault in {stage}").into()))
-            }
+            Fault::FailAt(at, seq) if (at, seq) == (stage, item) => Err(fault(item)),
             Fault::PanicAt(at, seq) if (at, seq) == (stage, item) => panic!("fault in {stage}"),
             _ => Ok(()),
         }
     }
+}
+
+/// A failure that is known again by its number.
+fn fault(number: u64) -> Cause {
+    Cause::NoMemory { bytes: number }
+}
+
+fn is_fault(failure: &Failure, number: u64) -> bool {
+    matches!(failure.cause, Cause::NoMemory { bytes } if bytes == number)
 }
 
 /// What the sink saw.
@@ -69,45 +80,45 @@ struct Seen {
 /// Sends 0..`count` through both pools; the stage in the middle makes two items of each.
 fn run(count: u64, width: Concurrency, fault: Fault, seed: u64) -> (Result<Ran, Failure>, Arc<Seen>) {
     let mut threads = Threads::new(Cancel::default());
-    let work = move |stage: &'static str, salt: u64, item: u64| {
+    let work = move |stage: Stage, salt: u64, item: u64| {
         (0..jitter(seed ^ salt ^ item)).for_each(|_| std::thread::yield_now());
         fault.strike(stage, item)
     };
     let tokens = width.token_count();
-    let (first, at_middle) = threads.parallel(FIRST, width, Window::of_items("first", tokens), move |_| {
-        Ok(move |item: u64| work("first", 1, item).map(|()| item))
+    let (first, at_middle) = threads.parallel(FIRST, width, Window::of_items(Stage::Compress, tokens), move |_| {
+        Ok(move |item: u64| work(Stage::Compress, 1, item).map(|()| item))
     });
-    let (second, at_sink) = threads.parallel(SECOND, width, Window::of_weight("second", 1000, tokens), move |_| {
-        Ok(move |item: u64| work("second", 2, item).map(|()| item))
+    let (second, at_sink) = threads.parallel(SECOND, width, Window::of_weight(Stage::Seal, 1000, tokens), move |_| {
+        Ok(move |item: u64| work(Stage::Seal, 2, item).map(|()| item))
     });
     let mut next = 0;
-    threads.source("source", first, move |first| {
+    threads.source(Stage::Read, first, (), move |(), first| {
         if next == count {
-            return Ok(Flow::End);
+            return Ok(END);
         }
         let slot = first.reserve(1)?;
-        work("source", 3, next)?;
+        work(Stage::Read, 3, next)?;
         slot.send(next)?;
         next += 1;
-        Ok(Flow::More)
+        Ok(MORE)
     });
-    threads.serial("middle", at_middle, second, move |item, second| {
+    threads.serial(Stage::Cut, at_middle, second, (), move |(), item, second| {
         let Some(item) = item else { return Ok(()) };
-        work("middle", 4, item)?;
+        work(Stage::Cut, 4, item)?;
         second.reserve(item % 700)?.send(2 * item)?;
         second.reserve(1)?.send(2 * item + 1)
     });
     let seen = Arc::new(Seen::default());
     let at_end = Arc::clone(&seen);
-    threads.sink("sink", at_sink, move |item| {
+    threads.sink(Stage::Write, at_sink, (), move |(), item| {
         match item {
             Some(item) => {
-                work("sink", 5, item)?;
+                work(Stage::Write, 5, item)?;
                 at_end.items.lock().unwrap().push(item);
             }
             None => at_end.end.store(true, Ordering::SeqCst),
         }
-        Ok(Flow::More)
+        Ok(MORE)
     });
     (supervise(threads), seen)
 }
@@ -135,13 +146,13 @@ fn nothing_at_all_still_has_an_end() {
 
 #[test]
 fn a_failure_in_any_stage_ends_the_run_with_its_stage_and_item_and_no_end_is_said() {
-    for stage in ["source", "first", "middle", "second", "sink"] {
+    for stage in STAGES {
         for at in [0, 7, 90] {
             for depth in [1, 4] {
                 let (ran, seen) = run(100, width(2, depth), Fault::FailAt(stage, at), at);
                 let failure = ran.unwrap_err();
                 assert_eq!((failure.stage, failure.seq), (stage, Some(at)), "{failure}");
-                assert_eq!(failure.to_string(), format!("fault in {stage}"));
+                assert!(is_fault(&failure, at), "{failure}");
                 assert!(!seen.end.load(Ordering::SeqCst), "{stage}: the end was said of a run that failed");
             }
         }
@@ -150,7 +161,7 @@ fn a_failure_in_any_stage_ends_the_run_with_its_stage_and_item_and_no_end_is_sai
 
 #[test]
 fn everything_in_front_of_a_failure_still_comes_out() {
-    for (stage, out_len) in [("source", 60), ("first", 60), ("middle", 60), ("second", 30), ("sink", 30)] {
+    for (stage, out_len) in STAGES.into_iter().zip([60, 60, 60, 30, 30]) {
         let (_, seen) = run(100, width(3, 2), Fault::FailAt(stage, 30), 1);
         assert_eq!(*seen.items.lock().unwrap(), (0..out_len).collect::<Vec<_>>(), "{stage}");
     }
@@ -159,7 +170,7 @@ fn everything_in_front_of_a_failure_still_comes_out() {
 #[test]
 fn a_panic_in_any_stage_ends_the_run_and_no_end_is_said() {
     std::panic::set_hook(Box::new(|_| ()));
-    for stage in ["source", "first", "middle", "second", "sink"] {
+    for stage in STAGES {
         for at in [0, 7, 90] {
             for depth in [1, 4] {
                 let (ran, seen) = run(100, width(2, depth), Fault::PanicAt(stage, at), at);
@@ -183,7 +194,7 @@ fn thousands_of_runs_with_delays_at_depth_1_come_to_the_end_they_should() {
     for seed in 0..share(4_000u64, 50_000) {
         let draw = |salt: u64| (0..3).fold(0, |drawn, i| drawn * 8 + jitter(seed.wrapping_mul(31) ^ salt ^ (i << 20)));
         let (items, workers) = (1 + draw(1) % 40, 1 + usize::try_from(draw(2)).unwrap() % 4);
-        let stage = ["source", "first", "middle", "second", "sink"][usize::try_from(draw(3)).unwrap() % 5];
+        let stage = STAGES[usize::try_from(draw(3)).unwrap() % 5];
         let at = draw(4) % items;
         let fault = match draw(5) % 3 {
             0 => Fault::None,
@@ -206,7 +217,7 @@ fn thousands_of_runs_with_delays_at_depth_1_come_to_the_end_they_should() {
 fn the_first_failure_in_order_counts_not_the_first_in_time() {
     let mut threads = Threads::new(Cancel::default());
     let nine_failed = Arc::new(AtomicBool::new(false));
-    let window = Window::of_items("first", 20);
+    let window = Window::of_items(Stage::Compress, 20);
     let (first, at_sink) = threads.parallel(FIRST, width(2, 9), window, move |_| {
         let nine_failed = Arc::clone(&nine_failed);
         Ok(move |item: u64| match item {
@@ -214,23 +225,23 @@ fn the_first_failure_in_order_counts_not_the_first_in_time() {
                 while !nine_failed.load(Ordering::SeqCst) {
                     std::thread::yield_now();
                 }
-                Err(Cause::Task("five".into()))
+                Err(fault(5))
             }
             9 => {
                 nine_failed.store(true, Ordering::SeqCst);
-                Err(Cause::Task("nine".into()))
+                Err(fault(9))
             }
             item => Ok(item),
         })
     });
     let mut next = 0;
-    threads.source("source", first, move |first| {
+    threads.source(Stage::Read, first, (), move |(), first| {
         first.reserve(1)?.send(next)?;
         next += 1;
-        Ok(if next == 15 { Flow::End } else { Flow::More })
+        Ok(if next == 15 { END } else { MORE })
     });
-    threads.sink("sink", at_sink, |_| Ok(Flow::More));
-    assert_eq!(supervise(threads).unwrap_err().to_string(), "five");
+    threads.sink(Stage::Write, at_sink, (), |(), _| Ok(MORE));
+    assert!(is_fault(&supervise(threads).unwrap_err(), 5));
 }
 
 #[test]
@@ -241,7 +252,7 @@ fn while_chunk_0_stalls_no_more_items_are_in_flight_than_there_are_tokens() {
         let tokens = width.token_count();
         let (made, left) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let at_worker = Arc::clone(&made);
-        let (first, at_sink) = threads.parallel(FIRST, width, Window::of_items("first", tokens), move |_| {
+        let (first, at_sink) = threads.parallel(FIRST, width, Window::of_items(Stage::Compress, tokens), move |_| {
             let made = Arc::clone(&at_worker);
             Ok(move |item: u64| {
                 if item == 0 {
@@ -257,16 +268,16 @@ fn while_chunk_0_stalls_no_more_items_are_in_flight_than_there_are_tokens() {
         });
         let (at_source, at_end, in_flight_max) = (Arc::clone(&made), Arc::clone(&left), Arc::new(AtomicUsize::new(0)));
         let highest = Arc::clone(&in_flight_max);
-        threads.source("source", first, move |first| {
+        threads.source(Stage::Read, first, (), move |(), first| {
             let slot = first.reserve(1)?;
             let item = at_source.fetch_add(1, Ordering::SeqCst);
             highest.fetch_max(item + 1 - at_end.load(Ordering::SeqCst), Ordering::SeqCst);
             slot.send(item as u64)?;
-            Ok(if item == 500 { Flow::End } else { Flow::More })
+            Ok(if item == 500 { END } else { MORE })
         });
-        threads.sink("sink", at_sink, move |item| {
+        threads.sink(Stage::Write, at_sink, (), move |(), item| {
             left.fetch_add(usize::from(item.is_some()), Ordering::SeqCst);
-            Ok(Flow::More)
+            Ok(MORE)
         });
         let ran = supervise(threads).unwrap();
         assert_eq!(in_flight_max.load(Ordering::SeqCst), tokens, "in flight");
@@ -282,7 +293,7 @@ fn all_workers_work_and_the_figures_count_every_item() {
     let meeting = Arc::new(Barrier::new(3));
     let thread_ids = Arc::new(Mutex::new(HashSet::new()));
     let at_worker = Arc::clone(&thread_ids);
-    let window = Window::of_items("first", 9);
+    let window = Window::of_items(Stage::Compress, 9);
     let (first, at_sink) = threads.parallel(FIRST, width(3, 3), window, move |_| {
         let (meeting, thread_ids) = (Arc::clone(&meeting), Arc::clone(&at_worker));
         Ok(move |item: u64| {
@@ -295,15 +306,15 @@ fn all_workers_work_and_the_figures_count_every_item() {
         })
     });
     let mut next = 0;
-    threads.source("source", first, move |first| {
+    threads.source(Stage::Read, first, (), move |(), first| {
         first.reserve(1)?.send(next)?;
         next += 1;
-        Ok(if next == 100 { Flow::End } else { Flow::More })
+        Ok(if next == 100 { END } else { MORE })
     });
-    threads.sink("sink", at_sink, |_| Ok(Flow::More));
+    threads.sink(Stage::Write, at_sink, (), |(), _| Ok(MORE));
     let figures = supervise(threads).unwrap().figures;
     assert_eq!(thread_ids.lock().unwrap().len(), 3);
-    let stage = figures.stages.iter().find(|stage| stage.name == "first").unwrap();
+    let stage = figures.stages.iter().find(|stage| stage.name == Stage::Compress).unwrap();
     assert_eq!(stage.items_by_thread.len(), 3);
     assert!(stage.items_by_thread.iter().all(|items| *items > 0));
     assert_eq!(stage.items_by_thread.iter().sum::<u64>(), 100);
@@ -320,16 +331,16 @@ fn all_workers_work_and_the_figures_count_every_item() {
 #[test]
 fn a_worker_that_cannot_be_set_up_ends_the_run() {
     let mut threads = Threads::new(Cancel::default());
-    let window = Window::of_items("first", 4);
+    let window = Window::of_items(Stage::Compress, 4);
     let (first, at_sink) = threads.parallel(FIRST, width(2, 1), window, |index| match index {
-        1 => Err(Cause::Task("no memory".into())),
+        1 => Err(fault(1)),
         _ => Ok(Ok::<u64, Cause>),
     });
     // The source only ends when it is told to.
-    threads.source("source", first, |first| first.reserve(1)?.send(0).map(|()| Flow::More));
-    threads.sink("sink", at_sink, |_| Ok(Flow::More));
+    threads.source(Stage::Read, first, (), |(), first| first.reserve(1)?.send(0).map(|()| MORE));
+    threads.sink(Stage::Write, at_sink, (), |(), _| Ok(MORE));
     let failure = supervise(threads).unwrap_err();
-    assert_eq!((failure.stage, failure.to_string()), ("first", "no memory".to_owned()));
+    assert!(failure.stage == Stage::Compress && is_fault(&failure, 1), "{failure}");
 }
 
 #[test]
@@ -337,17 +348,17 @@ fn a_source_that_waits_outside_is_woken_when_another_stage_fails() {
     let (wake, woken) = std::sync::mpsc::channel();
     let wake = Mutex::new(wake);
     let mut threads = Threads::new(Cancel::new(move || wake.lock().unwrap().send(()).unwrap()));
-    let window = Window::of_items("first", 4);
+    let window = Window::of_items(Stage::Compress, 4);
     let (first, at_sink) = threads.parallel(FIRST, width(1, 1), window, |_| Ok(Ok::<u64, Cause>));
-    threads.source("source", first, move |first| {
+    threads.source(Stage::Read, first, (), move |(), first| {
         if first.next_seq() == 1 {
             woken.recv().unwrap();
             return Err(Stop::Cancelled);
         }
-        first.reserve(1)?.send(0).map(|()| Flow::More)
+        first.reserve(1)?.send(0).map(|()| MORE)
     });
-    threads.sink("sink", at_sink, |_| Err(Cause::Task("no space".into()).into()));
-    assert_eq!(supervise(threads).unwrap_err().to_string(), "no space");
+    threads.sink(Stage::Write, at_sink, (), |(), _| Err(fault(2).into()));
+    assert!(is_fault(&supervise(threads).unwrap_err(), 2));
 }
 
 #[test]
@@ -355,19 +366,19 @@ fn a_sink_that_needs_no_more_ends_the_run_well() {
     let (wake, woken) = std::sync::mpsc::channel();
     let wake = Mutex::new(wake);
     let mut threads = Threads::new(Cancel::new(move || wake.lock().unwrap().send(()).unwrap()));
-    let window = Window::of_items("first", 4);
+    let window = Window::of_items(Stage::Compress, 4);
     let (first, at_sink) = threads.parallel(FIRST, width(1, 1), window, |_| Ok(Ok::<u64, Cause>));
-    threads.source("source", first, move |first| {
+    threads.source(Stage::Read, first, (), move |(), first| {
         if first.next_seq() == 3 {
             woken.recv().unwrap();
             return Err(Stop::Cancelled);
         }
-        first.reserve(1)?.send(0).map(|()| Flow::More)
+        first.reserve(1)?.send(0).map(|()| MORE)
     });
     let taken = Arc::new(AtomicU64::new(0));
     let at_end = Arc::clone(&taken);
-    threads.sink("sink", at_sink, move |_| {
-        Ok(if at_end.fetch_add(1, Ordering::SeqCst) == 1 { Flow::End } else { Flow::More })
+    threads.sink(Stage::Write, at_sink, (), move |(), _| {
+        Ok(if at_end.fetch_add(1, Ordering::SeqCst) == 1 { END } else { MORE })
     });
     supervise(threads).unwrap();
     assert_eq!(taken.load(Ordering::SeqCst), 2);
@@ -376,7 +387,7 @@ fn a_sink_that_needs_no_more_ends_the_run_well() {
 #[test]
 fn a_thread_that_does_not_end_is_left_behind_after_the_deadline() {
     let mut threads = Threads::new(Cancel::default());
-    let window = Window::of_items("first", 4);
+    let window = Window::of_items(Stage::Compress, 4);
     let never = Arc::new(Barrier::new(2));
     let (first, at_sink) = threads.parallel(FIRST, width(1, 1), window, move |_| {
         let never = Arc::clone(&never);
@@ -385,12 +396,12 @@ fn a_thread_that_does_not_end_is_left_behind_after_the_deadline() {
             Ok(item)
         })
     });
-    threads.source("source", first, |first| {
+    threads.source(Stage::Read, first, (), |(), first| {
         first.reserve(1)?.send(0)?;
-        Ok(Flow::More)
+        Ok(MORE)
     });
-    threads.sink("sink", at_sink, |_: Option<u64>| Ok(Flow::More));
+    threads.sink(Stage::Write, at_sink, (), |(), _: Option<u64>| Ok(MORE));
     // Something outside of the pools fails: a second sink that nobody reads from.
-    threads.alone("other", |_| Err(Cause::Task("failed elsewhere".into()).into()));
-    assert_eq!(supervise(threads).unwrap_err().to_string(), "failed elsewhere");
+    threads.alone::<()>(Stage::Step("other"), |_| Err(fault(3).into()));
+    assert!(is_fault(&supervise(threads).unwrap_err(), 3));
 }

@@ -4,12 +4,13 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use pipeline::pipeline::names::{Channel, Names, Stage};
 use pipeline::pipeline::queue;
 use pipeline::pipeline::reorder::Reorder;
 use pipeline::pipeline::shutdown::Cancel;
-use pipeline::pipeline::stage::Flow;
+use pipeline::pipeline::stage::{END, MORE};
 use pipeline::pipeline::supervisor::{Supervisor, Watch};
-use pipeline::pipeline::threads::{Names, Threads};
+use pipeline::pipeline::threads::Threads;
 use pipeline::pipeline::window::Window;
 
 use crate::width;
@@ -37,7 +38,7 @@ pub fn queue(c: &mut Criterion) {
     for depth in [1, 4, 64] {
         group.bench_function(BenchmarkId::new("hand over", depth), |b| {
             b.iter(|| {
-                let (mut sender, mut receiver) = queue::queue("bench", depth);
+                let (mut sender, mut receiver) = queue::queue(Channel { from: Stage::Read, to: Stage::Write }, depth);
                 let thread = std::thread::spawn(move || while receiver.recv().is_ok() {});
                 (0..10_000).for_each(|item| sender.send(item).unwrap());
                 drop(sender);
@@ -50,7 +51,7 @@ pub fn queue(c: &mut Criterion) {
 
 pub fn empty_step(c: &mut Criterion) {
     const ITEMS: u64 = 20_000;
-    const NAMES: Names = Names { stage: "step", before: "source>step", behind: "step>sink", next: "sink" };
+    const NAMES: Names = Names { before: Stage::Read, stage: Stage::Compress, behind: Stage::Write };
     let mut supervisor = Supervisor::new([]).unwrap();
     let mut group = c.benchmark_group("engine");
     group.throughput(Throughput::Elements(ITEMS)).sample_size(10);
@@ -60,16 +61,16 @@ pub fn empty_step(c: &mut Criterion) {
                 b.iter(|| {
                     let width = width(workers, depth);
                     let mut threads = Threads::new(Cancel::default());
-                    let window = Window::of_items("step", width.token_count());
+                    let window = Window::of_items(Stage::Compress, width.token_count());
                     let (outlet, inlet) = threads.parallel(NAMES, width, window, |_| Ok(Ok::<u64, _>));
-                    threads.source("source", outlet, |outlet| {
+                    threads.source(Stage::Read, outlet, (), |(), outlet| {
                         let seq = outlet.next_seq();
                         outlet.reserve(1)?.send(seq)?;
-                        Ok(if seq + 1 == ITEMS { Flow::End } else { Flow::More })
+                        Ok(if seq + 1 == ITEMS { END } else { MORE })
                     });
-                    threads.sink("sink", inlet, |item| {
+                    threads.sink(Stage::Write, inlet, (), |(), item| {
                         black_box(item);
-                        Ok(Flow::More)
+                        Ok(MORE)
                     });
                     supervise(&mut supervisor, threads);
                 });

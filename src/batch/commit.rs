@@ -10,6 +10,7 @@
 //! gets its name, and its record before that. A file whose sync fails is not tried again, and gets no name.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::BatchOptions;
@@ -19,7 +20,7 @@ use super::messages::{BatchResults, CompletedFile, Ended, Entry, FileResult, Lat
 use super::plan::BatchPlan;
 use super::policy::OnError;
 use crate::pipeline::error::Stop;
-use crate::pipeline::stage::Flow;
+use crate::pipeline::stage::{END, MORE};
 use crate::store::digest::Digest;
 use crate::store::error::{Doing, StoreError};
 use crate::store::file_id::FileId;
@@ -37,8 +38,6 @@ pub struct Commit {
     /// Hears what is said of a file when it ends.
     tell: fn(&Notice),
     results: BatchResults,
-    /// Takes the results when this goes.
-    give: async_channel::Sender<BatchResults>,
 }
 
 /// A file on its way through the steps.
@@ -69,19 +68,18 @@ impl Step {
 }
 
 impl Commit {
-    /// Takes files of `plan`, notes outputs in `journal`, and leaves the results with `give`.
-    pub fn new(
-        plan: &Arc<BatchPlan>,
-        journal: Option<Journal>,
-        options: BatchOptions,
-        tell: fn(&Notice),
-        give: async_channel::Sender<BatchResults>,
-    ) -> Commit {
-        Commit { plan: Arc::clone(plan), journal, options, tell, results: BatchResults::default(), give }
+    /// Takes files of `plan`, and notes outputs in `journal`.
+    pub fn new(plan: &Arc<BatchPlan>, journal: Option<Journal>, options: BatchOptions, tell: fn(&Notice)) -> Commit {
+        Commit { plan: Arc::clone(plan), journal, options, tell, results: BatchResults::default() }
+    }
+
+    /// What became of the files.
+    pub fn into_results(self) -> BatchResults {
+        self.results
     }
 
     /// Takes a group of completed files through the steps.
-    pub fn take(&mut self, completed: Vec<CompletedFile>) -> Result<Flow, Stop> {
+    pub fn take(&mut self, completed: Vec<CompletedFile>) -> Result<ControlFlow<()>, Stop> {
         let mut steps: Vec<Step> = completed.into_iter().map(|completed| Step { completed, failure: None }).collect();
         for step in &mut steps {
             step.take(|temporary, written| temporary.copy_mode_and_times(Some(&written.source)));
@@ -101,7 +99,7 @@ impl Commit {
         for step in steps {
             self.end(step);
         }
-        Ok(if self.results.stopped.is_some() { Flow::End } else { Flow::More })
+        Ok(if self.results.stopped.is_some() { END } else { MORE })
     }
 
     /// Puts a record of each output into the journal. Without one the next run would not know the output for its own, so it gets no name.
@@ -243,11 +241,4 @@ fn sync_directories(steps: &mut [Step]) {
 /// The same error for another file.
 fn copy_of(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
-}
-
-impl Drop for Commit {
-    fn drop(&mut self) {
-        // There is room for one, and nobody may want it any more.
-        let _ = self.give.try_send(std::mem::take(&mut self.results));
-    }
 }

@@ -44,13 +44,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::pipeline::cpu_slots::CpuSlots;
-use crate::pipeline::error::{Failure, Signal};
+use crate::pipeline::error::{Cause, Failure, Signal};
 use crate::pipeline::inline::InlinePools;
 use crate::pipeline::metrics::{Figures, Progress};
+use crate::pipeline::names::{Names, Stage};
 use crate::pipeline::shutdown::Cancel;
-use crate::pipeline::stage::{Inlet, Outlet};
+use crate::pipeline::stage::{Inlet, Outlet, Step};
 use crate::pipeline::supervisor::Ran;
-use crate::pipeline::threads::{Concurrency, Names, Threads};
+use crate::pipeline::threads::{Concurrency, StageResult, Threads};
 use crate::pipeline::window::Window;
 use crate::store::output::OutputOptions;
 use crate::store::sys::{self, WakeUp};
@@ -141,38 +142,32 @@ pub fn run(batch: Batch, operation: Arc<dyn Operation>, supervise: Box<Supervise
     let (lead, led): (Vec<_>, Vec<_>) = (0..jobs).map(|_| async_channel::bounded(1)).unzip();
     let cancel = cancel(&wake, lead);
     let mut threads = Threads::new(cancel.clone());
-    let (give_figures, figures_of_workers) = async_channel::bounded(jobs);
-    let (give_results, given_results) = async_channel::bounded(1);
-    let (give_tree, given_tree) = async_channel::bounded(1);
 
-    let cores = CpuSlots::shared(options.cores);
+    let slots = CpuSlots::shared(options.cores);
     let budget_len = usize::try_from(options.budget_bytes).unwrap_or(usize::MAX);
-    let pools = InlinePools::new(jobs, budget_len, cores.clone());
+    let pools = InlinePools::new(jobs, budget_len, slots.clone());
     let shared =
-        Shared { cores, pools, progress: Arc::clone(&progress), failed_in_a_row: Arc::default(), cancel, wake };
+        Shared { slots, pools, progress: Arc::clone(&progress), failed_in_a_row: Arc::default(), cancel, wake };
     let workers = Workers {
         plan: Arc::clone(&plan),
         operation: Arc::clone(&operation),
         live: Arc::clone(&live),
         retry: options.retry,
-        make: Box::new(move |index: usize| Worker::new(shared.clone(), led[index].clone(), give_figures.clone())),
+        make: Box::new(move |index: usize| Worker::new(shared.clone(), led[index].clone())),
     };
     let (jobs_out, completed_in) =
         workers.start(&mut threads, Concurrency { workers: options.jobs, channel_depth: depth });
-    let scheduler = Scheduler::new(&plan, options, &operation, history, (tree, give_tree), (depth, descriptors));
-    scheduler.start(&mut threads, jobs_out);
-    let commit = Commit::new(&plan, journal, options, tell, give_results);
-    start_commit(&mut threads, completed_in, depth, commit, Arc::clone(&live));
+    let scheduler = Scheduler::new(&plan, options, &operation, history, tree, (depth, descriptors));
+    let tree = scheduler.start(&mut threads, jobs_out);
+    let commit = Commit::new(&plan, journal, options, tell);
+    let results = start_commit(&mut threads, completed_in, depth, commit, Arc::clone(&live));
 
-    let (mut figures, wall, failure) = match supervise(threads, &progress, &live) {
+    let (figures, wall, failure) = match supervise(threads, &progress, &live) {
         Ok(ran) => (ran.figures, ran.wall, None),
         Err(failure) => (Figures::default(), Duration::ZERO, Some(failure)),
     };
-    while let Ok(of_worker) = figures_of_workers.try_recv() {
-        figures.add(of_worker);
-    }
-    let results = given_results.try_recv().unwrap_or_default();
-    RanBatch { results, tree: given_tree.try_recv().ok(), figures, wall, progress, failure }
+    let results = results.take().unwrap_or_default();
+    RanBatch { results, tree: tree.take().flatten(), figures, wall, progress, failure }
 }
 
 /// Ends a batch: wakes reads and waits, and tells the pipelines that the workers run.
@@ -198,12 +193,11 @@ struct Workers {
 
 impl Workers {
     fn start(self, threads: &mut Threads, width: Concurrency) -> (Outlet<Bundle>, Inlet<Vec<CompletedFile>>) {
-        let names = Names { stage: "files", before: "list>files", behind: "files>commit", next: "commit" };
-        let window = Window::of_items("files", width.token_count());
+        let names = Names { before: Stage::List, stage: Stage::Files, behind: Stage::Commit };
+        let window = Window::of_items(Stage::Files, width.token_count());
         let workers = Arc::new(self);
         threads.parallel(names, width, window, move |index| {
-            let (workers, mut worker) = (Arc::clone(&workers), (workers.make)(index));
-            Ok(move |bundle| Ok(workers.work_off(index, &mut worker, bundle)))
+            Ok(FileStep { workers: Arc::clone(&workers), index, worker: (workers.make)(index) })
         })
     }
 
@@ -231,16 +225,34 @@ impl Workers {
     }
 }
 
+/// One of the workers.
+struct FileStep {
+    workers: Arc<Workers>,
+    index: usize,
+    worker: Worker,
+}
+
+impl Step<Bundle, Vec<CompletedFile>> for FileStep {
+    fn apply(&mut self, bundle: Bundle) -> Result<Vec<CompletedFile>, Cause> {
+        Ok(self.workers.work_off(self.index, &mut self.worker, bundle))
+    }
+
+    fn finish(self) -> Figures {
+        self.worker.into_figures()
+    }
+}
+
 fn start_commit(
     threads: &mut Threads,
     completed: Inlet<Vec<CompletedFile>>,
     depth: NonZeroUsize,
-    mut commit: Commit,
+    commit: Commit,
     live: Arc<Live>,
-) {
-    threads.gathering_sink("commit", completed, depth.get(), move |bundles: Vec<Vec<CompletedFile>>| {
+) -> StageResult<BatchResults> {
+    let result = threads.gathering_sink(Stage::Commit, completed, depth.get(), commit, move |commit, bundles| {
         let completed: Vec<CompletedFile> = bundles.into_iter().flatten().collect();
         live.add_ended(completed.len());
         commit.take(completed)
     });
+    result.map(Commit::into_results)
 }

@@ -12,8 +12,9 @@ use super::operation::{Operation, Verdict};
 use super::output_tree::OutputTree;
 use super::plan::{BatchPlan, Item};
 use crate::pipeline::error::Stop;
-use crate::pipeline::stage::{Flow, Outlet};
-use crate::pipeline::threads::Threads;
+use crate::pipeline::names::Stage;
+use crate::pipeline::stage::{END, MORE, Outlet};
+use crate::pipeline::threads::{StageResult, Threads};
 use crate::pipeline::window::Window;
 use crate::store::digest::Digest;
 use crate::store::error::{Doing, StoreError};
@@ -45,8 +46,6 @@ pub struct Scheduler {
     operation: Arc<dyn Operation>,
     history: Arc<History>,
     tree: Option<OutputTree>,
-    /// Takes the tree at the end.
-    give_tree: async_channel::Sender<OutputTree>,
     /// The memory of all files in flight together.
     memory: Window,
     /// Files that travel together at most.
@@ -57,54 +56,42 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Schedules the files of `plan` that `history` does not show to be done, and gives `tree` to `give_tree` at the end. Bundles are so
+    /// Schedules the files of `plan` that `history` does not show to be done; outputs go to `tree`. Bundles are so
     /// large that with `depth` of them in each channel half of the `descriptors` do.
     pub fn new(
         plan: &Arc<BatchPlan>,
         options: BatchOptions,
         operation: &Arc<dyn Operation>,
         history: Arc<History>,
-        (tree, give_tree): (Option<OutputTree>, async_channel::Sender<OutputTree>),
+        tree: Option<OutputTree>,
         (depth, descriptors): (NonZeroUsize, usize),
     ) -> Scheduler {
         // Files wait in the channel with their memory reserved, so that no worker waits for it.
         let waiting = options.jobs.get() + depth.get();
-        let memory = Window::of_weight("memory", options.budget_bytes.max(waiting as u64), waiting);
+        let memory = Window::of_weight(Stage::Files, options.budget_bytes.max(waiting as u64), waiting);
         // Each file that is not committed may hold two descriptors, its own and its directory's, and one that waits the latter.
         let held = 2 * (waiting + depth.get()) + depth.get();
         let bundle_files = (descriptors.min(DESCRIPTORS_MAX) / 4 * 3 / held).clamp(1, BUNDLE_FILES_MAX);
         let inline_bytes_max = plan.inline_bytes_max(options.jobs);
         let (plan, operation) = (Arc::clone(plan), Arc::clone(operation));
-        Scheduler {
-            plan,
-            options,
-            operation,
-            history,
-            tree,
-            give_tree,
-            memory,
-            bundle_files,
-            inline_bytes_max,
-            next_index: 0,
-        }
+        Scheduler { plan, options, operation, history, tree, memory, bundle_files, inline_bytes_max, next_index: 0 }
     }
 
-    /// Starts it in `threads`; what it schedules goes to `jobs`.
-    pub fn start(mut self, threads: &mut Threads, jobs: Outlet<Bundle>) {
+    /// Starts it in `threads`; what it schedules goes to `jobs`. Gives back the tree.
+    pub fn start(self, threads: &mut Threads, jobs: Outlet<Bundle>) -> StageResult<Option<OutputTree>> {
         threads.gate(&self.memory);
-        threads.source("list", jobs, move |jobs| {
-            let (files, weight) = self.bundle();
+        let result = threads.source(Stage::List, jobs, self, |scheduler, jobs| {
+            let (files, weight) = scheduler.bundle();
             if files.is_empty() {
-                // There is room for the one tree.
-                self.tree.take().into_iter().for_each(|tree| drop(self.give_tree.try_send(tree)));
-                return Ok(Flow::End);
+                return Ok(END);
             }
             let token = match weight {
                 0 => None,
-                weight => Some(jobs.wait(|| self.memory.take(weight)).map_err(|_| Stop::Cancelled)?),
+                weight => Some(jobs.wait(|| scheduler.memory.take(weight)).map_err(|_| Stop::Cancelled)?),
             };
-            jobs.reserve(1)?.send(Bundle { files, token }).map(|()| Flow::More)
+            jobs.reserve(1)?.send(Bundle { files, token }).map(|()| MORE)
         });
+        result.map(|scheduler| scheduler.tree)
     }
 
     /// The next files, and the memory of the largest of them. No files at the end.

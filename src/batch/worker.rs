@@ -15,6 +15,7 @@ use crate::pipeline::endpoints::Endpoints;
 use crate::pipeline::error::{Cause, Failure, Signal, Stop};
 use crate::pipeline::inline::{Inline, InlinePools};
 use crate::pipeline::metrics::{Figures, Progress};
+use crate::pipeline::names::Stage;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::shutdown::Cancel;
 use crate::pipeline::supervisor::{Supervisor, Watch};
@@ -35,7 +36,7 @@ const TICK: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Shared {
     /// Permits to compute.
-    pub cores: CpuSlots,
+    pub slots: CpuSlots,
     /// Buffers of the files that are done inline.
     pub pools: InlinePools,
     /// Bytes of all files.
@@ -51,7 +52,7 @@ pub struct Shared {
 /// One of the threads.
 pub struct Worker {
     shared: Shared,
-    inline: Option<Inline>,
+    inline: Inline,
     /// The file at hand is done inline.
     is_inline: bool,
     /// The directory that the last file was below of, as it was named.
@@ -61,28 +62,20 @@ pub struct Worker {
     /// How the end of the batch reaches a pipeline that runs here.
     signals: async_channel::Receiver<Signal>,
     figures: Figures,
-    /// Takes the figures when this goes.
-    give_figures: async_channel::Sender<Figures>,
 }
 
 impl Worker {
-    /// A worker that hears of the end by `signals`, and leaves its figures with `give_figures`.
-    pub fn new(
-        shared: Shared,
-        signals: async_channel::Receiver<Signal>,
-        give_figures: async_channel::Sender<Figures>,
-    ) -> Worker {
-        let inline = Some(Inline::new(&shared.pools));
-        Worker {
-            shared,
-            inline,
-            is_inline: true,
-            top: None,
-            supervisor: None,
-            signals,
-            figures: Figures::default(),
-            give_figures,
-        }
+    /// A worker that hears of the end by `signals`.
+    pub fn new(shared: Shared, signals: async_channel::Receiver<Signal>) -> Worker {
+        let inline = Inline::new(&shared.pools);
+        Worker { shared, inline, is_inline: true, top: None, supervisor: None, signals, figures: Figures::default() }
+    }
+
+    /// What its files took, inline and in pipelines.
+    pub fn into_figures(self) -> Figures {
+        let mut figures = self.figures;
+        figures.add(self.inline.finish());
+        of_one_thread(figures)
     }
 
     /// What all workers share.
@@ -99,10 +92,6 @@ impl Worker {
     pub fn open(&mut self, item: &Item) -> Result<Input, StoreError> {
         item.open(&mut self.top)
     }
-
-    fn inline(&mut self) -> &mut Inline {
-        self.inline.as_mut().expect("it is there until this goes")
-    }
 }
 
 impl Executor for Worker {
@@ -112,19 +101,19 @@ impl Executor for Worker {
         let ends = |cancel| Endpoints { input, input_bytes, output, cancel, progress };
         if self.is_inline {
             let ends = ends(self.shared.cancel.clone());
-            let summary = self.inline().run(&plan.work, ends).map_err(failure_of)?;
+            let summary = self.inline.run(&plan.work, ends).map_err(failure_of)?;
             return Ok(RunOutcome { summary, report: None });
         }
         let supervisor = match &mut self.supervisor {
             Some(supervisor) => supervisor,
             none => {
-                let led = Supervisor::led(self.signals.clone());
+                let led = Supervisor::with_signals_from(self.signals.clone());
                 none.insert(led.map_err(|error| failure_of(Stop::Failed(Cause::Spawn(error))))?)
             }
         };
         let watch = &mut Watch { tick_every: TICK, on_tick: &mut |_, _| () };
         // A cancel of its own: when this file fails, the others go on.
-        let report = crate::pipeline::run(plan, &self.shared.cores, ends(Cancel::default()), supervisor, watch)?;
+        let report = crate::pipeline::run(plan, &self.shared.slots, ends(Cancel::default()), supervisor, watch)?;
         self.figures.add(of_one_thread(report.figures));
         Ok(RunOutcome { summary: report.summary, report: None })
     }
@@ -141,20 +130,11 @@ impl Executor for Worker {
     /// On this thread, with a CPU slot.
     fn compute<T: Send + 'static>(
         &mut self,
-        stage: &'static str,
+        stage: Stage,
         step: impl FnOnce(&Cancel) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let cancel = self.shared.cancel.clone();
-        Ok(self.inline().compute(stage, || step(&cancel)))
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let mut figures = std::mem::take(&mut self.figures);
-        figures.add(self.inline.take().map(Inline::finish).unwrap_or_default());
-        // There is room for the figures of every worker, and they may be missed where nobody wants them any more.
-        let _ = self.give_figures.try_send(of_one_thread(figures));
+        Ok(self.inline.compute(stage, || step(&cancel)))
     }
 }
 
@@ -172,7 +152,7 @@ fn failure_of(stop: Stop) -> Failure {
         Stop::Failed(cause) => cause,
         Stop::Cancelled | Stop::Closed => Cause::Signal(Signal::Terminate),
     };
-    Failure { stage: "file", seq: None, cause }
+    Failure { stage: Stage::Step("file"), seq: None, cause }
 }
 
 /// Works on a file, again after a transient failure.

@@ -13,6 +13,7 @@ use crate::pipeline::error::{Failure, Signal};
 use crate::pipeline::gauges::Gauges;
 use crate::pipeline::kind::Kind;
 use crate::pipeline::metrics::Progress;
+use crate::pipeline::names::Stage;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::shutdown::Cancel;
 use crate::pipeline::supervisor::{Ran, Supervisor, Tick, Watch};
@@ -115,24 +116,24 @@ impl Executor for Session {
     /// On a thread of its own, so that signals end it.
     fn wait<T: Send + 'static>(
         &mut self,
-        stage: &'static str,
+        name: &'static str,
         step: impl FnOnce(&Cancel) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let mut on_tick = |tick, _: &Gauges| {
             if tick == Tick::Asked {
-                say::tell(&format!("pipeline: at work on: {stage}\n"));
+                say::tell(&format!("pipeline: at work on: {name}\n"));
             }
         };
         let watch = &mut Watch { tick_every: TICK, on_tick: &mut on_tick };
-        self.supervisor.run_task(stage, self.wake.cancel(), watch, move |cancel| Ok(step(cancel)))
+        self.supervisor.run_task(Stage::Step(name), self.wake.cancel(), watch, step)
     }
 
     fn compute<T: Send + 'static>(
         &mut self,
-        stage: &'static str,
+        stage: Stage,
         step: impl FnOnce(&Cancel) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        self.wait(stage, step)
+        self.wait(stage.name(), step)
     }
 }
 

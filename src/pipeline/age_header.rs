@@ -6,6 +6,7 @@ use age_core::format::FileKey;
 use zeroize::Zeroizing;
 
 use super::error::{Cause, Failure};
+use super::names::Stage;
 use super::sealed::OpeningReader;
 use crate::format::age::AgeError;
 use crate::format::age::armor::Dearmorer;
@@ -46,7 +47,7 @@ pub fn write_failure(error: io::Error) -> Failure {
 }
 
 fn failure(cause: Cause) -> Failure {
-    Failure { stage: "open", seq: None, cause }
+    Failure { stage: Stage::Open, seq: None, cause }
 }
 
 /// Reads the header of `input`, an age file, in armor if `layer` says so.

@@ -3,44 +3,45 @@
 //! What is the same for many of them, such as waiting for a disk, is then done once for all. While it is done, the next ones gather in the
 //! channel: the slower it is, the more share it.
 
-use super::error::Stop;
+use std::ops::ControlFlow;
+
+use super::error::{Failure, Stop};
 use super::gauges::BusyGauge;
 use super::metrics::Figures;
 use super::queue::QueueReceiver;
 use super::shutdown::Cancel;
-use super::stage::{Flow, Message, Meter, Outcome, outcome_of};
+use super::stage::{END, Ending, MORE, Message, Meter};
 
-/// Runs the sink: calls `body` with what there is, at least one item and at most `count_max`, until all items have come or `body` wants no
-/// more.
-pub(super) fn run_gathering_sink<T>(
+/// Runs the sink: calls `body` with `state` and what there is, at least one item and at most `count_max`, until all items have come or `body`
+/// wants no more.
+pub(super) fn run_gathering_sink<S, T>(
     gauge: BusyGauge,
     cancel: &Cancel,
     mut queue: QueueReceiver<Message<T>>,
     count_max: usize,
-    mut body: impl FnMut(Vec<T>) -> Result<Flow, Stop>,
-) -> (Outcome, Figures) {
-    let name = gauge.stage();
+    mut state: S,
+    mut body: impl FnMut(&mut S, Vec<T>) -> Result<ControlFlow<()>, Stop>,
+) -> (Ending, Figures, S) {
+    let stage = gauge.stage();
     let mut meter = Meter::new(gauge, false);
     let mut come = Come { count: 0, count_in_all: None };
-    let outcome = loop {
+    let ending = loop {
         if cancel.is_set() {
-            break Outcome::Cancelled;
+            break Err(Stop::Cancelled);
         }
         let items = match come.gather(&mut queue, count_max) {
+            Ok(items) if items.is_empty() => break Ok(()),
             Ok(items) => items,
-            Err(outcome) => break outcome,
+            Err(stop) => break Err(stop),
         };
-        if items.is_empty() {
-            break Outcome::Done;
-        }
-        match meter.time(|| body(items)) {
-            Ok(Flow::More) => {}
-            Ok(Flow::End) => break Outcome::Done,
-            Err(stop) => break outcome_of(name, None, stop),
+        match meter.time(|| body(&mut state, items)) {
+            Ok(MORE) => {}
+            Ok(END) => break Ok(()),
+            Err(stop) => break Err(stop.at(stage, None)),
         }
     };
     meter.figures.channels.push(queue.finish());
-    (outcome, meter.finish())
+    (ending, meter.finish(), state)
 }
 
 /// Which items have come.
@@ -52,11 +53,11 @@ struct Come {
 
 impl Come {
     /// Waits for an item, and takes what else is there. Nothing once all have come.
-    fn gather<T>(&mut self, queue: &mut QueueReceiver<Message<T>>, count_max: usize) -> Result<Vec<T>, Outcome> {
+    fn gather<T>(&mut self, queue: &mut QueueReceiver<Message<T>>, count_max: usize) -> Result<Vec<T>, Stop<Failure>> {
         let mut items = Vec::new();
         while items.len() < count_max && self.count_in_all != Some(self.count) {
             let message = match items.is_empty() {
-                true => queue.recv().map_err(|_| Outcome::Closed)?,
+                true => queue.recv().map_err(|_| Stop::Closed)?,
                 false => match queue.try_recv() {
                     Some(message) => message,
                     None => break,
@@ -65,7 +66,7 @@ impl Come {
             match message {
                 Message::Item { item, .. } => {
                     self.count += 1;
-                    items.push(item.map_err(Outcome::Failed)?);
+                    items.push(item.map_err(Stop::Failed)?);
                 }
                 Message::End { count } => self.count_in_all = Some(count),
             }
@@ -77,9 +78,12 @@ impl Come {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::error::{Cause, Failure};
+    use crate::pipeline::error::Cause;
+    use crate::pipeline::names::{Channel, Stage};
     use crate::pipeline::queue::queue;
     use crate::pipeline::window::Window;
+
+    const TEST: Channel = Channel { from: Stage::Files, to: Stage::Commit };
 
     fn item(window: &mut Window, seq: u64, item: Result<u32, Failure>) -> Message<u32> {
         Message::Item { seq, token: window.take(1).unwrap(), item }
@@ -87,8 +91,8 @@ mod tests {
 
     #[test]
     fn items_come_in_any_order_and_the_word_of_the_end_may_overtake_them() {
-        let (mut sender, mut receiver) = queue("test", 8);
-        let mut window = Window::of_items("test", 8);
+        let (mut sender, mut receiver) = queue(TEST, 8);
+        let mut window = Window::of_items(Stage::Files, 8);
         let mut come = Come { count: 0, count_in_all: None };
         for message in [item(&mut window, 2, Ok(2)), Message::End { count: 3 }, item(&mut window, 0, Ok(0))] {
             sender.send(message).unwrap();
@@ -101,22 +105,22 @@ mod tests {
 
     #[test]
     fn no_more_than_asked_for_come_at_once_and_a_closed_channel_is_no_end() {
-        let (mut sender, mut receiver) = queue("test", 8);
-        let mut window = Window::of_items("test", 8);
+        let (mut sender, mut receiver) = queue(TEST, 8);
+        let mut window = Window::of_items(Stage::Files, 8);
         let mut come = Come { count: 0, count_in_all: None };
         (0..5).for_each(|seq| sender.send(item(&mut window, seq, Ok(seq as u32))).unwrap());
         drop(sender);
         assert_eq!(come.gather(&mut receiver, 3).unwrap().len(), 3);
         assert_eq!(come.gather(&mut receiver, 3).unwrap().len(), 2);
-        assert!(matches!(come.gather(&mut receiver, 3), Err(Outcome::Closed)));
+        assert!(matches!(come.gather(&mut receiver, 3), Err(Stop::Closed)));
     }
 
     #[test]
     fn a_failure_that_travels_as_an_item_ends_it() {
-        let (mut sender, mut receiver) = queue("test", 8);
-        let failure = Failure { stage: "list", seq: Some(0), cause: Cause::NoMemory { bytes: 1 } };
-        sender.send(item(&mut Window::of_items("test", 8), 0, Err(failure))).unwrap();
+        let (mut sender, mut receiver) = queue(TEST, 8);
+        let failure = Failure { stage: Stage::List, seq: Some(0), cause: Cause::NoMemory { bytes: 1 } };
+        sender.send(item(&mut Window::of_items(Stage::Files, 8), 0, Err(failure))).unwrap();
         let gathered = Come { count: 0, count_in_all: None }.gather(&mut receiver, 3);
-        assert!(matches!(gathered, Err(Outcome::Failed(Failure { stage: "list", .. }))));
+        assert!(matches!(gathered, Err(Stop::Failed(Failure { stage: Stage::List, .. }))));
     }
 }

@@ -34,7 +34,7 @@ impl CodecContexts {
     }
 }
 
-/// The cores of one run, or of several. By default each worker has one of its own; clones share the same ones.
+/// The slots of one run, or of several. By default each worker has one of its own; clones share the same ones.
 #[derive(Clone, Default)]
 pub struct CpuSlots(Option<Shared>);
 
@@ -54,13 +54,13 @@ impl CpuSlots {
         CpuSlots(Some(Shared { give, take }))
     }
 
-    /// A place to work at, for one thread.
-    pub fn seat(&self) -> SlotHandle {
+    /// A handle on a slot, for one thread.
+    pub fn slot(&self) -> SlotHandle {
         SlotHandle(self.0.clone().map_or_else(|| Place::Own(CodecContexts::default()), Place::Shared))
     }
 }
 
-/// Where one thread works: with a core of its own, or with whichever is free.
+/// Where one thread computes: in a slot of its own, or in a shared one that is free.
 pub struct SlotHandle(Place);
 
 enum Place {
@@ -69,28 +69,28 @@ enum Place {
 }
 
 impl SlotHandle {
-    /// Does `work` with a core, once there is one.
+    /// Does `work` once a slot is free.
     pub fn with<R>(&mut self, work: impl FnOnce(&mut CodecContexts) -> R) -> R {
         match &mut self.0 {
-            Place::Own(core) => work(core),
+            Place::Own(contexts) => work(contexts),
             Place::Shared(shared) => {
-                let core = shared.take.recv_blocking().expect("this seat holds an end to give back to");
-                work(&mut Lent { core, give: &shared.give }.core)
+                let contexts = shared.take.recv_blocking().expect("this slot holds an end to give back to");
+                work(&mut Lent { contexts, give: &shared.give }.contexts)
             }
         }
     }
 }
 
-/// A core that goes back whichever way its use ends.
+/// Contexts of a slot, given back whichever way their use ends.
 struct Lent<'a> {
-    core: CodecContexts,
+    contexts: CodecContexts,
     give: &'a async_channel::Sender<CodecContexts>,
 }
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         // There is room for all there are.
-        let _ = self.give.try_send(std::mem::take(&mut self.core));
+        let _ = self.give.try_send(std::mem::take(&mut self.contexts));
     }
 }
 
@@ -100,15 +100,15 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
-    fn no_more_threads_than_cores_work_at_once() {
-        let cores = CpuSlots::shared(NonZeroUsize::new(2).unwrap());
+    fn no_more_threads_than_slots_work_at_once() {
+        let slots = CpuSlots::shared(NonZeroUsize::new(2).unwrap());
         let (working, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let mut seat = cores.seat();
+                    let mut slot = slots.slot();
                     for _ in 0..50 {
-                        seat.with(|_| {
+                        slot.with(|_| {
                             most.fetch_max(working.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                             std::thread::yield_now();
                             working.fetch_sub(1, Ordering::SeqCst);
@@ -121,21 +121,21 @@ mod tests {
     }
 
     #[test]
-    fn a_core_comes_back_from_work_that_panics() {
-        let cores = CpuSlots::shared(NonZeroUsize::MIN);
-        let mut seat = cores.seat();
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| seat.with(|_| panic!("at work"))));
+    fn a_slot_comes_back_from_work_that_panics() {
+        let slots = CpuSlots::shared(NonZeroUsize::MIN);
+        let mut slot = slots.slot();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| slot.with(|_| panic!("at work"))));
         assert!(panicked.is_err());
-        assert_eq!(cores.seat().with(|_| 7), 7);
+        assert_eq!(slots.slot().with(|_| 7), 7);
     }
 
     #[test]
     fn a_compressor_is_made_anew_for_another_level_only() {
-        let mut core = CodecContexts::default();
+        let mut contexts = CodecContexts::default();
         let level = |level| Level::new(level).unwrap();
-        core.compressor(level(3)).unwrap();
-        assert_eq!(core.compressor.as_ref().unwrap().0, level(3));
-        core.compressor(level(9)).unwrap();
-        assert_eq!(core.compressor.as_ref().unwrap().0, level(9));
+        contexts.compressor(level(3)).unwrap();
+        assert_eq!(contexts.compressor.as_ref().unwrap().0, level(3));
+        contexts.compressor(level(9)).unwrap();
+        assert_eq!(contexts.compressor.as_ref().unwrap().0, level(9));
     }
 }

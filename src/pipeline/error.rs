@@ -3,13 +3,16 @@
 use std::{fmt, io};
 
 use crate::format::age::AgeError;
+use crate::format::age::keys::KeyError;
 use crate::format::zstd::{Damage, ZstdError};
+
+use super::names::Stage;
 
 /// The failure that ended a run.
 #[derive(Debug)]
 pub struct Failure {
     /// The stage that saw it.
-    pub stage: &'static str,
+    pub stage: Stage,
     /// The item it worked on, counted from 0; `None` where it worked on none.
     pub seq: Option<u64>,
     /// What it was.
@@ -73,9 +76,12 @@ pub enum Cause {
         /// Its length.
         bytes: u64,
     },
-    /// A task that the caller gave to the supervisor failed.
+    /// The system gave no random bytes for a key.
+    #[error("cannot get random bytes")]
+    Random(#[source] io::Error),
+    /// A file key could not be wrapped for the recipients.
     #[error(transparent)]
-    Task(Box<dyn std::error::Error + Send + Sync>),
+    Wrap(KeyError),
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Spawn(#[source] io::Error),
@@ -138,15 +144,26 @@ impl fmt::Display for Signal {
     }
 }
 
-/// Why the body of a stage stops before its end.
+/// Why a stage stops before its end; `F` says how much is known of a failure.
 #[derive(Debug)]
-pub enum Stop {
+pub enum Stop<F = Cause> {
     /// A neighbour is gone, and reports why itself.
     Closed,
     /// The run is being ended.
     Cancelled,
     /// This stage failed.
-    Failed(Cause),
+    Failed(F),
+}
+
+impl Stop {
+    /// The same of a stage, at the item `seq`.
+    pub(super) fn at(self, stage: Stage, seq: Option<u64>) -> Stop<Failure> {
+        match self {
+            Stop::Closed => Stop::Closed,
+            Stop::Cancelled => Stop::Cancelled,
+            Stop::Failed(cause) => Stop::Failed(Failure { stage, seq, cause }),
+        }
+    }
 }
 
 impl From<Cause> for Stop {

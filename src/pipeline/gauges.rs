@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::names::{Channel, Stage};
 use super::queue::DepthGauge;
 
 /// One thread's time at work.
 #[derive(Clone, Debug)]
 pub struct BusyGauge {
-    stage: &'static str,
+    stage: Stage,
     started_at: Instant,
     cell: Arc<Cell>,
 }
@@ -29,7 +30,7 @@ struct Cell {
 
 impl BusyGauge {
     /// The stage that the thread belongs to.
-    pub fn stage(&self) -> &'static str {
+    pub fn stage(&self) -> Stage {
         self.stage
     }
 
@@ -80,7 +81,7 @@ pub struct Reading {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StageReading {
     /// The stage.
-    pub name: &'static str,
+    pub name: Stage,
     /// Its threads.
     pub threads: u64,
     /// What they have worked together so far, in nanoseconds.
@@ -90,8 +91,8 @@ pub struct StageReading {
 /// A channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChannelReading {
-    /// `from>to`.
-    pub name: &'static str,
+    /// The channel.
+    pub name: Channel,
     /// Items in it.
     pub depth: usize,
     /// Items it holds at most.
@@ -104,7 +105,7 @@ impl Gauges {
     }
 
     /// A gauge for another thread of `stage`.
-    pub(super) fn thread(&mut self, stage: &'static str) -> BusyGauge {
+    pub(super) fn thread(&mut self, stage: Stage) -> BusyGauge {
         let gauge = BusyGauge { stage, started_at: self.started_at, cell: Arc::default() };
         self.threads.push(gauge.clone());
         gauge
@@ -135,10 +136,7 @@ impl Gauges {
 
 impl Reading {
     /// What each stage worked since `before`, as a share of its threads' time, from 0 to 1.
-    pub fn busy_shares_since<'a>(
-        &'a self,
-        before: Option<&'a Reading>,
-    ) -> impl Iterator<Item = (&'static str, f64)> + 'a {
+    pub fn busy_shares_since<'a>(&'a self, before: Option<&'a Reading>) -> impl Iterator<Item = (Stage, f64)> + 'a {
         let elapsed_ns = nanoseconds(self.elapsed - before.map_or(Duration::ZERO, |before| before.elapsed)).max(1);
         self.stages.iter().map(move |stage| {
             let known = before.iter().flat_map(|before| &before.stages).find(|known| known.name == stage.name);
@@ -160,25 +158,25 @@ mod tests {
     fn work_counts_while_it_is_done_and_after() {
         let started_at = Instant::now();
         let mut gauges = Gauges::new(started_at);
-        let (gauge, idle) = (gauges.thread("a"), gauges.thread("a"));
+        let (gauge, idle) = (gauges.thread(Stage::Read), gauges.thread(Stage::Read));
         assert_eq!(gauge.busy_ns(1_000), 0);
         gauge.begin(started_at + Duration::from_nanos(400));
         assert_eq!(gauge.busy_ns(1_000), 600);
         gauge.end(700);
         assert_eq!((gauge.busy_ns(5_000), idle.busy_ns(5_000)), (700, 0));
         let stages = gauges.read().stages;
-        assert_eq!(stages, [StageReading { name: "a", threads: 2, busy_ns: 700 }]);
+        assert_eq!(stages, [StageReading { name: Stage::Read, threads: 2, busy_ns: 700 }]);
     }
 
     #[test]
     fn a_share_is_of_what_passed_since() {
         let reading = |elapsed_ns, busy_ns| Reading {
             elapsed: Duration::from_nanos(elapsed_ns),
-            stages: vec![StageReading { name: "a", threads: 2, busy_ns }],
+            stages: vec![StageReading { name: Stage::Read, threads: 2, busy_ns }],
             channels: Vec::new(),
         };
         let (before, after) = (reading(100, 100), reading(200, 250));
-        assert_eq!(after.busy_shares_since(Some(&before)).collect::<Vec<_>>(), [("a", 0.75)]);
-        assert_eq!(before.busy_shares_since(None).collect::<Vec<_>>(), [("a", 0.5)]);
+        assert_eq!(after.busy_shares_since(Some(&before)).collect::<Vec<_>>(), [(Stage::Read, 0.75)]);
+        assert_eq!(before.busy_shares_since(None).collect::<Vec<_>>(), [(Stage::Read, 0.5)]);
     }
 }

@@ -17,11 +17,12 @@ use super::error::{Cause, Stop};
 use super::frame_splitter::{Found, FrameFinder};
 use super::memory::{Pools, SOLO_WIDTH, find_limits};
 use super::metrics::{Figures, StageFigures, elapsed_ns};
+use super::names::Stage;
 use super::plan::{Compress, Content, ContentRange, Decompress, Process, Restore, Seal, Work};
 use super::recipes::READ_LEN;
 use super::seal::{PlainRun, RunCheck, RunCutter, RunReader, open_run, seal_run};
 use super::shutdown::Cancel;
-use super::stage::Flow;
+use super::stage::{END, MORE};
 use super::steps::{CompressedChunk, compress_chunk, decompress_batch};
 use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 
@@ -29,13 +30,13 @@ use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 #[derive(Clone)]
 pub struct InlinePools {
     chunks: BufferPool,
-    cores: CpuSlots,
+    slots: CpuSlots,
 }
 
 impl InlinePools {
-    /// For `count` threads, which compute with `cores`; at most `budget_bytes` of idle buffers are kept.
-    pub fn new(count: usize, budget_bytes: usize, cores: CpuSlots) -> InlinePools {
-        InlinePools { chunks: BufferPool::new(budget_bytes, 2 * count), cores }
+    /// For `count` threads, which compute with `slots`; at most `budget_bytes` of idle buffers are kept.
+    pub fn new(count: usize, budget_bytes: usize, slots: CpuSlots) -> InlinePools {
+        InlinePools { chunks: BufferPool::new(budget_bytes, 2 * count), slots }
     }
 }
 
@@ -50,9 +51,9 @@ pub struct Inline {
 impl Inline {
     /// A thread that shares `pools` with others.
     pub fn new(pools: &InlinePools) -> Inline {
-        let InlinePools { chunks, cores } = pools.clone();
-        let desk = Desk { seat: cores.seat(), stages: Vec::new() };
-        Inline { pools: Pools::new(chunks, cores, SOLO_WIDTH), desk, piece: Vec::new() }
+        let InlinePools { chunks, slots } = pools.clone();
+        let desk = Desk { slot: slots.slot(), stages: Vec::new() };
+        Inline { pools: Pools::new(chunks, slots, SOLO_WIDTH), desk, piece: Vec::new() }
     }
 
     /// Does `work` with the bytes between `ends`. Fails with the first thing that goes wrong.
@@ -84,7 +85,7 @@ impl Inline {
     }
 
     /// Does `step`, which is none of the pipeline's own, with a core, as `stage`.
-    pub fn compute<R>(&mut self, stage: &'static str, step: impl FnOnce() -> R) -> R {
+    pub fn compute<R>(&mut self, stage: Stage, step: impl FnOnce() -> R) -> R {
         self.desk.step(stage, |_| step())
     }
 
@@ -107,8 +108,8 @@ impl Inline {
             let frame = desk.compress(pools, compress.level, chunk)?;
             frames.push(&frame, put)?;
         }
-        let summary = frames.finish(put)?;
-        output.flush().map(|()| summary)
+        frames.finish(put)?;
+        output.flush().map(|()| frames.summary())
     }
 
     fn compress_and_seal(
@@ -126,9 +127,9 @@ impl Inline {
             let frame = desk.compress(pools, compress.level, chunk)?;
             frames.push(&frame, &mut |bytes| cutter.push(bytes, &mut |run| sealer.write(desk, run)))?;
         }
-        let summary = frames.finish(&mut |bytes| cutter.push(bytes, &mut |run| sealer.write(desk, run)))?;
+        frames.finish(&mut |bytes| cutter.push(bytes, &mut |run| sealer.write(desk, run)))?;
         cutter.finish(&mut |run| sealer.write(desk, run))?;
-        output.flush().map(|()| summary)
+        output.flush().map(|()| frames.summary())
     }
 
     fn seal(&mut self, seal: &Seal, cancel: &Cancel, mut source: Source, mut output: Output) -> Result<Summary, Stop> {
@@ -143,7 +144,7 @@ impl Inline {
             }
         }
         cutter.finish(emit)?;
-        output.flush().map(|()| Summary { frame_count: 0, content_bytes, table: None })
+        output.flush().map(|()| Summary::of_bytes(content_bytes))
     }
 
     fn decompress(
@@ -192,27 +193,27 @@ impl Inline {
         let mut writer = RangeWriter::new(output, range.clone(), 0);
         open_runs(pools, desk, cipher, cancel, &mut source, &mut |_, text| writer.push(text))?;
         writer.finish()?;
-        Ok(Summary { frame_count: 0, content_bytes: writer.content_bytes(), table: None })
+        Ok(writer.summary())
     }
 }
 
 /// Where the steps are done, and how long they took.
 struct Desk {
-    seat: SlotHandle,
+    slot: SlotHandle,
     stages: Vec<StageFigures>,
 }
 
 impl Desk {
     /// Does `step` with a core, as `stage`. Waiting for the core is no work.
-    fn step<R>(&mut self, stage: &'static str, step: impl FnOnce(&mut CodecContexts) -> R) -> R {
+    fn step<R>(&mut self, stage: Stage, step: impl FnOnce(&mut CodecContexts) -> R) -> R {
         let known = self.stages.iter().position(|known| known.name == stage).unwrap_or_else(|| {
             self.stages.push(StageFigures::new(stage, true));
             self.stages.len() - 1
         });
         let figures = &mut self.stages[known];
-        self.seat.with(|core| {
+        self.slot.with(|contexts| {
             let start = Instant::now();
-            let result = step(core);
+            let result = step(contexts);
             figures.record(elapsed_ns(start));
             result
         })
@@ -220,7 +221,7 @@ impl Desk {
 
     /// A chunk as a frame.
     fn compress(&mut self, pools: &Pools, level: Level, chunk: Buffer) -> Result<CompressedChunk, Cause> {
-        self.step("compress", |core| compress_chunk(core.compressor(level)?, &pools.chunks, chunk))
+        self.step(Stage::Compress, |contexts| compress_chunk(contexts.compressor(level)?, &pools.chunks, chunk))
     }
 }
 
@@ -265,7 +266,7 @@ impl Sealer<'_> {
     }
 
     fn write(&mut self, desk: &mut Desk, run: PlainRun) -> Result<(), Stop> {
-        let sealed = desk.step("seal", |_| seal_run(&self.cipher, run));
+        let sealed = desk.step(Stage::Seal, |_| seal_run(&self.cipher, run));
         self.output.write(&sealed)
     }
 }
@@ -288,7 +289,7 @@ fn open_runs(
         let Some(run) = reader.read(source)? else {
             return check.finish();
         };
-        let run = desk.step("open", |_| open_run(cipher, run));
+        let run = desk.step(Stage::Open, |_| open_run(cipher, run));
         check.before(&run)?;
         run.texts().try_for_each(|text| put(desk, text))?;
         check.behind(&run)?;
@@ -317,19 +318,20 @@ impl Frames<'_> {
     fn finish(self, desk: &mut Desk) -> Result<Summary, Stop> {
         let Frames { mut finder, mut writer, pools } = self;
         finder.finish(&mut |_, found| write_found(desk, pools, &mut writer, found))?;
-        writer.finish()
+        writer.finish()?;
+        Ok(writer.summary())
     }
 }
 
 fn write_found(desk: &mut Desk, pools: &Pools, writer: &mut ContentWriter, found: Found) -> Result<(), Stop> {
     let piece = match found {
         Found::Batch(batch) => {
-            desk.step("decompress", |core| decompress_batch(core.decompressor()?, &pools.chunks, batch))?
+            desk.step(Stage::Decompress, |contexts| decompress_batch(contexts.decompressor()?, &pools.chunks, batch))?
         }
         Found::Piece(piece) => piece,
     };
     // A range's end is where `cat` stops; a whole file is read to its end, which shows that it is one.
-    let (Flow::More | Flow::End) = writer.push(&piece)?;
+    let (MORE | END) = writer.push(&piece)?;
     Ok(())
 }
 
@@ -386,7 +388,7 @@ mod tests {
         let width = crate::pipeline::threads::Concurrency { workers: count, channel_depth: count };
         let plan = Plan { width, engine: Engine::Channels, work: work.clone() };
         let watch = &mut Watch { tick_every: Duration::from_secs(60), on_tick: &mut |_, _| () };
-        let mut supervisor = Supervisor::deaf().unwrap();
+        let mut supervisor = Supervisor::without_signals().unwrap();
         let report = crate::pipeline::run(&plan, &CpuSlots::default(), ends, &mut supervisor, watch).unwrap();
         (given.try_recv().unwrap(), report.summary)
     }
@@ -427,7 +429,7 @@ mod tests {
                 assert_eq!(summary, by_a_crew(&restore, &made).1, "{len}");
             }
         }
-        let names: Vec<&str> = inline.finish().stages.iter().map(|stage| stage.name).collect();
+        let names: Vec<&str> = inline.finish().stages.iter().map(|stage| stage.name.name()).collect();
         assert_eq!(names, ["compress", "decompress", "seal", "open"]);
     }
 

@@ -23,12 +23,13 @@ use super::error::{Cause, Stop};
 use super::frame_splitter::{Found, FrameFinder};
 use super::memory::{Pools, find_limits};
 use super::metrics::{Figures, StageFigures, WaitFigures, elapsed_ns, histogram};
+use super::names::Stage;
 use super::plan::{Compress, Content, Process, Restore, Seal, Work};
-use super::recipes::{READ_LEN, SummarySlot};
+use super::recipes::READ_LEN;
 use super::seal::{RunCheck, RunCutter, RunReader, open_run, seal_run};
 use super::shutdown::Cancel;
 use super::steps::{compress_chunk, decompress_batch};
-use super::threads::{Concurrency, Threads};
+use super::threads::{Concurrency, StageResult, Threads};
 use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 
 /// Starts the thread that does `work` in the legacy way. An input that needs more than `available_bytes` is refused.
@@ -39,21 +40,19 @@ pub(super) fn start(
     work: &Work,
     available_bytes: u64,
     ends: Endpoints,
-) -> SummarySlot {
-    let summary = SummarySlot::default();
-    let (slot, work) = (Arc::clone(&summary), work.clone());
+) -> StageResult<Summary> {
+    let work = work.clone();
     let input_bytes = ends.input_bytes.unwrap_or(0);
     let (source, output) = ends.split();
-    threads.alone("mutex", move |cancel| {
+    threads.alone(Stage::Mutex, move |cancel| {
         let mut memory = Memory { available_bytes, needed_bytes: 0 };
         memory.check(input_bytes)?;
         let tasks = Tasks { width, cancel: cancel.clone() };
         match work {
-            Work::Process(work) => process(&tasks, &pools, &work, &mut memory, source, output, &slot),
-            Work::Restore(work) => restore(&tasks, &pools, &work, &mut memory, source, output, &slot),
+            Work::Process(work) => process(&tasks, &pools, &work, &mut memory, source, output),
+            Work::Restore(work) => restore(&tasks, &pools, &work, &mut memory, source, output),
         }
-    });
-    summary
+    })
 }
 
 /// What is held in memory, against what there is.
@@ -86,8 +85,7 @@ fn process(
     memory: &mut Memory,
     mut source: Source,
     output: Output,
-    summary: &SummarySlot,
-) -> Result<Figures, Stop> {
+) -> Result<(Figures, Summary), Stop> {
     let (reading_since, mut chunks) = (Instant::now(), Vec::new());
     let chunk_len = work.compress.map_or(READ_LEN, |compress| compress.chunk_len);
     loop {
@@ -104,29 +102,28 @@ fn process(
     }
     let reading = reading_figures(reading_since);
     let mut sealed = SealedOutput::new(output, work.seal.as_ref(), pools)?;
-    let mut figures = match work.compress {
+    let (mut figures, summary) = match work.compress {
         Some(Compress { level, .. }) => {
             let pool = pools.chunks.clone();
             let step = move |chunk| compress_chunk(&mut Compressor::new(level)?, &pool, chunk);
             let writer = (FrameWriter::default(), sealed);
             let (figures, (mut frames, mut sealed)) =
-                tasks.run("compress", chunks, step, writer, |(frames, sealed), frame| {
+                tasks.run(Stage::Compress, chunks, step, writer, |(frames, sealed), frame| {
                     frames.push(&frame, &mut |bytes| sealed.write(bytes))
                 })?;
-            let _ = summary.set(frames.finish(&mut |bytes| sealed.write(bytes))?);
+            frames.finish(&mut |bytes| sealed.write(bytes))?;
             sealed.finish()?;
-            figures
+            (figures, frames.summary())
         }
         None => {
             let content_bytes = memory.needed_bytes;
             chunks.iter().try_for_each(|chunk| sealed.write(chunk))?;
             sealed.finish()?;
-            let _ = summary.set(Summary { frame_count: 0, content_bytes, table: None });
-            Figures::default()
+            (Figures::default(), Summary::of_bytes(content_bytes))
         }
     };
     figures.stages.insert(0, reading);
-    Ok(figures)
+    Ok((figures, summary))
 }
 
 /// The ordered output, sealed on the way where that is asked for: under the lock, one segment after the other.
@@ -166,8 +163,7 @@ fn restore(
     memory: &mut Memory,
     mut source: Source,
     output: Output,
-    summary: &SummarySlot,
-) -> Result<Figures, Stop> {
+) -> Result<(Figures, Summary), Stop> {
     let reading_since = Instant::now();
     let frames = match &work.content {
         Content::Frames(frames) => frames,
@@ -175,8 +171,8 @@ fn restore(
             let mut writer = RangeWriter::new(output, range.clone(), 0);
             read_all(work, pools, &mut source, &mut |text| writer.push(text))?;
             writer.finish()?;
-            let _ = summary.set(Summary { frame_count: 0, content_bytes: writer.content_bytes(), table: None });
-            return Ok(Figures { stages: vec![reading_figures(reading_since)], ..Figures::default() });
+            let figures = Figures { stages: vec![reading_figures(reading_since)], ..Figures::default() };
+            return Ok((figures, writer.summary()));
         }
     };
     let limits = find_limits(tasks.width, frames.window_log_max);
@@ -196,10 +192,10 @@ fn restore(
         Found::Piece(piece) => Ok(piece),
     };
     let (mut figures, mut writer) =
-        tasks.run("decompress", found, step, writer, |writer, piece| writer.push(&piece).map(drop))?;
-    let _ = summary.set(writer.finish()?);
+        tasks.run(Stage::Decompress, found, step, writer, |writer, piece| writer.push(&piece).map(drop))?;
+    writer.finish()?;
     figures.stages.insert(0, reading);
-    Ok(figures)
+    Ok((figures, writer.summary()))
 }
 
 /// Reads the input to its end; `take` gets it, opened where it is sealed.
@@ -231,7 +227,7 @@ fn read_all(
 
 /// The phase in front of all tasks, as a stage of one item.
 fn reading_figures(since: Instant) -> StageFigures {
-    let mut figures = StageFigures::new("read", false);
+    let mut figures = StageFigures::new(Stage::Read, false);
     figures.record(elapsed_ns(since));
     figures
 }
@@ -259,7 +255,7 @@ struct TaskFigures {
 impl Tasks {
     fn run<I, O, W>(
         &self,
-        stage: &'static str,
+        stage: Stage,
         items: Vec<I>,
         step: impl Fn(I) -> Result<O, Cause> + Send + Sync + 'static,
         writer: W,
@@ -327,11 +323,7 @@ fn put_in_order<O, W>(
 }
 
 /// Adds up what the tasks measured; the first failure drops the rest.
-async fn gather(
-    stage: &'static str,
-    workers: usize,
-    mut tasks: JoinSet<Result<TaskFigures, Stop>>,
-) -> Result<Figures, Stop> {
+async fn gather(stage: Stage, workers: usize, mut tasks: JoinSet<Result<TaskFigures, Stop>>) -> Result<Figures, Stop> {
     let mut figures = StageFigures { items_by_thread: vec![0; workers], ..StageFigures::new(stage, true) };
     let mut waits = ["permit", "lock"].map(|name| WaitFigures { name, wait_ns: histogram() });
     let mut is_poisoned = false;

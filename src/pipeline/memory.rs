@@ -32,14 +32,14 @@ pub(super) struct Pools {
     /// Runs of segments.
     pub runs: BufferPool,
     /// What workers compute with.
-    pub cores: CpuSlots,
+    pub slots: CpuSlots,
 }
 
 impl Pools {
-    pub(super) fn new(chunks: BufferPool, cores: CpuSlots, width: Concurrency) -> Pools {
+    pub(super) fn new(chunks: BufferPool, slots: CpuSlots, width: Concurrency) -> Pools {
         let run_count = width.token_count() + 2;
         let batches = chunks.beside(width.token_count() + 2);
-        Pools { chunks, batches, runs: BufferPool::new(run_count * RUN_LEN, run_count), cores }
+        Pools { chunks, batches, runs: BufferPool::new(run_count * RUN_LEN, run_count), slots }
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::buffer::PoolFigures;
+use super::names::{Channel, Stage};
 
 /// Counts of values, exact to two digits: 18 KiB each, where three digits would take 264 KiB.
 pub type Histogram = hdrhistogram::Histogram<u64>;
@@ -58,8 +59,8 @@ impl Progress {
 /// One end of a channel, or all its ends added up.
 #[derive(Clone, Debug)]
 pub struct ChannelFigures {
-    /// `from>to`, by the stages it joins.
-    pub name: &'static str,
+    /// The channel.
+    pub name: Channel,
     /// Items it holds at most.
     pub capacity: usize,
     /// Items that an arriving item found in it.
@@ -73,7 +74,7 @@ pub struct ChannelFigures {
 }
 
 impl ChannelFigures {
-    pub(super) fn new(name: &'static str, capacity: usize) -> ChannelFigures {
+    pub(super) fn new(name: Channel, capacity: usize) -> ChannelFigures {
         ChannelFigures { name, capacity, depth: histogram(), wait_ns: histogram(), blocked_ns: 0, idle_ns: 0 }
     }
 
@@ -92,8 +93,8 @@ impl ChannelFigures {
 /// One thread of a stage, or all of them added up.
 #[derive(Clone, Debug)]
 pub struct StageFigures {
-    /// The stage's name.
-    pub name: &'static str,
+    /// The stage.
+    pub name: Stage,
     /// Whether more workers can share its work.
     pub is_parallel: bool,
     /// Time per call that was work, waiting for tokens and channels excepted, in nanoseconds.
@@ -105,7 +106,7 @@ pub struct StageFigures {
 }
 
 impl StageFigures {
-    pub(super) fn new(name: &'static str, is_parallel: bool) -> StageFigures {
+    pub(super) fn new(name: Stage, is_parallel: bool) -> StageFigures {
         StageFigures { name, is_parallel, service_ns: histogram(), busy_ns: 0, items_by_thread: vec![0] }
     }
 
@@ -131,7 +132,7 @@ impl StageFigures {
 #[derive(Clone, Debug)]
 pub struct ReorderFigures {
     /// The stage that owns it.
-    pub name: &'static str,
+    pub name: Stage,
     /// Items that an arriving item found in it.
     pub depth: Histogram,
     /// Time that items waited for those before them, in nanoseconds.
@@ -142,7 +143,7 @@ pub struct ReorderFigures {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowFigures {
     /// The stage whose items it bounds.
-    pub name: &'static str,
+    pub name: Stage,
     /// What all items in flight may weigh together: their number, or bytes.
     pub weight_max: u64,
     /// How many items may be in flight.

@@ -1,7 +1,7 @@
 //! Moves items: the engine, and the recipes that wire it.
 //!
 //! Read in this order: a run's plan and its endpoints ([`plan`], [`endpoints`]), the wiring of its diagrams ([`recipes`], with the steps of the
-//! workers and the bodies of the serial stages), the loops and what joins them ([`stage`], [`queue`], [`window`], [`reorder`],
+//! workers and the bodies of the serial stages), the loops and what joins them ([`names`], [`stage`], [`queue`], [`window`], [`reorder`],
 //! [`buffer`]), and who watches over the threads ([`threads`], [`supervisor`], [`shutdown`]).
 
 pub mod plan;
@@ -31,6 +31,8 @@ pub mod age_header;
 pub mod frame_at;
 
 pub mod range;
+
+pub mod names;
 
 pub mod stage;
 
@@ -71,16 +73,16 @@ use endpoints::Endpoints;
 use error::Failure;
 use memory::Pools;
 use plan::{Engine, Plan, Work};
-use recipes::{SummarySlot, Wiring};
+use recipes::Wiring;
 use report::Report;
 use supervisor::{Supervisor, Watch};
 use threads::{Concurrency, Threads};
 
-/// Does what `plan` says with the bytes between `ends`, and returns when all threads have ended. Workers compute with `cores`. Gives the
+/// Does what `plan` says with the bytes between `ends`, and returns when all threads have ended. Workers compute with `slots`. Gives the
 /// report, or the first failure. What was written by then is for the caller to keep or throw away.
 pub fn run(
     plan: &Plan,
-    cores: &CpuSlots,
+    slots: &CpuSlots,
     ends: Endpoints,
     supervisor: &mut Supervisor,
     watch: &mut Watch<'_>,
@@ -90,15 +92,14 @@ pub fn run(
     let (width, pool) = (plan.width, memory::pool_for(plan));
     let (engine, Concurrency { workers, channel_depth }) = (plan.engine.name(), width);
     tracing::info!(engine, workers, channel_depth, work = plan.work.name(), "a run begins");
-    let pools = Pools::new(pool.clone(), cores.clone(), width);
+    let pools = Pools::new(pool.clone(), slots.clone(), width);
     let summary = match plan.engine {
         Engine::Channels => {
-            let mut wiring = Wiring { threads: &mut threads, pools: &pools, width, summary: SummarySlot::default() };
+            let mut wiring = Wiring { threads: &mut threads, pools: &pools, width };
             match &plan.work {
                 Work::Process(work) => recipes::process(&mut wiring, work, ends),
                 Work::Restore(work) => recipes::restore(&mut wiring, work, ends),
             }
-            wiring.summary
         }
         Engine::Mutex { available_bytes } => {
             legacy::start(&mut threads, pools, width, &plan.work, available_bytes, ends)
@@ -106,6 +107,6 @@ pub fn run(
     };
     let ran = supervisor.run(threads, watch)?;
     tracing::info!(wall = ?ran.wall, read_bytes = progress.read_bytes(), written_bytes = progress.written_bytes(), "a run ends");
-    let summary = summary.get().expect("internal error: the sink was done without a summary").clone();
+    let summary = summary.take().expect("internal error: a run ended well without a summary");
     Ok(Report::new(plan, ran, summary, &progress, pool.figures()))
 }

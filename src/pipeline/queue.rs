@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::gauges::ChannelReading;
 use super::metrics::{ChannelFigures, elapsed_ns};
+use super::names::Channel;
 
 /// What travels: the item, and when it was offered.
 struct Envelope<T> {
@@ -31,7 +32,7 @@ pub struct QueueReceiver<T> {
 }
 
 /// A channel of `capacity` items, at least 1.
-pub fn queue<T>(name: &'static str, capacity: usize) -> (QueueSender<T>, QueueReceiver<T>) {
+pub fn queue<T>(name: Channel, capacity: usize) -> (QueueSender<T>, QueueReceiver<T>) {
     let (sender, receiver) = async_channel::bounded(capacity);
     let figures = ChannelFigures::new(name, capacity);
     (QueueSender { channel: sender, figures: figures.clone() }, QueueReceiver { channel: receiver, figures })
@@ -142,10 +143,13 @@ impl std::fmt::Debug for DepthGauge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::names::Stage;
+
+    const TEST: Channel = Channel { from: Stage::Read, to: Stage::Write };
 
     #[test]
     fn depth_and_wait_are_counted_for_every_item() {
-        let (mut sender, mut receiver) = queue("test", 4);
+        let (mut sender, mut receiver) = queue(TEST, 4);
         (0..4).for_each(|item| sender.send(item).unwrap());
         assert_eq!((0..4).map(|_| receiver.recv().unwrap()).collect::<Vec<i32>>(), [0, 1, 2, 3]);
         let (sent, received) = (sender.finish(), receiver.finish());
@@ -155,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_before_the_sender_left_still_arrives() {
-        let (mut sender, mut receiver) = queue("test", 4);
+        let (mut sender, mut receiver) = queue(TEST, 4);
         sender.send('x').unwrap();
         sender.finish();
         assert_eq!((receiver.recv(), receiver.recv()), (Ok('x'), Err(Closed)));
@@ -163,17 +167,17 @@ mod tests {
 
     #[test]
     fn a_gauge_shows_the_depth_and_keeps_no_end_open() {
-        let (mut sender, receiver) = queue("test", 2);
+        let (mut sender, receiver) = queue(TEST, 2);
         let gauge = receiver.gauge();
         sender.send(1).unwrap();
-        assert_eq!(gauge.read(), Some(ChannelReading { name: "test", depth: 1, capacity: 2 }));
+        assert_eq!(gauge.read(), Some(ChannelReading { name: TEST, depth: 1, capacity: 2 }));
         receiver.finish();
         assert_eq!((sender.send(2), gauge.read()), (Err(Closed), None));
     }
 
     #[test]
     fn a_sender_learns_that_all_receivers_have_left() {
-        let (mut sender, receiver) = queue("test", 1);
+        let (mut sender, receiver) = queue(TEST, 1);
         let other = receiver.another();
         receiver.finish();
         assert_eq!(sender.send(1), Ok(()));

@@ -7,7 +7,7 @@
 //! decompress       read, find frames -> [decompress xN] -> reorder, check against tables, write
 //! both, back       read runs -> [open xN] -> reorder, find frames -> [decompress xN] -> reorder, check, write
 //! decrypt          read runs -> [open xN] -> reorder, write
-//! decrypt a range  read (and open) -> [hand on] -> write
+//! decrypt a range  read (and open) -> write
 //! ```
 //!
 //! The serial stage between two pools moves bytes and cuts runs, nothing else. While it waits for a token of the second window it
@@ -17,9 +17,6 @@
 //! while it has both; as many runs as there are tokens. Decompressing: the window's bytes and a batch being
 //! gathered. ARCHITECTURE.md gives the formula with all its terms.
 
-use std::num::NonZeroUsize;
-use std::sync::{Arc, OnceLock};
-
 use crate::format::age::cut::RUN_LEN;
 use crate::format::age::stream::{PayloadKey, SegmentCipher};
 use crate::format::zstd::codec::Compressor;
@@ -28,19 +25,17 @@ use super::buffer::Buffer;
 use super::endpoints::{Endpoints, Output, Source};
 use super::frame_splitter::{Found, FrameFinder, Piece};
 use super::memory::{Pools, decompress_window_bytes, find_limits};
+use super::names::{Names, Stage};
 use super::plan::{Compress, Content, ContentRange, Decompress, Process, Restore, Seal};
 use super::seal::{OpenedRun, PlainRun, RunCheck, RunCutter, RunReader, SealedRun, open_run, seal_run};
-use super::stage::{Flow, Inlet, Outlet};
+use super::stage::{END, Inlet, MORE, Outlet};
 use super::steps::{CompressedChunk, compress_chunk, decompress_batch};
-use super::threads::{Concurrency, Names, Threads};
+use super::threads::{Concurrency, StageResult, Threads};
 use super::window::Window;
 use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 
 /// Bytes that a restore reads at once: they stay in a core's cache until they are gathered.
 pub(super) const READ_LEN: usize = 256 * 1024;
-
-/// Where the sink leaves what it has to say.
-pub(super) type SummarySlot = Arc<OnceLock<Summary>>;
 
 /// What every function here wires stages with.
 pub(super) struct Wiring<'a> {
@@ -50,55 +45,53 @@ pub(super) struct Wiring<'a> {
     pub pools: &'a Pools,
     /// Workers and channel depth.
     pub width: Concurrency,
-    /// Where the sink leaves what it has to say.
-    pub summary: SummarySlot,
 }
 
 /// Starts the threads of `work`.
-pub(super) fn process(wiring: &mut Wiring<'_>, work: &Process, ends: Endpoints) {
+pub(super) fn process(wiring: &mut Wiring<'_>, work: &Process, ends: Endpoints) -> StageResult<Summary> {
     let (source, output) = ends.split();
     match (work.compress, &work.seal) {
         (Some(compress), None) => {
-            let (chunks, frames) = compressors(wiring, compress, "write");
+            let (chunks, frames) = compressors(wiring, compress, Stage::Write);
             read_chunks(wiring, compress, source, chunks);
-            write_frames(wiring, frames, output);
+            write_frames(wiring, frames, output)
         }
         (Some(compress), Some(seal)) => {
-            let (chunks, frames) = compressors(wiring, compress, "cut");
+            let (chunks, frames) = compressors(wiring, compress, Stage::Cut);
             let (runs, sealed) = sealers(wiring, &seal.key);
             read_chunks(wiring, compress, source, chunks);
-            cut_frames(wiring, frames, runs);
             write_sealed(wiring, sealed, seal, output);
+            cut_frames(wiring, frames, runs)
         }
         (None, Some(seal)) => {
             let (runs, sealed) = sealers(wiring, &seal.key);
-            cut_input(wiring, source, runs);
             write_sealed(wiring, sealed, seal, output);
+            cut_input(wiring, source, runs)
         }
         (None, None) => unreachable!("internal error: a plan without a layer"),
     }
 }
 
 /// Starts the threads of `work`.
-pub(super) fn restore(wiring: &mut Wiring<'_>, work: &Restore, ends: Endpoints) {
+pub(super) fn restore(wiring: &mut Wiring<'_>, work: &Restore, ends: Endpoints) -> StageResult<Summary> {
     let (source, output) = ends.split();
     match (&work.open, &work.content) {
         (None, Content::Frames(frames)) => {
             let (found, pieces) = decompressors(wiring);
             find_in_input(wiring, frames, source, found);
-            write_content(wiring, frames, pieces, output);
+            write_content(wiring, frames, pieces, output)
         }
         (Some(key), Content::Frames(frames)) => {
-            let (sealed, opened) = openers(wiring, key, "find");
+            let (sealed, opened) = openers(wiring, key, Stage::Find);
             let (found, pieces) = decompressors(wiring);
             read_runs(wiring, source, sealed);
             find_in_runs(wiring, frames, opened, found);
-            write_content(wiring, frames, pieces, output);
+            write_content(wiring, frames, pieces, output)
         }
         (Some(key), Content::Plain(range)) => {
-            let (sealed, opened) = openers(wiring, key, "write");
+            let (sealed, opened) = openers(wiring, key, Stage::Write);
             read_runs(wiring, source, sealed);
-            write_plain(wiring, range, opened, output);
+            write_plain(wiring, range, opened, output)
         }
         (None, Content::Plain(range)) => copy(wiring, range, source, output),
     }
@@ -107,56 +100,54 @@ pub(super) fn restore(wiring: &mut Wiring<'_>, work: &Restore, ends: Endpoints) 
 fn compressors(
     wiring: &mut Wiring<'_>,
     Compress { level, .. }: Compress,
-    next: &'static str,
+    behind: Stage,
 ) -> (Outlet<Buffer>, Inlet<CompressedChunk>) {
-    let behind = if next == "cut" { "compress>cut" } else { "compress>write" };
-    let names = Names { stage: "compress", before: "read>compress", behind, next };
-    let window = Window::of_items("compress", wiring.width.token_count());
-    let (pool, cores) = (wiring.pools.chunks.clone(), wiring.pools.cores.clone());
+    let names = Names { before: Stage::Read, stage: Stage::Compress, behind };
+    let window = Window::of_items(Stage::Compress, wiring.width.token_count());
+    let (pool, slots) = (wiring.pools.chunks.clone(), wiring.pools.slots.clone());
     wiring.threads.parallel(names, wiring.width, window, move |_| {
-        let (mut seat, pool) = (cores.seat(), pool.clone());
-        Ok(move |chunk| seat.with(|core| compress_chunk(core.compressor(level)?, &pool, chunk)))
+        let (mut slot, pool) = (slots.slot(), pool.clone());
+        Ok(move |chunk| slot.with(|contexts| compress_chunk(contexts.compressor(level)?, &pool, chunk)))
     })
 }
 
 fn sealers(wiring: &mut Wiring<'_>, key: &PayloadKey) -> (Outlet<PlainRun>, Inlet<Buffer>) {
-    let names = Names { stage: "seal", before: "cut>seal", behind: "seal>write", next: "write" };
-    let window = Window::of_items("seal", wiring.width.token_count());
-    let (key, cores) = (key.clone(), wiring.pools.cores.clone());
+    let names = Names { before: Stage::Cut, stage: Stage::Seal, behind: Stage::Write };
+    let window = Window::of_items(Stage::Seal, wiring.width.token_count());
+    let (key, slots) = (key.clone(), wiring.pools.slots.clone());
     wiring.threads.parallel(names, wiring.width, window, move |_| {
-        let (mut seat, cipher) = (cores.seat(), SegmentCipher::new(&key));
-        Ok(move |run| Ok(seat.with(|_| seal_run(&cipher, run))))
+        let (mut slot, cipher) = (slots.slot(), SegmentCipher::new(&key));
+        Ok(move |run| Ok(slot.with(|_| seal_run(&cipher, run))))
     })
 }
 
-fn openers(wiring: &mut Wiring<'_>, key: &PayloadKey, next: &'static str) -> (Outlet<SealedRun>, Inlet<OpenedRun>) {
-    let behind = if next == "find" { "open>find" } else { "open>write" };
-    let names = Names { stage: "open", before: "read>open", behind, next };
-    let window = Window::of_items("open", wiring.width.token_count());
-    let (key, cores) = (key.clone(), wiring.pools.cores.clone());
+fn openers(wiring: &mut Wiring<'_>, key: &PayloadKey, behind: Stage) -> (Outlet<SealedRun>, Inlet<OpenedRun>) {
+    let names = Names { before: Stage::Read, stage: Stage::Open, behind };
+    let window = Window::of_items(Stage::Open, wiring.width.token_count());
+    let (key, slots) = (key.clone(), wiring.pools.slots.clone());
     wiring.threads.parallel(names, wiring.width, window, move |_| {
-        let (mut seat, cipher) = (cores.seat(), SegmentCipher::new(&key));
-        Ok(move |run| Ok(seat.with(|_| open_run(&cipher, run))))
+        let (mut slot, cipher) = (slots.slot(), SegmentCipher::new(&key));
+        Ok(move |run| Ok(slot.with(|_| open_run(&cipher, run))))
     })
 }
 
 fn decompressors(wiring: &mut Wiring<'_>) -> (Outlet<Found>, Inlet<Piece>) {
-    let names = Names { stage: "decompress", before: "find>decompress", behind: "decompress>write", next: "write" };
+    let names = Names { before: Stage::Find, stage: Stage::Decompress, behind: Stage::Write };
     let window =
-        Window::of_weight("decompress", decompress_window_bytes(wiring.width) as u64, wiring.width.token_count());
-    let (pool, cores) = (wiring.pools.chunks.clone(), wiring.pools.cores.clone());
+        Window::of_weight(Stage::Decompress, decompress_window_bytes(wiring.width) as u64, wiring.width.token_count());
+    let (pool, slots) = (wiring.pools.chunks.clone(), wiring.pools.slots.clone());
     wiring.threads.parallel(names, wiring.width, window, move |_| {
-        let (mut seat, pool) = (cores.seat(), pool.clone());
+        let (mut slot, pool) = (slots.slot(), pool.clone());
         Ok(move |found| match found {
-            Found::Batch(batch) => seat.with(|core| decompress_batch(core.decompressor()?, &pool, batch)),
+            Found::Batch(batch) => slot.with(|contexts| decompress_batch(contexts.decompressor()?, &pool, batch)),
             Found::Piece(piece) => Ok(piece),
         })
     })
 }
 
-fn read_chunks(wiring: &mut Wiring<'_>, compress: Compress, mut source: Source, chunks: Outlet<Buffer>) {
+fn read_chunks(wiring: &mut Wiring<'_>, compress: Compress, source: Source, chunks: Outlet<Buffer>) {
     let (pool, chunk_len) = (wiring.pools.chunks.clone(), compress.chunk_len);
-    wiring.threads.source("read", chunks, move |chunks| {
+    wiring.threads.source(Stage::Read, chunks, source, move |source, chunks| {
         let is_first = chunks.next_seq() == 0;
         let slot = chunks.reserve(1)?;
         let mut chunk = pool.take(Compressor::frame_len_bound(chunk_len))?;
@@ -164,61 +155,54 @@ fn read_chunks(wiring: &mut Wiring<'_>, compress: Compress, mut source: Source, 
         chunk.extend_len(len);
         // Input of no bytes is one empty frame, so that the file has one to begin with.
         if len == 0 && !is_first {
-            return Ok(Flow::End);
+            return Ok(END);
         }
         slot.send(chunk)?;
-        Ok(if len < chunk_len { Flow::End } else { Flow::More })
+        Ok(if len < chunk_len { END } else { MORE })
     });
 }
 
-fn write_frames(wiring: &mut Wiring<'_>, frames: Inlet<CompressedChunk>, mut output: Output) {
-    let (mut writer, summary) = (FrameWriter::default(), Arc::clone(&wiring.summary));
-    wiring.threads.sink("write", frames, move |frame| {
+fn write_frames(wiring: &mut Wiring<'_>, frames: Inlet<CompressedChunk>, mut output: Output) -> StageResult<Summary> {
+    let result = wiring.threads.sink(Stage::Write, frames, FrameWriter::default(), move |writer, frame| {
         let put = &mut |bytes: &[u8]| output.write(bytes);
         match frame {
             Some(frame) => writer.push(&frame, put)?,
-            None => {
-                let _ = summary.set(writer.finish(put)?);
-                output.flush()?;
-            }
+            None => writer.finish(put).and_then(|()| output.flush())?,
         }
-        Ok(Flow::More)
+        Ok(MORE)
     });
+    result.map(|writer| writer.summary())
 }
 
-fn cut_frames(wiring: &mut Wiring<'_>, frames: Inlet<CompressedChunk>, runs: Outlet<PlainRun>) {
-    let (mut writer, mut cutter) = (FrameWriter::default(), RunCutter::new(wiring.pools.runs.clone()));
-    let summary = Arc::clone(&wiring.summary);
-    wiring.threads.serial("cut", frames, runs, move |frame, runs| {
+fn cut_frames(wiring: &mut Wiring<'_>, frames: Inlet<CompressedChunk>, runs: Outlet<PlainRun>) -> StageResult<Summary> {
+    let mut cutter = RunCutter::new(wiring.pools.runs.clone());
+    let result = wiring.threads.serial(Stage::Cut, frames, runs, FrameWriter::default(), move |writer, frame, runs| {
         let emit = &mut |run| runs.reserve(1)?.send(run);
         match frame {
             Some(frame) => writer.push(&frame, &mut |bytes| cutter.push(bytes, emit)),
             None => {
-                let _ = summary.set(writer.finish(&mut |bytes| cutter.push(bytes, emit))?);
+                writer.finish(&mut |bytes| cutter.push(bytes, emit))?;
                 cutter.finish(emit)
             }
         }
     });
+    result.map(|writer| writer.summary())
 }
 
-fn cut_input(wiring: &mut Wiring<'_>, mut source: Source, runs: Outlet<PlainRun>) {
+fn cut_input(wiring: &mut Wiring<'_>, mut source: Source, runs: Outlet<PlainRun>) -> StageResult<Summary> {
     let mut cutter = RunCutter::new(wiring.pools.runs.clone());
-    let (summary, mut content_bytes) = (Arc::clone(&wiring.summary), 0);
-    wiring.threads.source("cut", runs, move |runs| {
+    let result = wiring.threads.source(Stage::Cut, runs, 0, move |content_bytes, runs| {
         let emit = &mut |run| runs.reserve(1)?.send(run);
         let len = cutter.read(&mut source, emit)?;
-        content_bytes += len as u64;
-        if len > 0 {
-            return Ok(Flow::More);
-        }
-        let _ = summary.set(Summary { frame_count: 0, content_bytes, table: None });
-        cutter.finish(emit).map(|()| Flow::End)
+        *content_bytes += len as u64;
+        if len > 0 { Ok(MORE) } else { cutter.finish(emit).map(|()| END) }
     });
+    result.map(Summary::of_bytes)
 }
 
-fn write_sealed(wiring: &mut Wiring<'_>, sealed: Inlet<Buffer>, seal: &Seal, mut output: Output) {
+fn write_sealed(wiring: &mut Wiring<'_>, sealed: Inlet<Buffer>, seal: &Seal, output: Output) {
     let mut prefix = Some(seal.prefix.clone());
-    wiring.threads.sink("write", sealed, move |run| {
+    wiring.threads.sink(Stage::Write, sealed, output, move |output, run| {
         if let Some(prefix) = prefix.take() {
             output.write(&prefix)?;
         }
@@ -226,68 +210,58 @@ fn write_sealed(wiring: &mut Wiring<'_>, sealed: Inlet<Buffer>, seal: &Seal, mut
             Some(run) => output.write(&run)?,
             None => output.flush()?,
         }
-        Ok(Flow::More)
+        Ok(MORE)
     });
 }
 
-/// What a range read of an age file does whose reader opens the few segments itself: read -> [hand on] -> write.
-fn copy(wiring: &mut Wiring<'_>, range: &ContentRange, mut source: Source, output: Output) {
-    let names = Names { stage: "hand on", before: "read>hand on", behind: "hand on>write", next: "write" };
-    let width = Concurrency { workers: NonZeroUsize::MIN, ..wiring.width };
-    let window = Window::of_items("hand on", width.token_count());
-    let (pieces, at_write) = wiring.threads.parallel(names, width, window, |_| Ok(Ok::<Buffer, _>));
-    let (pool, summary) = (wiring.pools.runs.clone(), Arc::clone(&wiring.summary));
-    wiring.threads.source("read", pieces, move |pieces| {
+/// What a range read of an age file does whose reader opens the few segments itself: read -> write.
+fn copy(wiring: &mut Wiring<'_>, range: &ContentRange, source: Source, output: Output) -> StageResult<Summary> {
+    let depth = wiring.width.channel_depth;
+    let window = Window::of_items(Stage::Write, depth.get().saturating_add(1));
+    let (pieces, at_write) = wiring.threads.direct(Stage::Read, Stage::Write, depth, window);
+    let pool = wiring.pools.runs.clone();
+    wiring.threads.source(Stage::Read, pieces, source, move |source, pieces| {
         let slot = pieces.reserve(1)?;
-        let mut piece = pool.take(RUN_LEN)?;
+        let mut piece: Buffer = pool.take(RUN_LEN)?;
         let len = source.read(piece.room())?;
         piece.extend_len(len);
-        if len == 0 { Ok(Flow::End) } else { slot.send(piece).map(|()| Flow::More) }
+        if len == 0 { Ok(END) } else { slot.send(piece).map(|()| MORE) }
     });
-    let mut writer = RangeWriter::new(output, range.clone(), 0);
-    wiring.threads.sink("write", at_write, move |piece| {
-        if let Some(piece) = &piece {
-            writer.push(piece)?;
-            return Ok(Flow::More);
-        }
-        writer.finish()?;
-        let _ = summary.set(Summary { frame_count: 0, content_bytes: writer.content_bytes(), table: None });
-        Ok(Flow::End)
+    let writer = RangeWriter::new(output, range.clone(), 0);
+    let result = wiring.threads.sink(Stage::Write, at_write, writer, move |writer, piece| match piece {
+        Some(piece) => writer.push(&piece).map(|()| MORE),
+        None => writer.finish().map(|()| END),
     });
+    result.map(|writer| writer.summary())
 }
 
 fn find_in_input(wiring: &mut Wiring<'_>, work: &Decompress, mut source: Source, found: Outlet<Found>) {
     let limits = find_limits(wiring.width, work.window_log_max);
-    let mut finder = FrameFinder::new(work.start, limits, wiring.pools.batches.clone(), wiring.pools.chunks.clone());
+    let finder = FrameFinder::new(work.start, limits, wiring.pools.batches.clone(), wiring.pools.chunks.clone());
     let mut piece = vec![0; READ_LEN];
-    wiring.threads.source("find", found, move |found| {
+    wiring.threads.source(Stage::Find, found, finder, move |finder, found| {
         let len = source.read(&mut piece)?;
         let emit = &mut |weight, item| found.reserve(weight)?.send(item);
-        if len == 0 {
-            finder.finish(emit)?;
-            return Ok(Flow::End);
-        }
-        finder.push(&piece[..len], emit)?;
-        Ok(Flow::More)
+        if len == 0 { finder.finish(emit).map(|()| END) } else { finder.push(&piece[..len], emit).map(|()| MORE) }
     });
 }
 
 fn read_runs(wiring: &mut Wiring<'_>, mut source: Source, sealed: Outlet<SealedRun>) {
-    let mut reader = RunReader::new(wiring.pools.runs.clone());
-    wiring.threads.source("read", sealed, move |sealed| {
+    let reader = RunReader::new(wiring.pools.runs.clone());
+    wiring.threads.source(Stage::Read, sealed, reader, move |reader, sealed| {
         let slot = sealed.reserve(1)?;
         match reader.read(&mut source)? {
-            Some(run) => slot.send(run).map(|()| Flow::More),
-            None => Ok(Flow::End),
+            Some(run) => slot.send(run).map(|()| MORE),
+            None => Ok(END),
         }
     });
 }
 
 fn find_in_runs(wiring: &mut Wiring<'_>, work: &Decompress, opened: Inlet<OpenedRun>, found: Outlet<Found>) {
     let limits = find_limits(wiring.width, work.window_log_max);
-    let mut finder = FrameFinder::new(work.start, limits, wiring.pools.batches.clone(), wiring.pools.chunks.clone());
+    let finder = FrameFinder::new(work.start, limits, wiring.pools.batches.clone(), wiring.pools.chunks.clone());
     let mut check = RunCheck::default();
-    wiring.threads.serial("find", opened, found, move |run, found| {
+    wiring.threads.serial(Stage::Find, opened, found, finder, move |finder, run, found| {
         let emit = &mut |weight, item| found.reserve(weight)?.send(item);
         let Some(run) = run else {
             check.finish().and_then(|()| finder.finish(emit)).or_else(|stop| finder.give_up(stop, emit))?;
@@ -299,21 +273,28 @@ fn find_in_runs(wiring: &mut Wiring<'_>, work: &Decompress, opened: Inlet<Opened
     });
 }
 
-fn write_content(wiring: &mut Wiring<'_>, work: &Decompress, pieces: Inlet<Piece>, output: Output) {
-    let (mut writer, summary) = (ContentWriter::new(output, work), Arc::clone(&wiring.summary));
-    wiring.threads.sink("write", pieces, move |piece| {
-        let flow = piece.map_or(Ok(Flow::End), |piece| writer.push(&piece))?;
-        if flow == Flow::End {
-            let _ = summary.set(writer.finish()?);
-        }
-        Ok(flow)
+fn write_content(
+    wiring: &mut Wiring<'_>,
+    work: &Decompress,
+    pieces: Inlet<Piece>,
+    output: Output,
+) -> StageResult<Summary> {
+    let writer = ContentWriter::new(output, work);
+    let result = wiring.threads.sink(Stage::Write, pieces, writer, |writer, piece| {
+        let flow = piece.map_or(Ok(END), |piece| writer.push(&piece))?;
+        if flow == END { writer.finish().map(|()| END) } else { Ok(MORE) }
     });
+    result.map(|writer| writer.summary())
 }
 
-fn write_plain(wiring: &mut Wiring<'_>, range: &ContentRange, opened: Inlet<OpenedRun>, output: Output) {
-    let (mut writer, mut check) = (RangeWriter::new(output, range.clone(), 0), RunCheck::default());
-    let summary = Arc::clone(&wiring.summary);
-    wiring.threads.sink("write", opened, move |run| {
+fn write_plain(
+    wiring: &mut Wiring<'_>,
+    range: &ContentRange,
+    opened: Inlet<OpenedRun>,
+    output: Output,
+) -> StageResult<Summary> {
+    let (writer, mut check) = (RangeWriter::new(output, range.clone(), 0), RunCheck::default());
+    let result = wiring.threads.sink(Stage::Write, opened, writer, move |writer, run| {
         if let Some(run) = &run {
             check.before(run)?;
             run.texts().try_for_each(|text| writer.push(text))?;
@@ -321,11 +302,7 @@ fn write_plain(wiring: &mut Wiring<'_>, range: &ContentRange, opened: Inlet<Open
         } else {
             check.finish()?;
         }
-        let flow = if run.is_none() || writer.is_done() { Flow::End } else { Flow::More };
-        if flow == Flow::End {
-            writer.finish()?;
-            let _ = summary.set(Summary { frame_count: 0, content_bytes: writer.content_bytes(), table: None });
-        }
-        Ok(flow)
+        if run.is_none() || writer.is_done() { writer.finish().map(|()| END) } else { Ok(MORE) }
     });
+    result.map(|writer| writer.summary())
 }

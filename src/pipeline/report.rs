@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::buffer::PoolFigures;
 use super::metrics::{Figures, Progress, StageFigures};
+use super::names::Stage;
 use super::plan::{Engine, Plan};
 use super::supervisor::Ran;
 use super::write::Summary;
@@ -36,7 +37,7 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bottleneck {
     /// The stage.
-    pub stage: &'static str,
+    pub stage: Stage,
     /// Whether the stage is parallel.
     pub is_parallel: bool,
     /// Share of the run that its threads were at work, from 0 to 1.
@@ -79,11 +80,7 @@ impl Report {
     }
 
     /// The report of a task that is one step on one thread; bytes are those read, written, and of content.
-    pub fn of_one_step(
-        stage: &'static str,
-        wall: Duration,
-        [read_bytes, written_bytes, content_bytes]: [u64; 3],
-    ) -> Report {
+    pub fn of_one_step(stage: Stage, wall: Duration, [read_bytes, written_bytes, content_bytes]: [u64; 3]) -> Report {
         let mut figures = StageFigures::new(stage, false);
         figures.record(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX));
         Report {
@@ -180,11 +177,12 @@ impl Report {
     }
 
     fn advice_on_serial(&self, Bottleneck { stage, busy_share, workers_enough, .. }: Bottleneck) -> String {
-        let mut joins = self.figures.channels.iter().filter_map(|channel| channel.name.split_once('>'));
-        let (is_source, is_sink) = (!joins.clone().any(|(_, to)| to == stage), !joins.any(|(from, _)| from == stage));
+        let mut channels = self.figures.channels.iter().map(|channel| channel.name);
+        let is_source = !channels.clone().any(|channel| channel.to == stage);
+        let is_sink = !channels.any(|channel| channel.from == stage);
         let also = match stage {
-            "find" => "; it walks headers as well, and decodes frames too large for the workers",
-            "cut" => "; it lays out segments as well",
+            Stage::Find => "; it walks headers as well, and decodes frames too large for the workers",
+            Stage::Cut => "; it lays out segments as well",
             _ => "",
         };
         let what = match (is_source, is_sink) {
@@ -204,15 +202,11 @@ impl Report {
     }
 
     /// A word on the channel in front of `stage`, where its ends waited for each other by turns; or on all, where less depth would do.
-    fn advice_on_depth(&self, stage: &str) -> String {
+    fn advice_on_depth(&self, stage: Stage) -> String {
         let wall_ns = self.wall.as_nanos().max(1) as f64;
         let threads =
             self.figures.stages.iter().find(|known| known.name == stage).map_or(1, |it| it.items_by_thread.len());
-        let in_front = self
-            .figures
-            .channels
-            .iter()
-            .find(|channel| channel.name.split_once('>').is_some_and(|(_, behind)| behind == stage));
+        let in_front = self.figures.channels.iter().find(|channel| channel.name.to == stage);
         let waited = in_front.map(|channel| {
             let (blocked, idle) =
                 (channel.blocked_ns as f64 / wall_ns, channel.idle_ns as f64 / wall_ns / threads as f64);
@@ -250,23 +244,14 @@ impl Report {
 mod tests {
     use super::*;
     use crate::pipeline::metrics::{ChannelFigures, WindowFigures};
+    use crate::pipeline::names::Channel;
 
     const WALL: Duration = Duration::from_millis(1000);
 
     /// A run of 100 items whose stages worked so many milliseconds, on so many threads.
-    fn report(stages: &[(&'static str, bool, u64, usize)], workers: usize, cpus: usize) -> Report {
+    fn report(stages: &[(Stage, bool, u64, usize)], workers: usize, cpus: usize) -> Report {
         // Channels between neighbours, as the recipes have them.
-        let names = stages.windows(2).map(|pair| match (pair[0].0, pair[1].0) {
-            ("read", "compress") => "read>compress",
-            ("compress", "write") => "compress>write",
-            ("find", "decompress") => "find>decompress",
-            ("decompress", "write") => "decompress>write",
-            ("read", "open") => "read>open",
-            ("open", "find") => "open>find",
-            ("cut", "seal") => "cut>seal",
-            ("seal", "write") => "seal>write",
-            pair => unreachable!("{pair:?}"),
-        });
+        let names = stages.windows(2).map(|pair| Channel { from: pair[0].0, to: pair[1].0 });
         let channels = names.map(|name| {
             let mut channel = ChannelFigures::new(name, 4);
             channel.depth.record(3).unwrap();
@@ -274,7 +259,7 @@ mod tests {
         });
         let channels: Vec<ChannelFigures> = channels.collect();
         let stages = stages.iter().map(|(name, is_parallel, busy_ms, threads)| {
-            let mut stage = StageFigures::new(name, *is_parallel);
+            let mut stage = StageFigures::new(*name, *is_parallel);
             stage.busy_ns = busy_ms * 1_000_000;
             stage.items_by_thread = vec![100; *threads];
             stage
@@ -305,9 +290,9 @@ mod tests {
 
     #[test]
     fn busy_workers_call_for_more_until_a_serial_stage_is_the_limit() {
-        let stages = [("read", false, 200, 1), ("compress", true, 1900, 2), ("write", false, 100, 1)];
+        let stages = [(Stage::Read, false, 200, 1), (Stage::Compress, true, 1900, 2), (Stage::Write, false, 100, 1)];
         let found = report(&stages, 2, 8).bottleneck().unwrap();
-        assert_eq!((found.stage, found.is_parallel, found.workers_enough), ("compress", true, Some(10)));
+        assert_eq!((found.stage, found.is_parallel, found.workers_enough), (Stage::Compress, true, Some(10)));
         assert!((found.speedup_max.unwrap() - 4.75).abs() < 1e-9);
         assert_eq!(
             report(&stages, 2, 8).advice(),
@@ -319,12 +304,12 @@ mod tests {
 
     #[test]
     fn a_busy_serial_stage_says_how_many_workers_would_do() {
-        let stages = [("read", false, 980, 1), ("compress", true, 1500, 8), ("write", false, 100, 1)];
+        let stages = [(Stage::Read, false, 980, 1), (Stage::Compress, true, 1500, 8), (Stage::Write, false, 100, 1)];
         assert_eq!(
             report(&stages, 8, 8).advice(),
             "read held it up, busy 98 % of the time: a faster input would help, and 2 of the 8 workers would do"
         );
-        let stages = [("read", false, 100, 1), ("compress", true, 1500, 2), ("write", false, 980, 1)];
+        let stages = [(Stage::Read, false, 100, 1), (Stage::Compress, true, 1500, 2), (Stage::Write, false, 980, 1)];
         assert_eq!(
             report(&stages, 2, 2).advice(),
             "write held it up, busy 98 % of the time: a faster output would help"
@@ -333,29 +318,31 @@ mod tests {
 
     #[test]
     fn where_serial_stages_hardly_work_every_worker_helps_and_where_they_are_as_busy_none_does() {
-        let stages = [("read", false, 3, 1), ("compress", true, 990, 1), ("write", false, 2, 1)];
+        let stages = [(Stage::Read, false, 3, 1), (Stage::Compress, true, 990, 1), (Stage::Write, false, 2, 1)];
         let slow = report(&stages, 1, 8);
         assert_eq!((slow.bottleneck().unwrap().workers_enough, slow.bottleneck().unwrap().speedup_max), (None, None));
         assert!(slow.advice().ends_with("every further one would help; there are CPUs for 8"), "{}", slow.advice());
-        let stages = [("read", false, 940, 1), ("compress", true, 1900, 2), ("write", false, 2, 1)];
+        let stages = [(Stage::Read, false, 940, 1), (Stage::Compress, true, 1900, 2), (Stage::Write, false, 2, 1)];
         assert!(report(&stages, 2, 8).advice().contains("more of them would not help"));
     }
 
     #[test]
     fn a_stage_that_reads_waits_for_the_input_whatever_it_is_called() {
-        let pool = ("decompress", true, 300, 1);
-        let bare = report(&[("find", false, 980, 1), pool, ("write", false, 90, 1)], 1, 2).advice();
+        let pool = (Stage::Decompress, true, 300, 1);
+        let bare = report(&[(Stage::Find, false, 980, 1), pool, (Stage::Write, false, 90, 1)], 1, 2).advice();
         assert!(bare.contains("a faster input would help; it walks headers as well"), "{bare}");
-        let stages = [("read", false, 90, 1), ("open", true, 90, 1), ("find", false, 980, 1), pool];
+        let stages = [(Stage::Read, false, 90, 1), (Stage::Open, true, 90, 1), (Stage::Find, false, 980, 1), pool];
         let sealed = report(&stages, 1, 2).advice();
         assert!(sealed.contains("it is one thread, so more workers would not help; it walks headers"), "{sealed}");
-        let encrypt = report(&[("cut", false, 980, 1), ("seal", true, 90, 1), ("write", false, 90, 1)], 1, 2).advice();
+        let encrypt =
+            report(&[(Stage::Cut, false, 980, 1), (Stage::Seal, true, 90, 1), (Stage::Write, false, 90, 1)], 1, 2)
+                .advice();
         assert!(encrypt.contains("a faster input would help; it lays out segments"), "{encrypt}");
     }
 
     #[test]
     fn depth_is_spoken_of_where_it_matters() {
-        let stages = [("read", false, 200, 1), ("compress", true, 1600, 2), ("write", false, 100, 1)];
+        let stages = [(Stage::Read, false, 200, 1), (Stage::Compress, true, 1600, 2), (Stage::Write, false, 100, 1)];
         let mut jittery = report(&stages, 2, 2);
         channel(&mut jittery, (100, 300), 4);
         let said = jittery.advice();
@@ -368,7 +355,7 @@ mod tests {
         assert!(deep.advice().ends_with("; --channel-depth 4 would do"), "{}", deep.advice());
         // Items that waited in the ring for a slow one in front of them would have had to wait for tokens.
         let window = WindowFigures {
-            name: "compress",
+            name: Stage::Compress,
             weight_max: 130,
             item_count_max: 130,
             weight_in_flight_max: 42,
@@ -380,7 +367,7 @@ mod tests {
 
     #[test]
     fn what_tells_nothing_is_said_to_tell_nothing() {
-        let idle = [("read", false, 200, 1), ("compress", true, 300, 2)];
+        let idle = [(Stage::Read, false, 200, 1), (Stage::Compress, true, 300, 2)];
         assert!(report(&idle, 2, 2).advice().starts_with("no stage was busy even half of the time (read most, 20 %)"));
         let mut short = report(&idle, 2, 2);
         short.figures.stages.iter_mut().for_each(|stage| stage.items_by_thread = vec![3]);

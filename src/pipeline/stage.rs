@@ -16,11 +16,13 @@
 //!   out, and the failure that is reported is the first in order, not the first in time. Only a panic, and what fails on
 //!   no item, is reported by the thread itself.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::error::{Cause, Failure, Stop};
 use super::gauges::BusyGauge;
 use super::metrics::{Figures, ReorderFigures, StageFigures, elapsed_ns, histogram};
+use super::names::Stage;
 use super::queue::{QueueReceiver, QueueSender};
 use super::reorder::Reorder;
 use super::shutdown::Cancel;
@@ -39,26 +41,33 @@ pub(super) enum Message<T> {
     },
 }
 
-/// Whether a source or sink wants to be called again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
-    /// There is more to do.
-    More,
-    /// A source has come to the end of its input; a sink needs nothing more.
-    End,
-}
+/// What a body returns that wants to be called again.
+pub const MORE: ControlFlow<()> = ControlFlow::Continue(());
+
+/// What a source returns at the end of its input, and a sink that needs nothing more.
+pub const END: ControlFlow<()> = ControlFlow::Break(());
 
 /// How a thread of a stage ended.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// Everything was done.
-    Done,
-    /// A neighbour was gone.
-    Closed,
-    /// The run was told to stop.
-    Cancelled,
-    /// The thread failed.
-    Failed(Failure),
+pub(super) type Ending = Result<(), Stop<Failure>>;
+
+/// The step of a worker: what it does to each item.
+pub trait Step<I, O> {
+    /// Does it to one item.
+    fn apply(&mut self, item: I) -> Result<O, Cause>;
+
+    /// What it measured besides, once there are no more items.
+    fn finish(self) -> Figures
+    where
+        Self: Sized,
+    {
+        Figures::default()
+    }
+}
+
+impl<I, O, F: FnMut(I) -> Result<O, Cause>> Step<I, O> for F {
+    fn apply(&mut self, item: I) -> Result<O, Cause> {
+        self(item)
+    }
 }
 
 /// Where a serial stage hands on items to the workers behind it.
@@ -149,20 +158,20 @@ struct Held<T> {
 }
 
 impl<T> Inlet<T> {
-    pub(super) fn new(name: &'static str, queue: QueueReceiver<Message<T>>) -> Inlet<T> {
+    pub(super) fn new(name: Stage, queue: QueueReceiver<Message<T>>) -> Inlet<T> {
         let figures = ReorderFigures { name, depth: histogram(), wait_ns: histogram() };
         Inlet { queue, reorder: Reorder::default(), item_count: None, in_hand: None, figures }
     }
 
     /// The next item in order with its number; `None` behind the last one. Asking for it says that the one before is done with,
     /// which gives its token back.
-    fn next(&mut self) -> Result<Option<(u64, T)>, Outcome> {
+    fn next(&mut self) -> Result<Option<(u64, T)>, Stop<Failure>> {
         self.in_hand = None;
         loop {
             if let Some((seq, Held { item, token, since })) = self.reorder.pop() {
                 self.in_hand = Some(token);
                 self.figures.wait_ns.saturating_record(elapsed_ns(since));
-                return item.map(|item| Some((seq, item))).map_err(Outcome::Failed);
+                return item.map(|item| Some((seq, item))).map_err(Stop::Failed);
             }
             if self.item_count == Some(self.reorder.next_seq()) {
                 return Ok(None);
@@ -173,7 +182,7 @@ impl<T> Inlet<T> {
                     self.reorder.insert(seq, Held { item, token, since: Instant::now() });
                 }
                 Ok(Message::End { count }) => self.item_count = Some(count),
-                Err(_) => return Err(Outcome::Closed),
+                Err(_) => return Err(Stop::Closed),
             }
         }
     }
@@ -189,90 +198,93 @@ impl<T> Inlet<T> {
     }
 }
 
-/// Runs a source: calls `body` until it has come to the end of its input.
-pub(super) fn run_source<T>(
+/// Runs a source: calls `body` with `state` until it has come to the end of its input. Gives the state back.
+pub(super) fn run_source<S, T>(
     gauge: BusyGauge,
     cancel: &Cancel,
     mut outlet: Outlet<T>,
-    mut body: impl FnMut(&mut Outlet<T>) -> Result<Flow, Stop>,
-) -> (Outcome, Figures) {
-    let name = gauge.stage();
+    mut state: S,
+    mut body: impl FnMut(&mut S, &mut Outlet<T>) -> Result<ControlFlow<()>, Stop>,
+) -> (Ending, Figures, S) {
+    let stage = gauge.stage();
     let mut meter = Meter::new(gauge, false);
     let ended = loop {
         if cancel.is_set() {
             break Err(Stop::Cancelled);
         }
-        match meter.time_with(&mut outlet, &mut body) {
-            Ok(Flow::More) => {}
-            Ok(Flow::End) => break outlet.end(),
+        match meter.time_with(&mut outlet, |outlet| body(&mut state, outlet)) {
+            Ok(MORE) => {}
+            Ok(END) => break outlet.end(),
             Err(stop) => break Err(stop),
         }
     };
     let seq = outlet.next_seq;
-    let outcome = hand_on(&mut outlet, ended.map_err(|stop| outcome_of(name, Some(seq), stop)));
+    let ending = hand_on(&mut outlet, ended.map_err(|stop| stop.at(stage, Some(seq))));
     outlet.finish(&mut meter.figures);
-    (outcome, meter.finish())
+    (ending, meter.finish(), state)
 }
 
-/// Runs a serial stage between two pools: calls `body` with each item in order, and at the end with `None`.
-pub(super) fn run_serial<I, O>(
+/// Runs a serial stage between two pools: calls `body` with `state` and each item in order, and at the end with `None`.
+pub(super) fn run_serial<S, I, O>(
     gauge: BusyGauge,
     cancel: &Cancel,
     mut inlet: Inlet<I>,
     mut outlet: Outlet<O>,
-    mut body: impl FnMut(Option<I>, &mut Outlet<O>) -> Result<(), Stop>,
-) -> (Outcome, Figures) {
-    let name = gauge.stage();
+    mut state: S,
+    mut body: impl FnMut(&mut S, Option<I>, &mut Outlet<O>) -> Result<(), Stop>,
+) -> (Ending, Figures, S) {
+    let stage = gauge.stage();
     let mut meter = Meter::new(gauge, false);
     let ended = loop {
         if cancel.is_set() {
-            break Err(Outcome::Cancelled);
+            break Err(Stop::Cancelled);
         }
         let (seq, item) = match inlet.next() {
-            Ok(next) => next.map_or((None, None), |(seq, item)| (Some(seq), Some(item))),
-            Err(outcome) => break Err(outcome),
+            Ok(next) => next.unzip(),
+            Err(stop) => break Err(stop),
         };
         let is_end = item.is_none();
-        if let Err(stop) = meter.time_with(&mut outlet, |outlet| body(item, outlet)) {
-            break Err(outcome_of(name, seq, stop));
+        if let Err(stop) = meter.time_with(&mut outlet, |outlet| body(&mut state, item, outlet)) {
+            break Err(stop.at(stage, seq));
         }
         if is_end {
-            break outlet.end().map_err(|stop| outcome_of(name, None, stop));
+            break outlet.end().map_err(|stop| stop.at(stage, None));
         }
     };
-    let outcome = hand_on(&mut outlet, ended);
+    let ending = hand_on(&mut outlet, ended);
     inlet.finish(&mut meter.figures);
     outlet.finish(&mut meter.figures);
-    (outcome, meter.finish())
+    (ending, meter.finish(), state)
 }
 
-/// Runs the sink: calls `body` with each item in order, and at the end with `None`.
-pub(super) fn run_sink<T>(
+/// Runs the sink: calls `body` with `state` and each item in order, and at the end with `None`.
+pub(super) fn run_sink<S, T>(
     gauge: BusyGauge,
     cancel: &Cancel,
     mut inlet: Inlet<T>,
-    mut body: impl FnMut(Option<T>) -> Result<Flow, Stop>,
-) -> (Outcome, Figures) {
-    let name = gauge.stage();
+    mut state: S,
+    mut body: impl FnMut(&mut S, Option<T>) -> Result<ControlFlow<()>, Stop>,
+) -> (Ending, Figures, S) {
+    let stage = gauge.stage();
     let mut meter = Meter::new(gauge, false);
-    let outcome = loop {
+    let ending = loop {
         if cancel.is_set() {
-            break Outcome::Cancelled;
+            break Err(Stop::Cancelled);
         }
         let (seq, item) = match inlet.next() {
-            Ok(next) => next.map_or((None, None), |(seq, item)| (Some(seq), Some(item))),
-            Err(outcome) => break outcome,
+            Ok(next) => next.unzip(),
+            Err(stop) => break Err(stop),
         };
         let is_end = item.is_none();
-        match meter.time(|| body(item)) {
-            Ok(Flow::End) => break Outcome::Done,
-            Ok(Flow::More) if is_end => break Outcome::Done,
-            Ok(Flow::More) => {}
-            Err(stop) => break outcome_of(name, seq, stop),
+        match meter.time(|| body(&mut state, item)) {
+            Ok(END) => break Ok(()),
+            Ok(MORE) if is_end => break Ok(()),
+            Ok(MORE) => {}
+            Err(stop) => break Err(stop.at(stage, seq)),
         }
     };
     inlet.finish(&mut meter.figures);
-    (outcome, meter.finish())
+    (ending, meter.finish(), state)
 }
 
 /// Runs one worker: `step` on whatever comes, with its number kept.
@@ -280,47 +292,40 @@ pub(super) fn run_worker<I, O>(
     gauge: BusyGauge,
     mut source: QueueReceiver<Message<I>>,
     mut sink: QueueSender<Message<O>>,
-    mut step: impl FnMut(I) -> Result<O, Cause>,
-) -> (Outcome, Figures) {
-    let name = gauge.stage();
+    mut step: impl Step<I, O>,
+) -> (Ending, Figures) {
+    let stage = gauge.stage();
     let mut meter = Meter::new(gauge, true);
-    let outcome = loop {
+    let ending = loop {
         let message = match source.recv() {
             Ok(Message::Item { seq, token, item }) => {
-                let mut step = |item| step(item).map_err(|cause| Failure { stage: name, seq: Some(seq), cause });
+                let mut step = |item| step.apply(item).map_err(|cause| Failure { stage, seq: Some(seq), cause });
                 let item = item.and_then(|item| meter.time(|| step(item)));
                 Message::Item { seq, token, item }
             }
             Ok(Message::End { count }) => Message::End { count },
-            Err(_) => break Outcome::Done,
+            Err(_) => break Ok(()),
         };
         if sink.send(message).is_err() {
-            break Outcome::Closed;
+            break Err(Stop::Closed);
         }
     };
     meter.figures.channels.push(source.finish());
     meter.figures.channels.push(sink.finish());
-    (outcome, meter.finish())
+    let mut figures = meter.finish();
+    figures.add(step.finish());
+    (ending, figures)
 }
 
 /// A failure goes on in its place instead of being this thread's own.
-fn hand_on<T>(outlet: &mut Outlet<T>, ended: Result<(), Outcome>) -> Outcome {
-    match ended {
-        Ok(()) => Outcome::Done,
-        Err(Outcome::Failed(failure)) => {
+fn hand_on<T>(outlet: &mut Outlet<T>, ended: Ending) -> Ending {
+    ended.map_err(|stop| match stop {
+        Stop::Failed(failure) => {
             outlet.fail(failure);
-            Outcome::Closed
+            Stop::Closed
         }
-        Err(outcome) => outcome,
-    }
-}
-
-pub(super) fn outcome_of(stage: &'static str, seq: Option<u64>, stop: Stop) -> Outcome {
-    match stop {
-        Stop::Closed => Outcome::Closed,
-        Stop::Cancelled => Outcome::Cancelled,
-        Stop::Failed(cause) => Outcome::Failed(Failure { stage, seq, cause }),
-    }
+        stop => stop,
+    })
 }
 
 /// Times the body of a stage, call by call.
@@ -357,7 +362,7 @@ impl Meter {
 
     fn record(&mut self, service_ns: u64) {
         self.gauge.end(service_ns);
-        tracing::trace!(stage = self.stage.name, service_ns, "an item");
+        tracing::trace!(stage = %self.stage.name, service_ns, "an item");
         self.stage.record(service_ns);
     }
 

@@ -8,7 +8,6 @@
 //! on threads of its own.
 
 use std::io;
-use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -17,8 +16,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use super::error::{Cause, Failure, Signal, Stop};
 use super::gauges::Gauges;
 use super::metrics::Figures;
+use super::names::Stage;
 use super::shutdown::Cancel;
-use super::stage::Outcome;
 use super::threads::{Ended, Threads};
 
 /// How long threads may take to end once the run has failed or was told to stop. A user who presses ^C expects the
@@ -65,7 +64,7 @@ impl Supervisor {
     pub fn new(heeded: impl IntoIterator<Item = Signal>) -> io::Result<Supervisor> {
         use tokio::signal::unix::{SignalKind, signal};
 
-        let Supervisor { runtime, .. } = Supervisor::deaf()?;
+        let Supervisor { runtime, .. } = Supervisor::without_signals()?;
         let (said, signals) = async_channel::unbounded();
         let guard = runtime.enter();
         for heeded in heeded {
@@ -89,12 +88,12 @@ impl Supervisor {
     }
 
     /// One that leaves signals as they are, for a library that is a guest in the process.
-    pub fn deaf() -> io::Result<Supervisor> {
-        Supervisor::led(async_channel::unbounded().1)
+    pub fn without_signals() -> io::Result<Supervisor> {
+        Supervisor::with_signals_from(async_channel::unbounded().1)
     }
 
     /// The same for a run within another: it hears of signals from the outer run.
-    pub fn led(signals: async_channel::Receiver<Signal>) -> io::Result<Supervisor> {
+    pub fn with_signals_from(signals: async_channel::Receiver<Signal>) -> io::Result<Supervisor> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(Supervisor { runtime, signals, questions: async_channel::bounded(1).1 })
     }
@@ -122,31 +121,22 @@ impl Supervisor {
         match run.failure {
             Some(failure) => Err(failure),
             None if run.is_finished => Ok(Ran { figures: run.figures, wall: started_at.elapsed() }),
-            None => Err(Failure { stage: "supervisor", seq: None, cause: Cause::EndedEarly }),
+            None => Err(Failure { stage: Stage::Supervisor, seq: None, cause: Cause::EndedEarly }),
         }
     }
 
     /// Runs `task` on a thread of its own, as a run that signals can stop.
     pub fn run_task<T: Send + 'static>(
         &mut self,
-        name: &'static str,
+        stage: Stage,
         cancel: Cancel,
         watch: &mut Watch<'_>,
-        task: impl FnOnce(&Cancel) -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+        task: impl FnOnce(&Cancel) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let (give, take) = sync_channel(1);
         let mut threads = Threads::new(cancel);
-        threads.alone(name, move |cancel| match task(cancel) {
-            Ok(value) => {
-                // It has room for one, and is given one.
-                let _ = give.try_send(value);
-                Ok(Figures::default())
-            }
-            Err(_) if cancel.is_set() => Err(Stop::Cancelled),
-            Err(error) => Err(Stop::Failed(Cause::Task(error))),
-        });
+        let result = threads.alone(stage, move |cancel| Ok((Figures::default(), task(cancel))));
         self.run(threads, watch)?;
-        Ok(take.try_recv().expect("internal error: a task ended well without a value"))
+        Ok(result.take().expect("internal error: a task ended well without a value"))
     }
 }
 
@@ -180,7 +170,7 @@ async fn attend(
                 if run.failure.is_some() {
                     return;
                 }
-                run.failure = Some(Failure { stage: "supervisor", seq: None, cause: Cause::Signal(signal) });
+                run.failure = Some(Failure { stage: Stage::Supervisor, seq: None, cause: Cause::Signal(signal) });
                 stop();
             }
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
@@ -201,14 +191,14 @@ async fn attend(
 fn note_end(run: &mut Run, end: Ended, stop: &dyn Fn()) {
     run.left_count -= 1;
     run.figures.add(end.figures);
-    match end.outcome {
-        Outcome::Done if end.is_finisher => {
+    match end.ending {
+        Ok(()) if end.is_finisher => {
             run.is_finished = true;
             if run.left_count > 0 {
                 stop();
             }
         }
-        Outcome::Failed(failure) if run.failure.is_none() && !run.is_finished => {
+        Err(Stop::Failed(failure)) if run.failure.is_none() && !run.is_finished => {
             tracing::debug!(%failure, "the first failure: the run stops");
             run.failure = Some(failure);
             stop();

@@ -3,8 +3,10 @@
 //! A thread that ends in whatever way, a panic included, says so; that is what the [supervisor](super::supervisor) listens to.
 
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -12,9 +14,10 @@ use super::batching_sink::run_gathering_sink;
 use super::error::{Cause, Failure, Stop};
 use super::gauges::{BusyGauge, Gauges};
 use super::metrics::Figures;
-use super::queue::queue;
+use super::names::{Channel, Names, Stage};
+use super::queue::{QueueReceiver, QueueSender, queue};
 use super::shutdown::Cancel;
-use super::stage::{Flow, Inlet, Outcome, Outlet, run_serial, run_sink, run_source, run_worker};
+use super::stage::{Ending, Inlet, Outlet, Step, run_serial, run_sink, run_source, run_worker};
 use super::window::{Gate, Window};
 
 /// How wide a parallel stage is.
@@ -33,25 +36,32 @@ impl Concurrency {
     }
 }
 
-/// The names of a parallel stage and of the channels on both its sides.
-#[derive(Clone, Copy, Debug)]
-pub struct Names {
-    /// The stage.
-    pub stage: &'static str,
-    /// The channel in front of it.
-    pub before: &'static str,
-    /// The channel behind it.
-    pub behind: &'static str,
-    /// The serial stage behind it, which owns the reorder ring.
-    pub next: &'static str,
-}
-
 /// What a thread says when it ends.
 pub(super) struct Ended {
-    pub outcome: Outcome,
+    pub ending: Ending,
     pub figures: Figures,
     /// The thread whose end completes the run.
     pub is_finisher: bool,
+}
+
+/// What a stage gives back when it has ended, whichever way but by a panic: the state it worked with.
+pub struct StageResult<T>(Box<dyn FnOnce() -> Option<T> + Send>);
+
+impl<T: Send + 'static> StageResult<T> {
+    fn new() -> (SyncSender<T>, StageResult<T>) {
+        let (give, given) = sync_channel(1);
+        (give, StageResult(Box::new(move || given.try_recv().ok())))
+    }
+
+    /// The result. `None` where the stage panicked or is still at work; call it when the supervisor has returned.
+    pub fn take(self) -> Option<T> {
+        self.0()
+    }
+
+    /// What `map` makes of the result.
+    pub fn map<U: 'static>(self, map: impl FnOnce(T) -> U + Send + 'static) -> StageResult<U> {
+        StageResult(Box::new(move || self.0().map(map)))
+    }
 }
 
 /// The threads of one run.
@@ -87,7 +97,7 @@ impl Threads {
     /// this worker applies to items. Gives the outlet for the serial stage in front and the inlet for the one behind.
     pub fn parallel<I, O, S>(
         &mut self,
-        names: Names,
+        Names { before, stage, behind }: Names,
         width: Concurrency,
         window: Window,
         make: impl Fn(usize) -> Result<S, Cause> + Send + Sync + 'static,
@@ -95,69 +105,98 @@ impl Threads {
     where
         I: Send + 'static,
         O: Send + 'static,
-        S: FnMut(I) -> Result<O, Cause>,
+        S: Step<I, O>,
     {
-        let (to_workers, at_workers) = queue(names.before, width.channel_depth.get());
-        let (from_workers, behind_workers) = queue(names.behind, width.channel_depth.get());
+        let (to_workers, at_workers) = self.channel(before, stage, width.channel_depth);
+        let (from_workers, behind_workers) = self.channel(stage, behind, width.channel_depth);
         self.gates.push(window.gate());
-        self.gauges.channel(at_workers.gauge());
-        self.gauges.channel(behind_workers.gauge());
         let make = Arc::new(make);
         for index in 0..width.workers.get() {
             let (source, sink, make) = (at_workers.another(), from_workers.another(), Arc::clone(&make));
-            self.spawn(names.stage, false, move |gauge| match make(index) {
+            self.spawn(stage, false, move |gauge| match make(index) {
                 Ok(step) => run_worker(gauge, source, sink, step),
-                Err(cause) => (Outcome::Failed(Failure { stage: names.stage, seq: None, cause }), Figures::default()),
+                Err(cause) => (Err(Stop::Failed(Failure { stage, seq: None, cause })), Figures::default()),
             });
         }
-        (Outlet::new(window, to_workers), Inlet::new(names.next, behind_workers))
+        (Outlet::new(window, to_workers), Inlet::new(behind, behind_workers))
     }
 
-    /// Starts the stage that makes items: `body` is called until it ends.
-    pub fn source<T: Send + 'static>(
+    /// Joins two serial stages, so that one reads while the other writes.
+    pub fn direct<T: Send + 'static>(
         &mut self,
-        name: &'static str,
+        before: Stage,
+        behind: Stage,
+        depth: NonZeroUsize,
+        window: Window,
+    ) -> (Outlet<T>, Inlet<T>) {
+        let (sender, receiver) = self.channel(before, behind, depth);
+        self.gates.push(window.gate());
+        (Outlet::new(window, sender), Inlet::new(behind, receiver))
+    }
+
+    fn channel<T: Send + 'static>(
+        &mut self,
+        from: Stage,
+        to: Stage,
+        depth: NonZeroUsize,
+    ) -> (QueueSender<T>, QueueReceiver<T>) {
+        let (sender, receiver) = queue(Channel { from, to }, depth.get());
+        self.gauges.channel(receiver.gauge());
+        (sender, receiver)
+    }
+
+    /// Starts the stage that makes items: `body` is called with `state` until it ends.
+    pub fn source<S: Send + 'static, T: Send + 'static>(
+        &mut self,
+        stage: Stage,
         outlet: Outlet<T>,
-        body: impl FnMut(&mut Outlet<T>) -> Result<Flow, Stop> + Send + 'static,
-    ) {
+        state: S,
+        body: impl FnMut(&mut S, &mut Outlet<T>) -> Result<ControlFlow<()>, Stop> + Send + 'static,
+    ) -> StageResult<S> {
         let cancel = self.cancel.clone();
-        self.spawn(name, false, move |gauge| run_source(gauge, &cancel, outlet, body));
+        self.spawn_with_result(stage, false, move |gauge| run_source(gauge, &cancel, outlet, state, body))
     }
 
-    /// Starts a serial stage between two parallel ones: `body` gets each item in order, and `None` at the end.
-    pub fn serial<I: Send + 'static, O: Send + 'static>(
+    /// Starts a serial stage between two parallel ones: `body` gets `state` and each item in order, and `None` at the end.
+    pub fn serial<S: Send + 'static, I: Send + 'static, O: Send + 'static>(
         &mut self,
-        name: &'static str,
+        stage: Stage,
         inlet: Inlet<I>,
         outlet: Outlet<O>,
-        body: impl FnMut(Option<I>, &mut Outlet<O>) -> Result<(), Stop> + Send + 'static,
-    ) {
+        state: S,
+        body: impl FnMut(&mut S, Option<I>, &mut Outlet<O>) -> Result<(), Stop> + Send + 'static,
+    ) -> StageResult<S> {
         let cancel = self.cancel.clone();
-        self.spawn(name, false, move |gauge| run_serial(gauge, &cancel, inlet, outlet, body));
+        self.spawn_with_result(stage, false, move |gauge| run_serial(gauge, &cancel, inlet, outlet, state, body))
     }
 
-    /// Starts the stage that uses up items: `body` gets each in order, and `None` at the end. When it is done, so is the run.
-    pub fn sink<T: Send + 'static>(
+    /// Starts the stage that uses up items: `body` gets `state` and each item in order, and `None` at the end. When it is done, so is
+    /// the run.
+    pub fn sink<S: Send + 'static, T: Send + 'static>(
         &mut self,
-        name: &'static str,
+        stage: Stage,
         inlet: Inlet<T>,
-        body: impl FnMut(Option<T>) -> Result<Flow, Stop> + Send + 'static,
-    ) {
+        state: S,
+        body: impl FnMut(&mut S, Option<T>) -> Result<ControlFlow<()>, Stop> + Send + 'static,
+    ) -> StageResult<S> {
         let cancel = self.cancel.clone();
-        self.spawn(name, true, move |gauge| run_sink(gauge, &cancel, inlet, body));
+        self.spawn_with_result(stage, true, move |gauge| run_sink(gauge, &cancel, inlet, state, body))
     }
 
-    /// Starts a stage that uses up items as they come: `body` gets what there is, at most `count_max` items, until it wants no
+    /// Starts a stage that uses up items as they come: `body` gets `state` and what there is, at most `count_max` items, until it wants no
     /// more or there are none. Then it is done, and so is the run.
-    pub fn gathering_sink<T: Send + 'static>(
+    pub fn gathering_sink<S: Send + 'static, T: Send + 'static>(
         &mut self,
-        name: &'static str,
+        stage: Stage,
         inlet: Inlet<T>,
         count_max: usize,
-        body: impl FnMut(Vec<T>) -> Result<Flow, Stop> + Send + 'static,
-    ) {
+        state: S,
+        body: impl FnMut(&mut S, Vec<T>) -> Result<ControlFlow<()>, Stop> + Send + 'static,
+    ) -> StageResult<S> {
         let (cancel, queue) = (self.cancel.clone(), inlet.into_queue());
-        self.spawn(name, true, move |gauge| run_gathering_sink(gauge, &cancel, queue, count_max, body));
+        self.spawn_with_result(stage, true, move |gauge| {
+            run_gathering_sink(gauge, &cancel, queue, count_max, state, body)
+        })
     }
 
     /// Another window that a stage waits at, to be closed when the run fails.
@@ -165,45 +204,67 @@ impl Threads {
         self.gates.push(window.gate());
     }
 
-    /// Starts a run that is a single thread.
-    pub fn alone(&mut self, name: &'static str, body: impl FnOnce(&Cancel) -> Result<Figures, Stop> + Send + 'static) {
+    /// Starts a run that is a single thread; `body` gives its figures and its result.
+    pub fn alone<T: Send + 'static>(
+        &mut self,
+        stage: Stage,
+        body: impl FnOnce(&Cancel) -> Result<(Figures, T), Stop> + Send + 'static,
+    ) -> StageResult<T> {
         let cancel = self.cancel.clone();
-        self.spawn(name, true, move |gauge| {
+        let (give, result) = StageResult::new();
+        self.spawn(stage, true, move |gauge| {
             // It works from its start to its end.
             gauge.begin(Instant::now());
             match body(&cancel) {
-                Ok(figures) => (Outcome::Done, figures),
-                Err(Stop::Cancelled | Stop::Closed) => (Outcome::Cancelled, Figures::default()),
-                Err(Stop::Failed(cause)) => {
-                    (Outcome::Failed(Failure { stage: name, seq: None, cause }), Figures::default())
+                Ok((figures, value)) => {
+                    let _ = give.try_send(value);
+                    (Ok(()), figures)
                 }
+                Err(stop) => (Err(stop.at(stage, None)), Figures::default()),
             }
         });
+        result
+    }
+
+    fn spawn_with_result<S: Send + 'static>(
+        &mut self,
+        stage: Stage,
+        is_finisher: bool,
+        body: impl FnOnce(BusyGauge) -> (Ending, Figures, S) + Send + 'static,
+    ) -> StageResult<S> {
+        let (give, result) = StageResult::new();
+        self.spawn(stage, is_finisher, move |gauge| {
+            let (ending, figures, state) = body(gauge);
+            // There is room for it, and nobody may want it.
+            let _ = give.try_send(state);
+            (ending, figures)
+        });
+        result
     }
 
     /// Once a thread could not be started no other is: the run has failed, and what was made for them is dropped, which
     /// closes their channels.
     fn spawn(
         &mut self,
-        stage: &'static str,
+        stage: Stage,
         is_finisher: bool,
-        body: impl FnOnce(BusyGauge) -> (Outcome, Figures) + Send + 'static,
+        body: impl FnOnce(BusyGauge) -> (Ending, Figures) + Send + 'static,
     ) {
         if self.spawn_failure.is_some() {
             return;
         }
         let (say_ended, gauge) = (self.say_ended.clone(), self.gauges.thread(stage));
         let thread = move || {
-            tracing::debug!(stage, "a thread starts");
-            let (outcome, figures) = catch_unwind(AssertUnwindSafe(|| body(gauge))).unwrap_or_else(|panic| {
+            tracing::debug!(%stage, "a thread starts");
+            let (ending, figures) = catch_unwind(AssertUnwindSafe(|| body(gauge))).unwrap_or_else(|panic| {
                 let cause = Cause::Panicked(panic_text(panic.as_ref()));
-                (Outcome::Failed(Failure { stage, seq: None, cause }), Figures::default())
+                (Err(Stop::Failed(Failure { stage, seq: None, cause })), Figures::default())
             });
-            tracing::debug!(stage, ?outcome, "a thread ends");
+            tracing::debug!(%stage, ?ending, "a thread ends");
             // The supervisor listens until all have ended; if it is gone, so is the run.
-            let _ = say_ended.try_send(Ended { outcome, figures, is_finisher });
+            let _ = say_ended.try_send(Ended { ending, figures, is_finisher });
         };
-        match std::thread::Builder::new().name(stage.into()).spawn(thread) {
+        match std::thread::Builder::new().name(stage.name().into()).spawn(thread) {
             Ok(handle) => self.threads.push(handle),
             Err(error) => self.spawn_failure = Some(Failure { stage, seq: None, cause: Cause::Spawn(error) }),
         }

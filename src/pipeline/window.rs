@@ -15,6 +15,7 @@
 use std::time::Instant;
 
 use super::metrics::{WindowFigures, elapsed_ns};
+use super::names::Stage;
 
 /// The right to have an item of some weight in flight; given back when dropped.
 #[derive(Debug)]
@@ -58,13 +59,13 @@ pub struct GateClosed;
 
 impl Window {
     /// A window of `item_count_max` items, whatever they weigh.
-    pub fn of_items(name: &'static str, item_count_max: usize) -> Window {
+    pub fn of_items(name: Stage, item_count_max: usize) -> Window {
         Window::of_weight(name, item_count_max as u64, item_count_max)
     }
 
     /// A window of items that weigh `weight_max` together, and are at most `item_count_max`. An item of more than the whole
     /// weight goes through alone.
-    pub fn of_weight(name: &'static str, weight_max: u64, item_count_max: usize) -> Window {
+    pub fn of_weight(name: Stage, weight_max: u64, item_count_max: usize) -> Window {
         assert!(item_count_max > 0 && weight_max >= item_count_max as u64, "internal error: a window of no items");
         let (give_back, given_back) = async_channel::bounded(item_count_max);
         // Rounded up, so that there are never more tokens than places to give them back to.
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_token_given_back_can_be_taken_again() {
-        let mut window = Window::of_items("test", 2);
+        let mut window = Window::of_items(Stage::Seal, 2);
         let (first, _second) = (window.take(1).unwrap(), window.take(1).unwrap());
         drop(first);
         let _third = window.take(1).unwrap();
@@ -120,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_taker_without_tokens_waits_until_one_comes_back() {
-        let mut window = Window::of_items("test", 1);
+        let mut window = Window::of_items(Stage::Seal, 1);
         let token = window.take(1).unwrap();
         let taker = std::thread::spawn(move || window.take(1).map(drop));
         drop(token);
@@ -129,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_closed_gate_ends_the_wait() {
-        let mut window = Window::of_items("test", 1);
+        let mut window = Window::of_items(Stage::Seal, 1);
         let _token = window.take(1).unwrap();
         window.gate().close();
         assert_eq!(window.take(1).unwrap_err(), GateClosed);
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn light_items_are_bounded_by_their_number_and_heavy_ones_go_alone() {
-        let mut window = Window::of_weight("test", 1000, 4);
+        let mut window = Window::of_weight(Stage::Seal, 1000, 4);
         let light: Vec<Token> = (0..4).map(|_| window.take(1).unwrap()).collect();
         assert_eq!(window.available, 0);
         drop(light);

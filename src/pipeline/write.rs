@@ -1,5 +1,6 @@
 //! The writing stages: frames with their seek table, and content cut to the range that is wanted.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::format::zstd::seek_table::{Entry, FRAME_COUNT_MAX, SeekTable, TableBuilder, TableCheck, TableStatus};
@@ -9,7 +10,7 @@ use super::endpoints::Output;
 use super::error::{Cause, Stop, damaged_frame};
 use super::frame_splitter::{FrameRecord, Piece, Record};
 use super::plan::{ContentRange, Decompress, Expect};
-use super::stage::Flow;
+use super::stage::{END, MORE};
 use super::steps::CompressedChunk;
 
 /// What a run did, told by the stage that writes.
@@ -21,6 +22,13 @@ pub struct Summary {
     pub content_bytes: u64,
     /// What became of the seek tables of a stream that was decoded and not held against entries.
     pub table: Option<TableStatus>,
+}
+
+impl Summary {
+    /// Of `content_bytes` that were in no frames.
+    pub fn of_bytes(content_bytes: u64) -> Summary {
+        Summary { frame_count: 0, content_bytes, table: None }
+    }
 }
 
 /// Where the bytes of a layer go: to the output, or into the layer around it.
@@ -44,13 +52,17 @@ impl FrameWriter {
     }
 
     /// Puts the seek table. Call it only when the end of the input was said.
-    pub fn finish(&mut self, put: &mut Put<'_>) -> Result<Summary, Stop> {
+    pub fn finish(&mut self, put: &mut Put<'_>) -> Result<(), Stop> {
         let (header, entries, footer) = self.table.finish();
         put(&header)?;
         put(entries)?;
-        put(&footer)?;
+        put(&footer)
+    }
+
+    /// What was written.
+    pub fn summary(&self) -> Summary {
         let frame_count = u64::from(self.table.frame_count());
-        Ok(Summary { frame_count, content_bytes: self.content_bytes, table: None })
+        Summary { frame_count, content_bytes: self.content_bytes, table: None }
     }
 }
 
@@ -85,9 +97,9 @@ impl RangeWriter {
         matches!(&self.range, ContentRange::Within(range) if self.position >= range.end)
     }
 
-    /// Bytes of content that went by.
-    pub fn content_bytes(&self) -> u64 {
-        self.content_bytes
+    /// What was written, of content that is no frames.
+    pub fn summary(&self) -> Summary {
+        Summary::of_bytes(self.content_bytes)
     }
 
     /// The content is at its end, or nothing more is wanted. Fails if it ended before the range did.
@@ -139,8 +151,8 @@ impl ContentWriter {
         ContentWriter { output, frame_count: 0, check }
     }
 
-    /// Checks the frames that end with `piece`, and writes what is wanted of it. `Flow::End` when nothing more is wanted.
-    pub fn push(&mut self, piece: &Piece) -> Result<Flow, Stop> {
+    /// Checks the frames that end with `piece`, and writes what is wanted of it. `Break` when nothing more is wanted.
+    pub fn push(&mut self, piece: &Piece) -> Result<ControlFlow<()>, Stop> {
         for record in &piece.records {
             self.check.record(record)?;
             self.frame_count += u64::from(matches!(record, Record::Frame(_)));
@@ -148,17 +160,21 @@ impl ContentWriter {
         self.output.push(&piece.content)?;
         // Content may be streamed before its frame's checksum is known: go on to the end of the frame.
         let is_at_frame_edge = !piece.records.is_empty();
-        Ok(if is_at_frame_edge && self.output.is_done() { Flow::End } else { Flow::More })
+        Ok(if is_at_frame_edge && self.output.is_done() { END } else { MORE })
     }
 
-    /// Says what was written and found; fails if the content ended before the range did.
-    pub fn finish(&mut self) -> Result<Summary, Stop> {
-        self.output.finish()?;
+    /// The content is at its end, or nothing more is wanted. Fails if it ended before the range did.
+    pub fn finish(&mut self) -> Result<(), Stop> {
+        self.output.finish()
+    }
+
+    /// What was written and found.
+    pub fn summary(&self) -> Summary {
         let table = match &self.check {
             Check::Tables(tables) => Some(tables.finish()),
             Check::Entries { .. } => None,
         };
-        Ok(Summary { frame_count: self.frame_count, content_bytes: self.output.content_bytes(), table })
+        Summary { frame_count: self.frame_count, table, ..self.output.summary() }
     }
 }
 

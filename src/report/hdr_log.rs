@@ -33,23 +33,22 @@ pub fn log(report: &Report, started_at: SystemTime) -> Vec<u8> {
 fn tagged(figures: &Figures) -> Vec<(String, &Histogram)> {
     let mut all = Vec::new();
     for stage in &figures.stages {
-        all.push((tag(stage.name, "service_ns"), &stage.service_ns));
+        all.push((tag(&stage.name, "service_ns"), &stage.service_ns));
     }
     for channel in &figures.channels {
-        all.push((tag(channel.name, "wait_ns"), &channel.wait_ns));
-        all.push((tag(channel.name, "depth"), &channel.depth));
+        all.push((tag(&channel.name, "wait_ns"), &channel.wait_ns));
+        all.push((tag(&channel.name, "depth"), &channel.depth));
     }
     for reorder in &figures.reorders {
-        all.push((tag(reorder.name, "reorder_wait_ns"), &reorder.wait_ns));
-        all.push((tag(reorder.name, "reorder_depth"), &reorder.depth));
+        all.push((tag(&reorder.name, "reorder_wait_ns"), &reorder.wait_ns));
+        all.push((tag(&reorder.name, "reorder_depth"), &reorder.depth));
     }
     for wait in &figures.waits {
-        all.push((tag(wait.name, "wait_ns"), &wait.wait_ns));
+        all.push((tag(&wait.name, "wait_ns"), &wait.wait_ns));
     }
     all
 }
 
-/// Spaces and commas end a tag, and one stage's name has a space.
-fn tag(name: &str, measured: &str) -> String {
-    format!("{}.{measured}", name.replace([' ', ','], "-"))
+fn tag(name: &impl std::fmt::Display, measured: &str) -> String {
+    format!("{name}.{measured}")
 }

@@ -49,7 +49,7 @@ pub fn json(report: &Report, batch: Option<&BatchSummary>, verb: Verb) -> Value 
         "batch": batch.map(|batch| batch_json(report, batch)),
         "files": batch.map(files_json),
         "bottleneck": bottleneck.map(|bottleneck| json!({
-            "stage": bottleneck.stage,
+            "stage": bottleneck.stage.name(),
             "busy_share": bottleneck.busy_share,
             "workers_enough": bottleneck.workers_enough,
             "speedup_max": bottleneck.speedup_max,
@@ -147,7 +147,7 @@ fn table_word(status: &TableStatus) -> String {
 
 fn stage_json(stage: &StageFigures, wall: Duration) -> Value {
     json!({
-        "name": stage.name,
+        "name": stage.name.name(),
         "threads": stage.items_by_thread.len(),
         "items_by_thread": stage.items_by_thread,
         "busy_ns": stage.busy_ns,
@@ -158,7 +158,7 @@ fn stage_json(stage: &StageFigures, wall: Duration) -> Value {
 
 fn channel_json(channel: &ChannelFigures) -> Value {
     json!({
-        "name": channel.name,
+        "name": channel.name.to_string(),
         "capacity": channel.capacity,
         "depth": histogram_json(&channel.depth),
         "wait_ns": histogram_json(&channel.wait_ns),
@@ -169,7 +169,7 @@ fn channel_json(channel: &ChannelFigures) -> Value {
 
 fn reorder_json(reorder: &ReorderFigures) -> Value {
     json!({
-        "stage": reorder.name,
+        "stage": reorder.name.name(),
         "depth": histogram_json(&reorder.depth),
         "wait_ns": histogram_json(&reorder.wait_ns),
     })
@@ -177,7 +177,7 @@ fn reorder_json(reorder: &ReorderFigures) -> Value {
 
 fn window_json(window: &WindowFigures) -> Value {
     json!({
-        "stage": window.name,
+        "stage": window.name.name(),
         "weight_max": window.weight_max,
         "item_count_max": window.item_count_max,
         "weight_in_flight_max": window.weight_in_flight_max,

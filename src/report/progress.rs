@@ -14,6 +14,7 @@ use super::text::bytes;
 use crate::batch::live::Live;
 use crate::pipeline::gauges::{Gauges, Reading};
 use crate::pipeline::metrics::Progress;
+use crate::pipeline::names::Stage;
 use crate::store::name::quoted;
 use crate::store::sys;
 
@@ -42,7 +43,7 @@ pub struct Display {
     files: Option<Arc<Live>>,
     /// The gauges as they were when shares were last worked out, and what they were.
     reading: Option<Reading>,
-    shares: Vec<(&'static str, f64)>,
+    shares: Vec<(Stage, f64)>,
 }
 
 enum Form {
@@ -211,8 +212,8 @@ impl Display {
         let before = self.reading.as_ref();
         if before.is_none_or(|before| now.elapsed - before.elapsed >= LINE_EVERY) || self.shares.is_empty() {
             self.shares = now.busy_shares_since(before).collect();
-            // As items pass them, which the names of the channels tell.
-            let order: Vec<&str> = now.channels.iter().flat_map(|channel| channel.name.split('>')).collect();
+            // As items pass them, which the channels tell.
+            let order: Vec<Stage> = now.channels.iter().flat_map(|it| [it.name.from, it.name.to]).collect();
             self.shares.sort_by_key(|(name, _)| order.iter().position(|known| known == name).unwrap_or(usize::MAX));
             self.reading = Some(now.clone());
         }
@@ -222,11 +223,12 @@ impl Display {
     fn tell_json(&mut self, progress: &Progress, gauges: &Gauges) {
         let reading = self.look(gauges);
         let mut event = self.json("progress", progress);
-        let stages = self.shares.iter().map(|(name, share)| json!({ "name": name, "busy_share": share }));
+        let stages = self.shares.iter().map(|(name, share)| json!({ "name": name.name(), "busy_share": share }));
         event["stages"] = stages.collect();
         let channels = reading.channels.iter();
-        let channels = channels
-            .map(|channel| json!({ "name": channel.name, "depth": channel.depth, "capacity": channel.capacity }));
+        let channels = channels.map(
+            |channel| json!({ "name": channel.name.to_string(), "depth": channel.depth, "capacity": channel.capacity }),
+        );
         event["channels"] = channels.collect();
         event["in_flight"] = match &self.files {
             None => Value::Null,

@@ -4,7 +4,7 @@
 //! it, and nothing counts up from run to run. Units are base units: seconds, bytes, shares of 1. A run that failed says so, says
 //! when, and says when one last did not; its figures are left out.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -229,13 +229,13 @@ impl Page<'_> {
     }
 
     /// A family of which `key` tells the members apart; left out where it has none.
-    fn gauges<'a>(&mut self, name: &str, help: &str, key: &str, values: impl Iterator<Item = (&'a str, f64)>) {
+    fn gauges(&mut self, name: &str, help: &str, key: &str, values: impl Iterator<Item = (impl Display, f64)>) {
         let mut values = values.peekable();
         if values.peek().is_some() {
             self.head(name, "gauge", help);
         }
         for (member, value) in values {
-            self.sample(name, &[(key, member)], value);
+            self.sample(name, &[(key, &member.to_string())], value);
         }
     }
 
@@ -246,13 +246,14 @@ impl Page<'_> {
         help: &str,
         key: &str,
         unit: Unit,
-        histograms: impl Iterator<Item = (&'a str, &'a Histogram)>,
+        histograms: impl Iterator<Item = (impl Display, &'a Histogram)>,
     ) {
         let mut histograms = histograms.peekable();
         if histograms.peek().is_some() {
             self.head(name, "summary", help);
         }
         for (member, histogram) in histograms {
+            let member = &member.to_string();
             let values = super::quantiles(histogram).map(|value| match histogram.is_empty() {
                 true => f64::NAN,
                 false => unit.in_base(value as f64),

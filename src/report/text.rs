@@ -111,14 +111,9 @@ fn advice_of_batch(report: &Report) -> String {
 
 /// The share of a batch's time that its cores computed, from 0 to 1.
 pub fn batch_core_share(report: &Report) -> f64 {
-    let computing = report.figures.stages.iter().filter(|stage| is_computing(stage.name));
+    let computing = report.figures.stages.iter().filter(|stage| stage.name.is_computing());
     let busy_ns: u64 = computing.map(|stage| stage.busy_ns).sum();
     busy_ns as f64 / (report.wall.as_nanos().max(1) as f64 * report.workers as f64)
-}
-
-/// Whether a stage's steps are done with a core.
-fn is_computing(stage: &str) -> bool {
-    ["compress", "seal", "open", "decompress", "wrap", "unwrap", "rekey", "salvage"].contains(&stage)
 }
 
 fn write_summary(out: &mut String, report: &Report, verb: Verb) -> std::fmt::Result {

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 
 use crate::pipeline::error::Failure;
+use crate::pipeline::names::Stage;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::report::Report;
 use crate::pipeline::shutdown::Cancel;
@@ -36,14 +37,14 @@ pub trait Executor {
     /// Does `step`, which may wait for somebody: a disk, a pipe, a person at a terminal. A signal ends the waiting.
     fn wait<T: Send + 'static>(
         &mut self,
-        stage: &'static str,
+        name: &'static str,
         step: impl FnOnce(&Cancel) -> T + Send + 'static,
     ) -> Result<T, Failure>;
 
     /// Does `step`, which keeps a CPU busy.
     fn compute<T: Send + 'static>(
         &mut self,
-        stage: &'static str,
+        stage: Stage,
         step: impl FnOnce(&Cancel) -> T + Send + 'static,
     ) -> Result<T, Failure>;
 }

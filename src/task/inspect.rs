@@ -15,6 +15,7 @@ use crate::format::detect::{Layer, detect};
 use crate::format::zstd::scan::{Edge, Frame, FrameScanner};
 use crate::pipeline::age_header::{age_failure, read_failure, read_header};
 use crate::pipeline::error::Failure;
+use crate::pipeline::names::Stage;
 use crate::pipeline::range::{RangeError, check_headers_before, read_table};
 use crate::pipeline::sealed::{OpeningReader, SealedReader};
 use crate::store::error::Doing;
@@ -209,7 +210,7 @@ impl Walk {
     fn take(&mut self, mut piece: &[u8]) -> Result<(), TaskError> {
         loop {
             let (len, edge) = self.scanner.advance(piece).map_err(|error| Failure {
-                stage: "inspect",
+                stage: Stage::Step("inspect"),
                 seq: None,
                 cause: error.into(),
             })?;
@@ -237,7 +238,11 @@ impl Walk {
     }
 
     fn finish(mut self) -> Result<Inspection, TaskError> {
-        self.scanner.finish().map_err(|error| Failure { stage: "inspect", seq: None, cause: error.into() })?;
+        self.scanner.finish().map_err(|error| Failure {
+            stage: Stage::Step("inspect"),
+            seq: None,
+            cause: error.into(),
+        })?;
         let file_bytes = self.scanner.offset();
         let content_bytes = self.found.content_bytes.or((self.found.frame_count == 0).then_some(0));
         let ratio = content_bytes.map(|bytes| bytes as f64 / file_bytes as f64);

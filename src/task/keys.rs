@@ -219,7 +219,7 @@ impl Keyring {
         let passphrase: Vec<Identity> = self.passphrase()?.map(Identity::Passphrase).into_iter().collect();
         // Without a passphrase the error names the identities that do not match.
         let identities = if passphrase.is_empty() { &self.identities[..] } else { &passphrase };
-        self.scrypt.seat().with(|_| self.unwrap_with(header, identities))
+        self.scrypt.slot().with(|_| self.unwrap_with(header, identities))
     }
 
     fn unwrap_with(&self, header: &Header, identities: &[Identity]) -> Result<FileKey, TaskError> {

@@ -11,6 +11,7 @@ use crate::format::age::armor;
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::pipeline::age_header::{Peeled, peel_with, read_header};
+use crate::pipeline::names::Stage;
 use crate::pipeline::plan::{Content, ContentRange, Decompress, Expect, Restore, Start};
 use crate::store::digest::{DigestHandle, digest_reader};
 use crate::store::error::Doing;
@@ -152,7 +153,7 @@ pub fn open_stream(
     let mut keyring = keys.clone().keyring(executor)?;
     let (header, rest) = executor.wait("open", move |_| read_header(reader, layer))??;
     let (file_key, header) =
-        executor.compute("unwrap", move |_| keyring.unwrap(&header).map(|file_key| (file_key, header)))??;
+        executor.compute(Stage::Unwrap, move |_| keyring.unwrap(&header).map(|file_key| (file_key, header)))??;
     let peeled = executor.wait("open", move |_| peel_with(&header, &file_key, rest))??;
     let Peeled { payload, key, payload_offset, stanzas, inner } = peeled;
     let is_armored = layer == Layer::AgeArmor;

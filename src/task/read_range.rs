@@ -12,6 +12,7 @@ use super::open::{Opened, restore_work};
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::Layer;
 use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::names::Stage;
 use crate::pipeline::plan::{Content, ContentRange, Decompress, Engine, Expect, Plan, Restore, Start, Work};
 use crate::pipeline::range::{RangeError, RangePlan, check_headers_before, locate, read_table};
 use crate::pipeline::sealed::SealedReader;
@@ -175,5 +176,5 @@ fn plan_sealed_plain(
 }
 
 fn failure(cause: Cause) -> TaskError {
-    Failure { stage: "locate", seq: None, cause }.into()
+    Failure { stage: Stage::Step("locate"), seq: None, cause }.into()
 }

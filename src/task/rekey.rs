@@ -16,6 +16,7 @@ use crate::format::age::keys::Recipient;
 use crate::format::age::stream::{PayloadKey, SEALED_LEN};
 use crate::format::detect::Layer;
 use crate::pipeline::age_header::{Unwrapped, read_failure, unwrap, write_failure};
+use crate::pipeline::names::Stage;
 use crate::pipeline::sealed::OpeningReader;
 use crate::store::digest::digest_writer;
 use crate::store::input::Input;
@@ -74,7 +75,7 @@ pub fn rekey(
     let (writer, written) = digest_writer(output.writer(&options.wake)?, options.digest);
     let mut writer = armored(writer, is_text);
     let (recipients, prompter) = (spec.recipients.list.clone(), spec.prompter.clone());
-    let payload_bytes = executor.compute("rekey", move |_| {
+    let payload_bytes = executor.compute(Stage::Rekey, move |_| {
         let unwrap_key = |header: &_| keyring.unwrap(header);
         rewrap(reader, layer, unwrap_key, &recipients, &prompter, &mut writer)
     })??;

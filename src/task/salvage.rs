@@ -15,6 +15,7 @@ use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::format::zstd::seek_table::{TableError, TableStatus};
 use crate::pipeline::age_header::{read_header, read_nonce};
 use crate::pipeline::error::{Cause, Failure};
+use crate::pipeline::names::Stage;
 use crate::pipeline::salvage::frames::FrameSaver;
 use crate::pipeline::salvage::segments::{SegmentReader, save_plain, tell_end};
 use crate::pipeline::salvage::{Loss, Rescue, Salvaged};
@@ -97,7 +98,7 @@ fn open_header(executor: &mut impl Executor, file: File, keys: &Keys) -> Result<
         Ok::<(Header, [u8; NONCE_LEN]), Failure>((header, nonce))
     })?;
     let (header, nonce) = read?;
-    executor.compute("unwrap", move |_| {
+    executor.compute(Stage::Unwrap, move |_| {
         let file_key = keyring.unwrap(&header)?;
         Ok((crate::format::age::header::payload_key(&file_key, &nonce), (header.len + NONCE_LEN) as u64))
     })?
@@ -113,12 +114,12 @@ pub fn salvage(
 ) -> Result<(Produced, Outcome), TaskError> {
     let (mut writer, written) = digest_writer(output.writer(wake)?, spec.digest);
     let owned = spec.clone();
-    let saved = executor.compute("salvage", move |cancel| {
+    let saved = executor.compute(Stage::Salvage, move |cancel| {
         let mut on_loss = |loss: &Loss| (owned.on_loss)(loss);
         let is_cancelled = || cancel.is_set();
         save(&owned, damaged, Rescue::new(&mut writer, &mut on_loss, &is_cancelled))
     })?;
-    let outcome = saved.map_err(|cause| Failure { stage: "salvage", seq: None, cause })?;
+    let outcome = saved.map_err(|cause| Failure { stage: Stage::Salvage, seq: None, cause })?;
     let content_bytes = outcome.salvaged.written_bytes;
     let written = written.map(|written| written.digest());
     let produced = Produced { written, content_bytes, is_input_needed: true, ..Produced::default() };

@@ -10,6 +10,7 @@ use super::keys::Recipients;
 use crate::format::age::armor::Armorer;
 use crate::format::age::header::{self, NONCE_LEN, payload_key};
 use crate::format::age::keys::{self, Recipient};
+use crate::pipeline::names::Stage;
 use crate::pipeline::plan::Seal;
 use crate::store::prompt::Prompter;
 use crate::store::sys;
@@ -17,7 +18,7 @@ use crate::store::sys;
 /// A header for `recipients` and the key of the payload behind it. Both are new with every call.
 pub fn seal(executor: &mut impl Executor, recipients: &Recipients, prompter: &Prompter) -> Result<Seal, TaskError> {
     let (recipients, prompter) = (recipients.list.clone(), prompter.clone());
-    executor.compute("wrap", move |_| seal_for(&recipients, &prompter))?
+    executor.compute(Stage::Wrap, move |_| seal_for(&recipients, &prompter))?
 }
 
 /// See [`seal`]; `callbacks` answers what a recipient's plugin asks.

@@ -19,9 +19,9 @@ use pipeline::pipeline::threads::Concurrency;
 
 /// An output that can be looked at afterwards.
 #[derive(Clone, Default)]
-pub struct ReservedPath(pub Arc<Mutex<Vec<u8>>>);
+pub struct Collected(pub Arc<Mutex<Vec<u8>>>);
 
-impl Write for ReservedPath {
+impl Write for Collected {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -40,7 +40,7 @@ pub fn run(
 ) -> (Result<Report, Failure>, Vec<u8>) {
     let two = NonZeroUsize::new(2).unwrap();
     let plan = Plan { width: Concurrency { workers: two, channel_depth: two }, engine: Engine::Channels, work };
-    let taken = ReservedPath::default();
+    let taken = Collected::default();
     let ends = Endpoints {
         input,
         input_bytes: None,

@@ -9,6 +9,7 @@ use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve;
 use crate::cli::session::{Session, refuse_terminal, tell};
 use crate::cli::settings::Settings;
+use crate::pipeline::names::Stage;
 use crate::pipeline::report::Report;
 use crate::report::ReservedPath;
 use crate::store::input::Input;
@@ -105,7 +106,8 @@ fn carry_out(
     let started_at = Instant::now();
     let mut produced = rekey(session, &spec, sealed, keyring, &output, &options).map_err(at(Some(&output)))?;
     let bytes = input.bytes().unwrap_or(produced.content_bytes);
-    produced.report = Some(Report::of_one_step("rekey", started_at.elapsed(), [bytes, bytes, produced.content_bytes]));
+    produced.report =
+        Some(Report::of_one_step(Stage::Rekey, started_at.elapsed(), [bytes, bytes, produced.content_bytes]));
     if args.in_place && (input.has_changed() || !is_still_there(&args.input, &input)) {
         // What was written to it meanwhile would be lost.
         return Err(at(None)(TaskError::Changed).into());
