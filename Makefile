@@ -84,9 +84,9 @@ third-party:
 	bash packages/third-party.sh > target/third-party.md
 	mv target/third-party.md THIRD-PARTY.md
 
-# The whole test suite.
+# The whole test suite, and at its end what could not run.
 test:
-	$(CARGO) test --locked
+	CARGO=$(CARGO) bash tests/run.sh
 
 # What has to hold before a commit.
 check: fmt clippy library test doc
@@ -112,7 +112,7 @@ test-ci: build
 # Everything there is, in full: every system call made to fail in every way, hundreds of kills and power cuts, an input of 100 GB in
 # 64 MiB of memory, files of more than 4 GiB, tens of thousands of runs with delays. About an hour; wants root and strace.
 test-slow: test-ci
-	PIPELINE_TESTS=slow $(CARGO) test --locked --no-fail-fast -- --nocapture
+	PIPELINE_TESTS=slow CARGO=$(CARGO) bash tests/run.sh --no-fail-fast
 	bash tests/slow/peers.sh
 
 # The ladder: codec alone, the engine with an empty step, the whole, both engines.

@@ -24,6 +24,48 @@ pub fn share<T>(fast: T, slow: T) -> T {
     }
 }
 
+/// What a test needs of the machine and may not find there.
+#[derive(Clone, Copy, Debug)]
+pub enum Need<'a> {
+    /// A program.
+    Tool(&'a str),
+    /// A right that the kernel gives or not: `mount`, `cgroup`, `ptrace`, `root`, `immutable`, `shutdown`.
+    Right(&'a str),
+    /// Files that are not part of the repository.
+    Data(&'a str),
+}
+
+/// Notes that the test at hand could not run in full, for want of `need`. `make test` counts and names such tests at its end, since
+/// the harness hides what a passing test prints.
+pub fn skip(need: Need<'_>) {
+    let (kind, name) = match need {
+        Need::Tool(name) => ("tool", name),
+        Need::Right(name) => ("right", name),
+        Need::Data(name) => ("data", name),
+    };
+    let thread = std::thread::current();
+    let line = format!("{kind} {name}: {}\n", thread.name().unwrap_or("a test"));
+    eprint!("SKIPPED: {line}");
+    if let Some(list) = std::env::var_os("PIPELINE_SKIPPED") {
+        let mut list = std::fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
+        list.write_all(line.as_bytes()).unwrap();
+    }
+}
+
+/// Whether processes can be traced here; noted where not.
+pub fn can_trace() -> bool {
+    if is_missing("strace") {
+        skip(Need::Tool("strace"));
+        return false;
+    }
+    let can = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
+    let can = can.is_ok_and(|status| status.success());
+    if !can {
+        skip(Need::Right("ptrace"));
+    }
+    can
+}
+
 /// A directory of its own, and the binary to run in it.
 pub struct Bench {
     directory: tempfile::TempDir,
@@ -161,12 +203,12 @@ impl Bench {
         names
     }
 
-    /// Runs another program here; `None`, said loudly, where it is not installed.
+    /// Runs another program here; `None`, and noted, where it is not installed.
     pub fn tool(&self, program: &str, args: &[&str], input: Option<&[u8]>) -> Option<Ran> {
         let mut command = Command::new(program);
         command.args(args).current_dir(self.directory.path()).stdin(Stdio::null());
         if is_missing(program) {
-            eprintln!("SKIPPED: {program} is not installed, its part of this test did not run");
+            skip(Need::Tool(program));
             return None;
         }
         Some(match input {
@@ -179,7 +221,7 @@ impl Bench {
     }
 }
 
-fn is_missing(program: &str) -> bool {
+pub fn is_missing(program: &str) -> bool {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     found.is_err()
 }

@@ -3,43 +3,43 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::{Need, skip};
+
 /// A mounted file system.
 pub struct Mount {
     at: PathBuf,
 }
 
 impl Mount {
-    /// A tmpfs at `at`, which is made; `None`, said loudly, where this is not allowed.
+    /// A tmpfs at `at`, which is made; `None`, and noted, where this is not allowed.
     pub fn tmpfs(at: PathBuf, options: &str) -> Option<Mount> {
         std::fs::create_dir(&at).unwrap();
         Mount::of(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&at), at)
     }
 
-    /// The ext4 file system in the file `image`, at `at`, which is there; `None`, said loudly, where this is not allowed.
+    /// The ext4 file system in the file `image`, at `at`, which is there; `None`, and noted, where this is not allowed.
     pub fn ext4(image: &Path, at: PathBuf) -> Option<Mount> {
         Mount::of(Command::new("mount").args(["-t", "ext4", "-o", "loop"]).arg(image).arg(&at), at)
     }
 
-    /// A new ext4 file system in a file of 32 MiB at `image`, mounted at `at`, which is made; `None`, said loudly, where
+    /// A new ext4 file system in a file of 32 MiB at `image`, mounted at `at`, which is made; `None`, and noted, where
     /// this is not allowed.
     pub fn new_ext4(image: &Path, at: PathBuf) -> Option<Mount> {
         std::fs::File::create(image).unwrap().set_len(32 << 20).unwrap();
         std::fs::create_dir(&at).unwrap();
         let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image).output();
         if !made.is_ok_and(|made| made.status.success()) {
-            eprintln!("SKIPPED: mkfs.ext4 does not work here, its part of this test did not run");
+            skip(Need::Tool("mkfs.ext4"));
             return None;
         }
         Mount::ext4(image, at)
     }
 
     fn of(command: &mut Command, at: PathBuf) -> Option<Mount> {
-        let said = match command.output() {
-            Ok(output) if output.status.success() => return Some(Mount { at }),
-            Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
-            Err(error) => error.to_string(),
-        };
-        eprintln!("SKIPPED: nothing can be mounted here ({}), this part of the test did not run", said.trim());
+        if command.output().is_ok_and(|output| output.status.success()) {
+            return Some(Mount { at });
+        }
+        skip(Need::Right("mount"));
         None
     }
 

@@ -1,0 +1,103 @@
+//! Many files take what few take: descriptors and threads do not grow with their number, and memory only by what is known of each.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use crate::support::child::Running;
+use crate::support::tree::{assert_same, finished, plant_small, remove, temporaries};
+use crate::support::{Bench, share};
+
+/// Enough that every stage has all that it may have in flight.
+const FEW: usize = 400;
+
+/// What is known of a file: its paths, how it ended, the record of it.
+const BYTES_PER_FILE_MAX: u64 = 2 << 10;
+
+/// What the allocator may take differently from run to run.
+const SLACK_BYTES: u64 = 8 << 20;
+
+/// Of the files between hands and commit: half of what processes may have nearly everywhere.
+const DESCRIPTORS_OF_FILES: usize = 1024 / 2;
+
+/// Beside files: hands with theirs, directories on the way, the journals, what a program has.
+const DESCRIPTORS_BESIDE: usize = 48;
+
+/// The most of something that a run had at once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Peak {
+    descriptors: usize,
+    threads: u64,
+    bytes: u64,
+}
+
+/// Runs `line`, which has to end well, and watches it all the time.
+fn peak_of(bench: &Bench, line: &str) -> Peak {
+    let mut child = Running(bench.command(line.split_whitespace()).stderr(Stdio::null()).spawn().unwrap());
+    let (proc, mut peak) = (PathBuf::from(format!("/proc/{}", child.id())), Peak::default());
+    loop {
+        let status = fs::read_to_string(proc.join("status")).unwrap_or_default();
+        let number = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+        };
+        peak.threads = peak.threads.max(number("Threads:"));
+        peak.bytes = peak.bytes.max(number("VmHWM:") * 1024);
+        peak.descriptors = peak.descriptors.max(fs::read_dir(proc.join("fd")).map_or(0, Iterator::count));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{line}: {status}");
+            return peak;
+        }
+    }
+}
+
+#[test]
+fn descriptors_and_threads_do_not_grow_with_the_number_of_files_and_memory_by_little() {
+    let (bench, recipient) = Bench::with_key();
+    let many = share(1000, 10_000);
+    plant_small(&bench.path("few"), FEW);
+    plant_small(&bench.path("many"), many);
+    for (process, restore) in [
+        ("process TREE out -q -w 2 --jobs 4".to_owned(), "restore out back -q -w 2 --jobs 4".to_owned()),
+        (format!("process TREE out -q -w 2 -r {recipient}"), "restore out back -q -w 2 -i key --no-sync".to_owned()),
+    ] {
+        let mut peaks = Vec::new();
+        for tree in ["few", "many"] {
+            // The second process has nothing to do, which it knows from a journal of all files.
+            for line in [process.clone(), process.clone(), restore.clone(), "verify out -q -w 2 -i key".to_owned()] {
+                peaks.push((line.clone(), peak_of(&bench, &line.replace("TREE", tree))));
+            }
+            assert_same(&bench.path(tree), &bench.path("back"), &process);
+            for root in ["out", "back"] {
+                assert_eq!(temporaries(&bench.path(root)), Vec::<PathBuf>::new());
+                assert_eq!(finished(&bench.path(root)).len(), if tree == "few" { FEW } else { many });
+                remove(&bench.path(root));
+            }
+        }
+        // A run of few files may be over before a peak is seen; all of them have the same hands.
+        let threads = peaks[..4].iter().map(|(_, few)| few.threads).max().unwrap();
+        for ((line, few), (_, much)) in peaks[..4].iter().zip(&peaks[4..]) {
+            eprintln!("{line}: {few:?}, {much:?}");
+            assert!(much.threads <= threads, "{line}: {} threads, and not {threads}", much.threads);
+            let allowed = DESCRIPTORS_OF_FILES + DESCRIPTORS_BESIDE;
+            assert!(much.descriptors <= allowed, "{line}: {} descriptors, and not {allowed}", much.descriptors);
+            let bytes_max = few.bytes + SLACK_BYTES + BYTES_PER_FILE_MAX * many as u64;
+            assert!(much.bytes <= bytes_max, "{line}: {} bytes, and not {bytes_max}", much.bytes);
+        }
+    }
+}
+
+/// As many as systems give that give few, and fewer than a group of files with all in front of it holds.
+#[test]
+fn a_batch_keeps_within_the_descriptors_that_it_is_given() {
+    let bench = Bench::new();
+    plant_small(&bench.path("tree"), 600);
+    for count in [256, 64] {
+        let limit = format!("--nofile={count}");
+        let args = [&limit, env!("CARGO_BIN_EXE_pipeline"), "process", "tree", "out", "-q"];
+        let Some(ran) = bench.tool("prlimit", &args, None) else { return };
+        assert!(ran.status.success(), "{count} descriptors: {ran}");
+        assert_eq!(finished(&bench.path("out")).len(), 600);
+        remove(&bench.path("out"));
+    }
+}

@@ -1,0 +1,326 @@
+//! Trees: there and back with everything in them, and what a second run does, which is only what there is to do.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::support::tree::{
+    Node, allow, assert_same, finished, look, plant_everything, plant_mixed, plant_small, remove, temporaries,
+};
+use crate::support::{Bench, text};
+use serde_json::Value;
+
+/// A tree that goes, also when the test fails, whoever may not write to its directories.
+struct Trees<'a>(&'a Bench);
+
+impl Drop for Trees<'_> {
+    fn drop(&mut self) {
+        for name in ["tree", "out", "back"] {
+            if self.0.path(name).exists() {
+                allow(&self.0.path(name));
+            }
+        }
+    }
+}
+
+/// What a batch reports, by the words that it has for it, without those that are none.
+fn counts(report: &Value) -> BTreeMap<String, u64> {
+    let counts = report["batch"].as_object().unwrap().iter();
+    let counts = counts.filter_map(|(name, count)| Some((name.clone(), count.as_u64()?)));
+    counts.filter(|(_, count)| *count > 0).collect()
+}
+
+/// The same as it is expected.
+fn words<const N: usize>(words: [(&str, u64); N]) -> BTreeMap<String, u64> {
+    words.into_iter().map(|(word, count)| (word.to_owned(), count)).collect()
+}
+
+fn files_of(root: &Path) -> u64 {
+    look(root).values().filter(|seen| matches!(seen.node, Node::File(_))).count() as u64
+}
+
+#[test]
+fn a_tree_with_everything_in_it_comes_back_as_it_was_in_every_layer() {
+    let (bench, recipient) = Bench::with_key();
+    let trees = Trees(&bench);
+    let (tree, out, back) = (bench.path("tree"), bench.path("out"), bench.path("back"));
+    plant_everything(&tree);
+    let before = look(&tree);
+    let files = files_of(&tree);
+    for (flags, suffix, back_flags) in [
+        (String::new(), ".zst", ""),
+        (format!("-r {recipient}"), ".zst.age", "-i key"),
+        (format!("-r {recipient} -a"), ".zst.age", "-i key"),
+        (format!("-r {recipient} --no-compress"), ".age", "-i key --no-decompress"),
+        (format!("-r {recipient} --no-compress --armor --verify --jobs 1"), ".age", "-i key"),
+        ("--level 19 --jobs 9 -w 1".to_owned(), ".zst", "--jobs 9 -w 1"),
+    ] {
+        let line = format!("process tree out -q --chunk-size 64K {flags}");
+        assert_eq!(
+            counts(&bench.batch_report(&line, 0).0),
+            words([("file_count", files), ("done_count", files)]),
+            "{flags}"
+        );
+        let names: Vec<PathBuf> = finished(&out).into_keys().collect();
+        assert_eq!(names.len() as u64, files, "{flags}");
+        for name in names {
+            let name = name.as_os_str().as_encoded_bytes().strip_suffix(suffix.as_bytes()).unwrap();
+            let name = Path::new(OsStr::from_bytes(name));
+            assert!(matches!(before[name].node, Node::File(_)), "{flags}: {name:?}");
+        }
+        bench.ok(&format!("verify out -q {}", back_flags.trim_end_matches("--no-decompress")));
+        assert_eq!(
+            counts(&bench.batch_report(&line, 0).0),
+            words([("file_count", files), ("unchanged_count", files)]),
+            "{flags}"
+        );
+        let restore = format!("restore out back -q {back_flags}");
+        assert_eq!(
+            counts(&bench.batch_report(&restore, 0).0),
+            words([("file_count", files), ("done_count", files)]),
+            "{flags}"
+        );
+        assert_same(&tree, &back, &flags);
+        assert_eq!(
+            counts(&bench.batch_report(&restore, 0).0),
+            words([("file_count", files), ("unchanged_count", files)])
+        );
+        assert_same(&tree, &back, "after a run that had nothing to do");
+        for root in [&out, &back] {
+            assert_eq!(temporaries(root), Vec::<PathBuf>::new(), "{flags}");
+            remove(root);
+        }
+        assert!(before.keys().eq(look(&tree).keys()), "{flags}: the tree was changed");
+    }
+    drop(trees);
+}
+
+#[test]
+fn a_report_names_every_file_and_its_entries_add_up() {
+    let bench = Bench::new();
+    plant_mixed(&bench.path("tree"), 50);
+    for line in ["process tree out -q --chunk-size 64K", "verify out -q", "restore out back -q"] {
+        let (report, _) = bench.batch_report(line, 0);
+        let files = report["files"].as_array().unwrap();
+        assert_eq!(files.len(), 57, "{line}");
+        for field in ["read_bytes", "written_bytes", "content_bytes"] {
+            let sum: u64 = files.iter().map(|file| file[field].as_u64().unwrap()).sum();
+            assert_eq!(report[field], sum, "{line}: {field}");
+        }
+        for file in files {
+            assert_eq!((&file["ended"], &file["tries"]), (&"done".into(), &1.into()), "{line}: {file}");
+            let len = |path: &Path| fs::metadata(path).unwrap().len();
+            assert_eq!(file["read_bytes"], len(&bench.path(file["source"].as_str().unwrap())), "{line}: {file}");
+            let out = line.split_whitespace().nth(2).unwrap();
+            if out != "-q" {
+                let output = bench.path(out).join(file["output"].as_str().unwrap());
+                assert_eq!(file["written_bytes"], len(&output), "{line}: {file}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_of_a_tree_becomes_the_bytes_that_it_becomes_alone() {
+    let bench = Bench::new();
+    plant_mixed(&bench.path("tree"), 20);
+    for flags in ["", "--chunk-size 64K", "--level 9 -w 1", "--level -7 --chunk-size 1M"] {
+        bench.ok(&format!("process tree out -q {flags} --jobs 1"));
+        for name in finished(&bench.path("tree")).keys().map(|name| name.display()) {
+            bench.ok(&format!("process tree/{name} alone -q -f {flags}"));
+            assert!(bench.read("alone") == bench.read(&format!("out/{name}.zst")), "{flags}: {name}");
+        }
+        remove(&bench.path("out"));
+    }
+}
+
+#[test]
+fn stock_tools_read_every_output() {
+    let (bench, recipient) = Bench::with_key();
+    plant_mixed(&bench.path("tree"), 10);
+    bench.ok("process tree bare -q --chunk-size 64K");
+    bench.ok(&format!("process tree sealed -q --chunk-size 64K -r {recipient}"));
+    bench.ok(&format!("process tree armored -q -a -r {recipient}"));
+    bench.ok(&format!("process tree plain -q --no-compress -r {recipient}"));
+    for name in finished(&bench.path("tree")).keys().map(|name| name.display()) {
+        let content = bench.read(&format!("tree/{name}"));
+        let decompress = |bytes: &[u8]| bench.tool("zstd", &["-d", "-c", "-q"], Some(bytes)).map(|ran| ran.stdout);
+        let open = |file: &str| bench.tool("age", &["-d", "-i", "key", file], None).map(|ran| ran.stdout);
+        if let Some(bare) = decompress(&bench.read(&format!("bare/{name}.zst"))) {
+            assert!(bare == content, "bare, {name}");
+        }
+        for tree in ["sealed", "armored"] {
+            let opened = open(&format!("{tree}/{name}.zst.age"));
+            if let Some(back) = opened.and_then(|opened| decompress(&opened)) {
+                assert!(back == content, "{tree}, {name}");
+            }
+        }
+        if let Some(back) = open(&format!("plain/{name}.age")) {
+            assert!(back == content, "plain, {name}");
+        }
+    }
+}
+
+/// Sets the time of a file; its bytes stay.
+fn touch(path: &Path, seconds: u64) {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+}
+
+#[test]
+fn a_second_run_does_what_is_new_or_has_changed_and_leaves_the_rest_alone() {
+    let (bench, recipient) = Bench::with_key();
+    for flags in [String::new(), format!("-r {recipient}")] {
+        plant_small(&bench.path("tree"), 40);
+        let line = format!("process tree out -q {flags}");
+        bench.ok(&line);
+        let first = finished(&bench.path("out"));
+        let suffix = if flags.is_empty() { "zst" } else { "zst.age" };
+        bench.write("tree/d000/f00003", b"changed");
+        touch(&bench.path("tree/d000/f00004"), 1000);
+        bench.write("tree/d000/new", b"new");
+        fs::remove_file(bench.path(format!("out/d000/f00005.{suffix}"))).unwrap();
+        let expected = words([("file_count", 41), ("unchanged_count", 37), ("redone_count", 2), ("done_count", 2)]);
+        assert_eq!(counts(&bench.batch_report(&line, 0).0), expected, "{flags}");
+        let second = finished(&bench.path("out"));
+        let changed = ["3", "4"].map(|number| PathBuf::from(format!("d000/f0000{number}.{suffix}")));
+        for (name, inode) in &first {
+            // What was deleted may get the number that it had.
+            if !name.ends_with(format!("f00005.{suffix}")) {
+                assert_eq!(second[name] == *inode, !changed.contains(name), "{flags}: {name:?}");
+            }
+        }
+        bench.ok("restore out back -q -i key");
+        assert_same(&bench.path("tree"), &bench.path("back"), &flags);
+        // What changed in the output alone is redone by restore as well.
+        bench.write("tree/d001/f00030", b"changed again");
+        bench.ok(&line);
+        let expected = words([("file_count", 41), ("unchanged_count", 40), ("redone_count", 1)]);
+        assert_eq!(counts(&bench.batch_report("restore out back -q -i key", 0).0), expected, "{flags}");
+        assert_same(&bench.path("tree"), &bench.path("back"), &flags);
+        ["tree", "out", "back"].iter().for_each(|name| remove(&bench.path(name)));
+    }
+}
+
+#[test]
+fn checksum_tells_a_change_from_the_content_and_not_from_the_time() {
+    let (bench, recipient) = Bench::with_key();
+    for flags in [String::new(), format!("-r {recipient}")] {
+        plant_small(&bench.path("tree"), 30);
+        let line = format!("process tree out -q {flags}");
+        let with_checksum = format!("{line} --checksum");
+        bench.ok(&line);
+        let unchanged = words([("file_count", 30), ("unchanged_count", 30)]);
+        assert_eq!(counts(&bench.batch_report(&with_checksum, 0).0), unchanged);
+        touch(&bench.path("tree/d000/f00007"), 1000);
+        assert_eq!(counts(&bench.batch_report(&with_checksum, 0).0), unchanged, "{flags}: a touch changes nothing");
+        let one = words([("file_count", 30), ("unchanged_count", 29), ("redone_count", 1)]);
+        assert_eq!(counts(&bench.batch_report(&line, 0).0), one, "{flags}: without --checksum it does");
+        // Other content of the same length, written at the same time.
+        let path = bench.path("tree/d000/f00008");
+        let at = fs::metadata(&path).unwrap().modified().unwrap();
+        let mut content = fs::read(&path).unwrap();
+        content[3] ^= 1;
+        fs::write(&path, content).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
+        assert_eq!(counts(&bench.batch_report(&line, 0).0), unchanged, "{flags}: time and length tell nothing");
+        assert_eq!(counts(&bench.batch_report(&with_checksum, 0).0), one, "{flags}: the content tells");
+        assert_eq!(counts(&bench.batch_report(&with_checksum, 0).0), unchanged);
+        bench.ok("restore out back -q -i key");
+        assert_same(&bench.path("tree"), &bench.path("back"), &flags);
+        ["tree", "out", "back"].iter().for_each(|name| remove(&bench.path(name)));
+    }
+}
+
+#[test]
+fn other_settings_do_all_of_it_again_and_the_same_do_nothing() {
+    let (bench, recipient) = Bench::with_key();
+    let other = bench.keygen("-o other");
+    bench.write("to", format!("# those who may\n{recipient}\n\n{other}\n").as_bytes());
+    plant_small(&bench.path("tree"), 25);
+    let sealed = format!("-r {recipient}");
+    let both = format!("-r {recipient} -r {other}");
+    let armored = format!("-r {recipient} -a");
+    let (all_new, all_again) =
+        (words([("file_count", 25), ("done_count", 25)]), words([("file_count", 25), ("redone_count", 25)]));
+    let nothing = words([("file_count", 25), ("unchanged_count", 25)]);
+    for (flags, expected) in [
+        ("", &all_new),
+        ("--level 4", &all_again),
+        ("--level 4 -w 1 --jobs 1 --channel-depth 1 --no-sync --retries 0", &nothing),
+        ("--level 4 --chunk-size 64K", &all_again),
+        (&sealed, &all_new),
+        (&both, &all_again),
+        ("-R to", &nothing),
+        (&armored, &all_again),
+    ] {
+        let (report, _) = bench.batch_report(&format!("process tree out -q {flags}"), 0);
+        assert_eq!(&counts(&report), expected, "{flags}");
+    }
+    // Bare and sealed stand beside each other, and both are right.
+    bench.ok("verify out -q -i key");
+}
+
+#[test]
+fn an_output_that_no_run_wrote_is_left_alone_unless_forced() {
+    let bench = Bench::new();
+    plant_small(&bench.path("tree"), 20);
+    fs::create_dir_all(bench.path("out/d000")).unwrap();
+    bench.write("out/d000/f00004.zst", b"not ours");
+    bench.write("out/mine", b"nobody's business");
+    let (report, said) = bench.batch_report("process tree out -q", 3);
+    assert_eq!(counts(&report), words([("file_count", 20), ("done_count", 19), ("failed_count", 1)]));
+    assert!(said.contains("'out/d000/f00004.zst' already exists"), "{said}");
+    assert_eq!(bench.read("out/d000/f00004.zst"), b"not ours");
+    let (report, _) = bench.batch_report("process tree out -q -f", 0);
+    assert_eq!(counts(&report), words([("file_count", 20), ("done_count", 1), ("unchanged_count", 19)]));
+    // An output of ours that somebody wrote to is theirs.
+    bench.write("out/d000/f00005.zst", b"changed by somebody");
+    let (report, _) = bench.batch_report("process tree out -q", 3);
+    assert_eq!(counts(&report), words([("file_count", 20), ("failed_count", 1), ("unchanged_count", 19)]));
+    assert_eq!(bench.read("out/mine"), b"nobody's business");
+}
+
+#[test]
+fn rm_deletes_inputs_whose_outputs_are_there_and_no_others() {
+    let (bench, recipient) = Bench::with_key();
+    plant_mixed(&bench.path("tree"), 30);
+    plant_mixed(&bench.path("same"), 30);
+    fs::create_dir_all(bench.path("out/d000/f00004.zst.age")).unwrap();
+    let line = format!("process tree out -q --rm --verify -r {recipient}");
+    let (report, _) = bench.batch_report(&line, 3);
+    assert_eq!(counts(&report), words([("file_count", 37), ("done_count", 36), ("failed_count", 1)]));
+    assert_eq!(finished(&bench.path("tree")).into_keys().collect::<Vec<_>>(), [PathBuf::from("d000/f00004")]);
+    fs::remove_dir(bench.path("out/d000/f00004.zst.age")).unwrap();
+    bench.ok(&line);
+    assert_eq!(files_of(&bench.path("tree")), 0);
+    bench.ok("restore out back -q -i key --rm");
+    assert_eq!(finished(&bench.path("out")).len(), 0);
+    let contents = |root: &str| -> Vec<(PathBuf, Node)> {
+        look(&bench.path(root)).into_iter().map(|(name, seen)| (name, seen.node)).collect()
+    };
+    assert!(contents("back") == contents("same"));
+    bench.fails("process same out2 -q --rm --no-sync", 2);
+}
+
+/// Whoever sees the sealed tree learns no more of its content than its names and lengths.
+#[test]
+fn the_journal_of_a_sealed_tree_tells_nothing_of_its_inputs() {
+    let (bench, recipient) = Bench::with_key();
+    fs::create_dir(bench.path("tree")).unwrap();
+    let content = text(3000, 1);
+    bench.write("tree/secret", &content);
+    bench.ok("process tree bare -q");
+    bench.ok(&format!("process tree sealed -q -r {recipient}"));
+    let hash = format!("{:016x}", twox_hash::XxHash64::oneshot(0, &content));
+    let journal = |tree: &str| String::from_utf8(bench.read(&format!("{tree}/.pipeline-journal"))).unwrap();
+    assert!(journal("bare").contains(&hash) && journal("bare").contains("\"in\":"));
+    assert!(!journal("sealed").contains(&hash) && !journal("sealed").contains("\"in\":"), "{}", journal("sealed"));
+    // On another machine what is known of inputs is missing: all is done again, and nothing is lost.
+    fs::remove_dir_all(bench.path("state")).unwrap();
+    let (report, _) = bench.batch_report(&format!("process tree sealed -q -r {recipient}"), 0);
+    assert_eq!(counts(&report), words([("file_count", 1), ("redone_count", 1)]));
+    bench.ok("verify sealed -q -i key");
+}

@@ -1,0 +1,15 @@
+//! Commands as users call them: arguments, settings, help, keys, reports, documentation; and the rules of the source tree.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod bench;
+mod cli;
+mod config;
+mod docs;
+mod help;
+mod keys;
+mod reports;
+mod rules;
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,67 @@
+//! Reports for machines: metrics, the histogram log, JSON. What each says is held against the others and against its documents.
+
+mod exposition;
+mod logs;
+mod metrics;
+mod schemas;
+use crate::support::{Bench, text};
+
+/// A directory with an identity in `key`, and `in`: several chunks of 64 KiB.
+fn bench_with_input() -> (Bench, String) {
+    let (bench, recipient) = Bench::with_key();
+    bench.write("in", &text(300_000, 1));
+    (bench, recipient)
+}
+
+#[test]
+fn a_file_that_is_read_or_written_takes_no_report_and_is_refused_before_anything_is_read() {
+    let (bench, recipient) = bench_with_input();
+    bench.ok(&format!("process in sealed -r {recipient} -q"));
+    bench.ok("process in good -q");
+    bench.write("old", b"old");
+    std::os::unix::fs::symlink(".", bench.path("dir")).unwrap();
+    let before = ["in", "good", "key", "old"].map(|name| bench.read(name));
+    for flag in ["--stats-file", "--prometheus", "--hdr-log"] {
+        for (line, code) in [
+            ("process in out FLAG in", 2),
+            ("process in out FLAG out", 2),
+            ("process in out FLAG dir/out", 2),
+            ("process in old --force FLAG dir/old", 2),
+            ("process in out -R key FLAG key", 2),
+            ("restore sealed out -i key FLAG key", 2),
+            ("verify good --against in FLAG in", 2),
+            ("cat good FLAG ./good", 2),
+            ("process in out FLAG -", 2),
+            ("process in out FLAG missing/report", 1),
+            ("process in out FLAG dir", 1),
+            ("restore good out --salvage FLAG report", 2),
+        ] {
+            bench.fails(&line.replace("FLAG", flag), code);
+        }
+    }
+    for line in [
+        "process in out --stats-file a --hdr-log a",
+        "process in out --prometheus a --hdr-log ./a",
+        "process in out --prometheus old --stats-file dir/old",
+    ] {
+        bench.fails(line, 2);
+    }
+    assert_eq!(["in", "good", "key", "old"].map(|name| bench.read(name)), before);
+    // What several may write without harm.
+    bench.ok("process in out --stats-file /dev/null --prometheus /dev/null --hdr-log /dev/null");
+}
+
+#[test]
+fn quiet_runs_write_their_files_and_so_does_cat() {
+    let (bench, _) = bench_with_input();
+    for line in ["process in out -q", "restore out back -q", "verify out -q", "cat out", "cat out --range 5..7"] {
+        let ran = bench.ok(&format!("{line} --stats-file stats --prometheus metrics.prom --hdr-log log"));
+        assert_eq!(ran.stderr, "", "{line}");
+        for name in ["stats", "metrics.prom", "log"] {
+            assert!(!bench.read(name).is_empty(), "{line}: {name}");
+            std::fs::remove_file(bench.path(name)).unwrap();
+        }
+    }
+    let said = bench.ok("cat out --stats text --hdr-log log").stderr;
+    assert!(said.starts_with("read: "), "{said}");
+}

@@ -1,0 +1,177 @@
+//! The rules of the house that a reader of the code relies on.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every Rust file below `root`, with its content, tests at the end of the file cut off.
+fn sources(root: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(root)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
+                found.push((path, code));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{root} holds no code");
+    found
+}
+
+/// Files below `root` in which a line that is no comment holds one of `words`.
+fn users_of(root: &str, words: &[&str]) -> BTreeSet<String> {
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    sources(root)
+        .into_iter()
+        .filter(|(_, code)| code.lines().filter(is_code).any(|line| words.iter().any(|word| line.contains(word))))
+        .map(|(path, _)| path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string())
+        .collect()
+}
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// From the ground up.
+const FLOORS: [&str; 8] = ["format", "pipeline", "store", "task", "batch", "report", "bench", "cli"];
+
+#[test]
+fn floors_use_only_what_is_below_them() {
+    for (height, floor) in FLOORS.into_iter().enumerate() {
+        let above: Vec<String> = FLOORS[height + 1..].iter().map(|above| format!("crate::{above}")).collect();
+        let above: Vec<&str> = above.iter().map(String::as_str).collect();
+        let users = users_of(&format!("src/{floor}"), &above);
+        assert_eq!(users, names(&[]), "{floor} uses a floor above it");
+    }
+    let folders = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let folders = folders.map(|entry| entry.unwrap()).filter(|entry| entry.file_type().unwrap().is_dir());
+    let folders: BTreeSet<String> = folders.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert_eq!(folders, names(&FLOORS), "a folder that is no floor");
+}
+
+#[test]
+fn what_only_the_command_line_needs_stays_there() {
+    for words in [&["clap::", "anyhow::"][..], &["toml::"]] {
+        let users = users_of("src", words);
+        assert!(
+            !users.is_empty()
+                && users.iter().all(|path| path.starts_with("src/cli/") || path.starts_with("src/bench/")),
+            "{words:?}: {users:?}"
+        );
+    }
+}
+
+/// Files of the pipeline that may know the formats: recipes, steps and what they are made of. The loops of the engine may not.
+const KNOW_FORMATS: &[&str] = &[
+    "cpu_slots",
+    "error",
+    "frame_splitter",
+    "kind",
+    "legacy",
+    "memory",
+    "age_header",
+    "plan",
+    "range",
+    "recipes",
+    "salvage/frames",
+    "salvage/segments",
+    "seal",
+    "sealed",
+    "inline",
+    "steps",
+    "frame_at",
+    "write",
+];
+
+#[test]
+fn the_loops_of_the_engine_do_not_know_the_formats() {
+    let know = users_of("src/pipeline", &["crate::format"]);
+    let known: BTreeSet<String> = KNOW_FORMATS.iter().map(|file| format!("src/pipeline/{file}.rs")).collect();
+    assert_eq!(know, known);
+}
+
+#[test]
+fn the_format_floor_has_no_threads_files_clocks_environment_or_output() {
+    let outside =
+        ["std::thread", "std::fs", "std::time", "std::env", "std::io", "println!", "tokio", "async_channel", "tracing"];
+    assert_eq!(users_of("src/format", &outside), names(&[]));
+}
+
+#[test]
+fn libzstd_is_reached_in_one_file_and_system_calls_in_one_folder() {
+    assert_eq!(users_of("src", &["zstd_safe", "use zstd::"]), names(&["src/format/zstd/codec.rs"]));
+    assert_eq!(
+        users_of("src", &["rustix::"]),
+        names(
+            &["child", "directory", "mod", "terminal", "wait"]
+                .map(|file| format!("src/store/sys/{file}.rs"))
+                .each_ref()
+                .map(String::as_str)
+        )
+    );
+}
+
+#[test]
+fn only_the_legacy_mode_locks() {
+    assert_eq!(users_of("src", &["Mutex<", "Mutex::new", "RwLock", "Semaphore"]), names(&["src/pipeline/legacy.rs"]));
+}
+
+#[test]
+fn nothing_leaves_the_process_but_by_returning_from_main() {
+    assert_eq!(users_of("src", &["process::exit", "process::abort"]), names(&[]));
+}
+
+#[test]
+fn nothing_is_printed_by_macros_that_panic_when_nobody_reads() {
+    assert_eq!(users_of("src", &["println!", "print!(", "eprint!("]), names(&[]));
+}
+
+#[test]
+fn there_is_no_unwrap_outside_of_tests() {
+    assert_eq!(users_of("src", &[".unwrap()"]), names(&[]));
+}
+
+#[test]
+fn files_are_one_idea_long() {
+    for (path, code) in sources("src") {
+        let lines = code.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with("//")).count();
+        assert!(lines <= 330, "{}: {lines} lines of code", path.display());
+    }
+}
+
+#[test]
+fn every_fixture_is_listed_in_the_readme_beside_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let readme = fs::read_to_string(folder.join("README.md")).unwrap();
+    let listed: BTreeSet<String> =
+        readme.lines().filter_map(|line| line.strip_prefix("- `")?.split('`').next().map(str::to_owned)).collect();
+    let there: BTreeSet<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "README.md" && name != "generate.rs")
+        .collect();
+    assert_eq!(there, listed);
+}
+
+#[test]
+fn every_package_of_the_lock_file_is_listed_with_its_licence() {
+    let read = |name: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let listed = read("THIRD-PARTY.md");
+    let lock = read("Cargo.lock");
+    let field = |package: &str, name: &str| {
+        let value = package.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "));
+        value.unwrap().trim_matches('"').to_owned()
+    };
+    for package in lock.split("[[package]]").skip(1) {
+        let (name, version) = (field(package, "name"), field(package, "version"));
+        let row = listed.lines().find_map(|line| line.strip_prefix(&format!("| {name} | {version} | ")));
+        let licence = row.and_then(|row| row.split('|').next()).unwrap_or_default().trim();
+        assert!(name == "pipeline" || !licence.is_empty(), "{name} {version} is not listed: make third-party");
+    }
+}

@@ -1,0 +1,357 @@
+//! Signals: a run that is killed leaves its destination old or complete and the next run in peace; a run that is asked to stop
+//! does so wherever it stands, says so in one line, and leaves nothing behind.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use crate::support::child::{
+    Running, bytes_read, child_of, duration_of, end_of, signal, spin, thread_states, wait_until, wait_until_waiting,
+};
+use crate::support::{Bench, Need, noise, share, skip, text};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// What ends a run in order, its exit code, and its name.
+const STOPS: [(Signal, i32, &str); 3] =
+    [(Signal::INT, 130, "SIGINT"), (Signal::TERM, 143, "SIGTERM"), (Signal::HUP, 129, "SIGHUP")];
+
+/// [`STOPS`] but those that this process was started to ignore, as a shell's background jobs are: the runs would do so as well.
+fn stops() -> Vec<(Signal, i32, &'static str)> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    let ignored = u64::from_str_radix(ignored, 16).unwrap();
+    let (heeded, ignored): (Vec<_>, Vec<_>) =
+        STOPS.into_iter().partition(|(signal, ..)| ignored & (1 << (signal.as_raw() - 1)) == 0);
+    for (.., name) in ignored {
+        skip(Need::Right(name));
+    }
+    heeded
+}
+
+/// What is promised is two seconds; a machine that is busy gets more.
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long an fsync is held: longer than a run that was stopped waits for it.
+const HELD: Duration = Duration::from_secs(8);
+
+/// The command lines that are killed: what they read, and how what they wrote is brought back.
+const KILLED: [(&str, &str); 3] = [
+    ("process in out -qf --chunk-size 64K", "restore out - -q"),
+    ("process in out -qf --chunk-size 64K -R to", "restore out - -q -i key"),
+    ("restore z out -qf", "process out - -q --chunk-size 64K"),
+];
+
+/// An input of `len` bytes, what becomes of it, and a FIFO.
+fn bench(len: usize) -> Bench {
+    let (bench, recipient) = Bench::with_key();
+    bench.write("to", recipient.as_bytes());
+    bench.write("in", &noise(len, 1));
+    bench.ok("process in z -q --chunk-size 64K");
+    bench.ok("process in a -q --chunk-size 64K -R to");
+    bench.tool("mkfifo", &["fifo"], None);
+    bench
+}
+
+/// Asserts that `out` is what it was before, or complete.
+fn assert_old_or_complete(bench: &Bench, line: &str, back: &str) {
+    if bench.read("out") == b"old" {
+        return;
+    }
+    let complete = if line.starts_with("restore") { bench.read("z") } else { bench.read("in") };
+    assert!(bench.run(back).stdout == complete, "{line}: what was killed is neither old nor complete");
+}
+
+fn temporaries(bench: &Bench) -> Vec<String> {
+    bench.names().into_iter().filter(|name| name.starts_with(".pipeline-")).collect()
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_time_leaves_the_destination_old_or_complete_and_the_next_run_in_peace() {
+    let bench = bench(8 << 20);
+    let randoms = noise(16 * share(20, 200), 7);
+    for (line, back) in KILLED {
+        let command = || bench.command(line.split_whitespace());
+        let whole = duration_of(command());
+        let (mut killed_count, mut left_count) = (0, 0);
+        for random in randoms.chunks(16) {
+            bench.write("out", b"old");
+            let mut child = command().stderr(Stdio::null()).spawn().unwrap();
+            let fraction = f64::from(u16::from_le_bytes([random[0], random[1]])) / f64::from(u16::MAX);
+            spin(whole.mul_f64(fraction));
+            child.kill().unwrap();
+            killed_count += usize::from(child.wait().unwrap().signal() == Some(9));
+            assert_old_or_complete(&bench, line, back);
+            let left = temporaries(&bench);
+            left_count += usize::from(!left.is_empty());
+            bench.ok(line);
+            assert!(bench.read("out") != b"old", "{line}: the next run did nothing");
+            assert_old_or_complete(&bench, line, back);
+            for name in temporaries(&bench) {
+                std::fs::remove_file(bench.path(name)).unwrap();
+            }
+        }
+        eprintln!("{line}: {killed_count} killed, {left_count} left a temporary");
+        assert!(killed_count > 0 && left_count > 0, "no kill struck");
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_at_a_step_of_its_commit_leaves_the_destination_old_or_complete() {
+    let bench = bench(1 << 20);
+    for (line, back) in KILLED {
+        for (call, count) in
+            [("flock", 1), ("write", 4), ("fchmod", 1), ("utimensat", 1), ("fsync", 2), ("renameat", 1)]
+        {
+            for number in 1..=count {
+                bench.write("out", b"old");
+                let inject = format!("inject={call}:signal=SIGKILL:when={number}");
+                let mut args = vec!["-f", "-qq", "-o", "trace", "-e", &inject, env!("CARGO_BIN_EXE_pipeline")];
+                args.extend(line.split_whitespace());
+                let Some(ran) = bench.tool("strace", &args, None) else { return };
+                assert_eq!(ran.status.signal(), Some(9), "{inject} did not strike {line}: {ran}");
+                assert_old_or_complete(&bench, line, back);
+                bench.ok(line);
+                assert_old_or_complete(&bench, line, back);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_next_run_removes_what_a_killed_one_left_and_nothing_else() {
+    let bench = bench(1 << 20);
+    let start = |line: &str| {
+        let mut child = Running(bench.command(line.split_whitespace()).stdin(Stdio::piped()).spawn().unwrap());
+        child.stdin.as_mut().unwrap().write_all(&noise(300_000, 2)).unwrap();
+        wait_until_waiting(&child);
+        child
+    };
+    let mut dead = start("process - out -q --chunk-size 64K");
+    let mut dead_elsewhere = start("process - other -q --chunk-size 64K");
+    for child in [&mut dead, &mut dead_elsewhere] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let left = temporaries(&bench);
+    assert_eq!(left.len(), 2, "each left its own");
+    let mut alive = start("process - out -q --chunk-size 64K");
+    let before: Vec<String> = temporaries(&bench);
+    bench.write(".pipeline-foreign.tmp", b"somebody else's");
+    bench.ok("process in out -q");
+    let gone: Vec<&String> = left.iter().filter(|name| !bench.path(name).exists()).collect();
+    assert_eq!(
+        gone.len(),
+        1,
+        "what was killed on the way to out is gone, what was on the way elsewhere stays: {gone:?}"
+    );
+    assert!(before.iter().filter(|name| !left.contains(name)).all(|name| bench.path(name).exists()), "one was alive");
+    assert!(bench.path(".pipeline-foreign.tmp").exists());
+    signal(&alive, Signal::TERM);
+    assert_eq!(end_of(&mut alive).1, Some(143));
+    bench.ok("process in other -q");
+    assert_eq!(temporaries(&bench), [".pipeline-foreign.tmp"]);
+}
+
+/// Signals `child` and asserts that it ends in time, in order, with one line, and leaves no file that is not in `before`.
+fn assert_stops(bench: &Bench, before: &[String], line: &str, mut child: Running, stop: (Signal, i32, &str)) {
+    let (number, code, name) = stop;
+    signal(&child, number);
+    let (said, ended, took) = end_of(&mut child);
+    assert_eq!(ended, Some(code), "{line}, {name}: {said}");
+    assert_says_so(line, name, &said);
+    assert_eq!(bench.names(), before, "{line}, {name}: something was left behind");
+    assert!(took < STOP_TIME_MAX, "{line}, {name}: it took {took:?} to stop");
+    if took > Duration::from_secs(2) {
+        eprintln!("{line}, {name}: it took {took:?} to stop");
+    }
+}
+
+fn assert_says_so(line: &str, name: &str, said: &str) {
+    let is_one_line = said.lines().count() == 1 && said.starts_with("pipeline: error: ");
+    assert!(is_one_line && said.ends_with(&format!(": stopped by {name}\n")), "{line}: {said:?}");
+}
+
+/// Starts the binary with pipes at all ends.
+fn start(bench: &Bench, line: &str) -> Running {
+    let mut command = bench.command(line.split_whitespace());
+    Running(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+#[test]
+fn signals_end_a_run_that_waits_for_its_first_byte() {
+    let bench = bench(1 << 20);
+    let before = bench.names();
+    for line in [
+        "process - out",
+        "process - out --engine mutex",
+        "process - out -R to",
+        "process fifo out",
+        "restore - out",
+        "restore fifo out -i key",
+        "verify -",
+        "cat -",
+        "inspect -",
+        "rekey - out -i key -R to",
+        "rekey fifo out -i key -R to",
+    ] {
+        for stop in stops() {
+            let child = start(&bench, line);
+            wait_until_waiting(&child);
+            assert_stops(&bench, &before, line, child, stop);
+        }
+    }
+}
+
+#[test]
+fn signals_end_a_run_that_waits_for_more() {
+    let bench = bench(1 << 20);
+    let before = bench.names();
+    for (line, input) in [
+        ("process - out -q --chunk-size 64K", "in"),
+        ("process - out -q --chunk-size 64K -R to", "in"),
+        ("process - out -q --engine mutex", "in"),
+        ("restore - out -q", "z"),
+        ("restore - out -q -i key", "a"),
+        ("verify - -q", "z"),
+        ("verify - -q -i key", "a"),
+        ("inspect -", "z"),
+        ("rekey - out -q -i key -R to", "a"),
+    ] {
+        for stop in stops() {
+            let mut child = start(&bench, line);
+            let input = bench.read(input);
+            child.stdin.as_mut().unwrap().write_all(&input[..input.len() / 2]).unwrap();
+            wait_until("all is read", || bytes_read(&child) >= input.len() as u64 / 2);
+            wait_until_waiting(&child);
+            let is_written = bench.names() != before;
+            assert_eq!(is_written, line.contains(" out "), "{line}: it is at work");
+            assert_stops(&bench, &before, line, child, stop);
+        }
+    }
+}
+
+#[test]
+fn signals_end_a_run_whose_output_nobody_takes() {
+    let bench = bench(8 << 20);
+    let before = bench.names();
+    for line in [
+        "process in - -q",
+        "process in - -q --engine mutex",
+        "process in - -q -R to",
+        "restore z - -q",
+        "cat a -i key",
+        "rekey a - -q -i key -R to",
+        "process in fifo -q",
+        "restore z fifo -q",
+        "rekey a fifo -q -i key -R to",
+    ] {
+        for stop in stops() {
+            let child = start(&bench, line);
+            wait_until_waiting(&child);
+            assert_stops(&bench, &before, line, child, stop);
+        }
+    }
+}
+
+#[test]
+fn signals_end_a_run_in_the_midst_of_its_work() {
+    let bench = bench(1 << 20);
+    bench.write("text", &text(32 << 20, 3));
+    std::fs::File::create(bench.path("sparse")).unwrap().set_len(1 << 40).unwrap();
+    // Frames of zeros, 256 GiB of content.
+    bench.write("zeros", &vec![0; 64 << 20]);
+    bench.ok("process zeros frame -q --chunk-size 64M");
+    let table_len = 8 + 12 + 9;
+    let frame = bench.read("frame");
+    bench.write("zeros.zst", &frame[..frame.len() - table_len].repeat(4096));
+    let before = bench.names();
+    for line in [
+        "process sparse out -q",
+        "process sparse out -q -R to",
+        "process text out -q --level 19",
+        "process text out -q --level 19 --engine mutex",
+        "restore zeros.zst out -q",
+        "verify zeros.zst -q",
+    ] {
+        for stop in stops() {
+            let child = start(&bench, line);
+            wait_until("it is at work", || bytes_read(&child) > 100_000);
+            assert_stops(&bench, &before, line, child, stop);
+        }
+    }
+}
+
+/// A run whose fsync does not return for as long as [`HELD`], and the process that is held there by a tracer; `None` where
+/// nothing can be traced.
+fn start_syncing(bench: &Bench, line: &str) -> Option<(Running, Pid)> {
+    let mut command = Command::new("strace");
+    let inject = format!("inject=fsync:delay_enter={}", HELD.as_micros());
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", &inject]);
+    command.arg(env!("CARGO_BIN_EXE_pipeline")).args(line.split_whitespace()).current_dir(bench.root());
+    let Ok(tracer) = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn() else {
+        skip(Need::Tool("strace"));
+        return None;
+    };
+    let tracer = Running(tracer);
+    let is_synced_next = |name: &String| {
+        let mode = std::fs::metadata(bench.path(name)).map_or(0, |metadata| metadata.permissions().mode());
+        name.starts_with(".pipeline-") && mode & 0o777 != 0o600
+    };
+    wait_until("the temporary has got its mode", || bench.names().iter().any(is_synced_next));
+    let pid = child_of(tracer.id()).unwrap();
+    let mut in_a_row = 0;
+    wait_until("a thread is held in fsync", || {
+        in_a_row = if thread_states(pid).contains(&'t') { in_a_row + 1 } else { 0 };
+        in_a_row == 500
+    });
+    Some((tracer, Pid::from_raw(pid.cast_signed()).unwrap()))
+}
+
+/// How long until a run that is held in fsync says that it was stopped, and has cleaned up, when it is signalled once or again
+/// and again. What is left of it then, the tracer does not let go before its time.
+fn time_to_say_so(bench: &Bench, line: &str, stop: (Signal, i32, &str), is_repeated: bool) -> Option<Duration> {
+    let (number, code, name) = stop;
+    let before = bench.names();
+    let (mut tracer, pid) = start_syncing(bench, line)?;
+    let mut stderr = BufReader::new(tracer.stderr.take().unwrap());
+    let is_said = AtomicBool::new(false);
+    let begun = Instant::now();
+    kill_process(pid, number).unwrap();
+    let mut said = String::new();
+    std::thread::scope(|scope| {
+        if is_repeated {
+            // Signals of one kind that come together count as one, so they keep coming, with time to be heard in between.
+            scope.spawn(|| {
+                wait_until("it says so", || {
+                    spin(Duration::from_millis(20));
+                    kill_process(pid, number).is_err() || is_said.load(SeqCst)
+                });
+            });
+        }
+        stderr.read_line(&mut said).unwrap();
+        is_said.store(true, SeqCst);
+    });
+    let took = begun.elapsed();
+    assert_says_so(line, name, &said);
+    assert_eq!(bench.names(), before, "{line}, {name}: something was left behind");
+    assert_eq!(tracer.wait().unwrap().code(), Some(code), "{line}, {name}");
+    assert_eq!(bench.names(), before, "{line}, {name}: something came into being behind the end");
+    Some(took)
+}
+
+#[test]
+fn signals_end_a_run_that_waits_for_the_disk_and_a_second_one_does_so_at_once() {
+    let bench = bench(1 << 20);
+    let lines = ["process in out -q", "restore z out -q", "rekey a out -q -i key -R to"];
+    for line in &lines[..share(1, 3)] {
+        for stop in stops().into_iter().take(share(1, 3)) {
+            let Some(once) = time_to_say_so(&bench, line, stop, false) else { return };
+            let Some(often) = time_to_say_so(&bench, line, stop, true) else { return };
+            // A whole second is waited after one.
+            assert!(often < once / 2, "{line}, {}: {often:?} after several signals, {once:?} after one", stop.2);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What goes wrong outside of the program: system calls that fail, kills, power cuts, full disks, too little memory.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod disks;
+mod kills;
+mod memory;
+mod power;
+mod safety;
+mod sources;
+mod system_calls;
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,286 @@
+//! Memory is bounded by settings, never by the input or by a number in it: everything here runs in a control group of 64 MiB.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::support::child::{Running, wait_until_waiting};
+use crate::support::{Bench, Need, Ran, noise, share, skip, text};
+
+const LIMIT_BYTES: u64 = 64 << 20;
+const GIB: u64 = 1 << 30;
+
+/// The program that is tested is not optimised, and its pages count as well: this is what they are more than those of the one that is
+/// released, for which `tests/slow/gigabyte.sh` looks.
+const UNOPTIMISED_BYTES: u64 = 4 << 20;
+
+/// A control group whose processes may hold [`LIMIT_BYTES`] of memory, page cache included, and what an unoptimised program takes; removed
+/// when dropped.
+struct Group(PathBuf);
+
+impl Group {
+    /// `None`, and noted, where none can be made.
+    fn new(name: &str) -> Option<Group> {
+        let name = format!("pipeline-{name}-{}", std::process::id());
+        let (v1, v2) = ("/sys/fs/cgroup/memory", "/sys/fs/cgroup");
+        for (root, file) in [(v1, "memory.limit_in_bytes"), (v2, "memory.max")] {
+            let folder = PathBuf::from(root).join(&name);
+            if fs::create_dir(&folder).is_ok() {
+                let group = Group(folder);
+                let limit_bytes = LIMIT_BYTES + if cfg!(debug_assertions) { UNOPTIMISED_BYTES } else { 0 };
+                if fs::write(group.0.join(file), limit_bytes.to_string()).is_ok() {
+                    let _ = fs::write(group.0.join("memory.swap.max"), "0");
+                    return Some(group);
+                }
+            }
+        }
+        skip(Need::Right("cgroup"));
+        None
+    }
+
+    /// The binary with the words of `line`, to run in this group.
+    fn command(&self, bench: &Bench, line: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"echo $$ > "$0" && exec "$@""#]);
+        command.arg(self.0.join("cgroup.procs")).arg(env!("CARGO_BIN_EXE_pipeline")).args(line.split_whitespace());
+        command.current_dir(bench.root()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs it.
+    fn run(&self, bench: &Bench, line: &str) -> Ran {
+        let output = self.command(bench, line).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ran { status: output.status, stdout: output.stdout, stderr }
+    }
+
+    fn ok(&self, bench: &Bench, line: &str) {
+        let ran = self.run(bench, line);
+        assert!(ran.status.success(), "{line}: {:?} {}", ran.status, ran.stderr);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Its processes have ended.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+fn sparse(bench: &Bench, name: &str, bytes: u64) {
+    fs::File::create(bench.path(name)).unwrap().set_len(bytes).unwrap();
+}
+
+#[test]
+fn a_huge_sparse_input_goes_both_ways_in_64_mib() {
+    let Some(group) = Group::new("sparse") else { return };
+    let (bench, recipient) = Bench::with_key();
+    sparse(&bench, "in", share(3 * GIB, 100 * GIB));
+    group.ok(&bench, "process in out -w 2 -q --no-sync");
+    group.ok(&bench, &format!("process in sealed -w 2 -q --no-sync -r {recipient}"));
+    group.ok(&bench, "verify out -w 2 -q");
+    group.ok(&bench, "restore sealed /dev/null -f -w 2 -q -i key");
+    group.ok(&bench, "cat sealed --range 2G..+64K -q -i key");
+    group.ok(&bench, "inspect sealed -i key");
+    group.ok(&bench, "restore out /dev/null --salvage -q -f");
+}
+
+#[test]
+fn what_compresses_and_what_does_not_goes_both_ways_in_64_mib() {
+    let Some(group) = Group::new("both") else { return };
+    let (bench, recipient) = Bench::with_key();
+    for (name, content) in [("noise", noise(96 << 20, 1)), ("text", text(96 << 20, 2))] {
+        bench.write(name, &content);
+        drop(content);
+        for flags in [
+            "-w 2".to_owned(),
+            "-w 2 --verify".to_owned(),
+            format!("-w 2 -r {recipient}"),
+            format!("-w 2 -r {recipient} -L 6 --verify"),
+            format!("-w 2 -a -r {recipient}"),
+            format!("-w 2 --no-compress -r {recipient}"),
+        ] {
+            group.ok(&bench, &format!("process {name} out -q -f --no-sync {flags}"));
+            group.ok(&bench, "restore out back -q -f --no-sync -w 2 -i key");
+            group.ok(&bench, &format!("verify out -q -w 2 -i key --against {name}"));
+            if flags.contains("-r ") {
+                group.ok(&bench, &format!("rekey out rekeyed -q -f --no-sync -i key -r {recipient}"));
+            }
+        }
+    }
+}
+
+/// As much as there can be is in flight when nobody takes the output.
+#[test]
+fn a_reader_that_waits_makes_nothing_grow_beyond_64_mib() {
+    let Some(group) = Group::new("waiting") else { return };
+    let (bench, recipient) = Bench::with_key();
+    for (name, content) in [("noise", noise(96 << 20, 3)), ("text", text(96 << 20, 4))] {
+        bench.write(name, &content);
+        for layer in [String::new(), format!("-r {recipient}")] {
+            bench.ok(&format!("process {name} {name}.done -f -q --no-sync {layer}"));
+            let restore = format!("restore {name}.done - -w 2 -q -i key");
+            for line in [format!("process {name} - -w 2 -q {layer}"), restore] {
+                let mut command = group.command(&bench, &line);
+                let mut child = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+                wait_until_waiting(&child);
+                let mut output = child.stdout.take().unwrap();
+                let taken_bytes = std::io::copy(&mut output, &mut std::io::sink()).unwrap();
+                assert!(child.wait().unwrap().success() && taken_bytes > 10 << 20, "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bomb_is_decoded_in_64_mib() {
+    let Some(group) = Group::new("bomb") else { return };
+    let bench = Bench::new();
+    sparse(&bench, "in", share(2 * GIB, 8 * GIB));
+    // One frame, as stock zstd writes it.
+    let Some(ran) = bench.tool("zstd", &["-q", "-1", "--long=23", "in", "-o", "bomb"], None) else { return };
+    assert!(ran.status.success(), "{}", ran.stderr);
+    assert!(fs::metadata(bench.path("bomb")).unwrap().len() < 1 << 20);
+    group.ok(&bench, "verify bomb --foreign -w 2 -q");
+    group.ok(&bench, "restore bomb /dev/null -f -w 2 -q");
+    group.ok(&bench, "cat bomb --range 1G..+1 -q");
+    group.ok(&bench, "inspect bomb");
+}
+
+#[test]
+fn hostile_numbers_are_refused_in_64_mib() {
+    let Some(group) = Group::new("hostile") else { return };
+    let bench = Bench::new();
+    let frame_with = |descriptor: u8, fields: &[u8]| [&[0x28, 0xB5, 0x2F, 0xFD, descriptor][..], fields].concat();
+    let table = |count: u32| {
+        let footer = [&count.to_le_bytes()[..], &[0x80], &0x8F92_EAB1u32.to_le_bytes()].concat();
+        [&0x184D_2A5Eu32.to_le_bytes()[..], &count.wrapping_mul(12).wrapping_add(9).to_le_bytes(), &footer].concat()
+    };
+    let valid = {
+        bench.write("x", b"content");
+        bench.ok("process x - -q").stdout
+    };
+    let cases: [(&str, Vec<u8>, i32); 8] = [
+        // Window_Descriptor with exponent 31 - 10 and mantissa 0: 2 GiB; more than the 128 MiB that are accepted.
+        ("a window of 2 GiB", frame_with(0x00, &[21 << 3, 1, 0, 0]), 1),
+        ("the largest window there is", frame_with(0x00, &[0xFF, 1, 0, 0]), 1),
+        // A single segment of 2^64 - 1 bytes, of which the window is as large.
+        ("a content of 16 EiB", frame_with(0xE0, &[0xFF; 8]), 1),
+        // A content that the blocks do not hold: one raw block of one byte.
+        ("a declared content of 1 GiB", frame_with(0x80, &[0x58, 0, 0, 0, 0x40, 9, 0, 0, b'x']), 4),
+        ("a table of 4 G entries", [&valid[..], &table(u32::MAX)].concat(), 4),
+        ("a table of 300 M entries", [&valid[..], &table(300_000_000)].concat(), 4),
+        // Cut behind the header of a skippable frame that claims 4 GiB.
+        ("a skippable frame of 4 GiB", [&valid[..], &[0x50, 0x2A, 0x4D, 0x18, 0xFF, 0xFF, 0xFF, 0xFF]].concat(), 4),
+        ("half a header", frame_with(0xE0, &[0xFF; 3]), 4),
+    ];
+    for (what, bytes, code) in cases {
+        bench.write("hostile", &bytes);
+        for line in
+            ["restore hostile out -q", "verify hostile -q", "cat hostile -q", "restore hostile out --salvage -q"]
+        {
+            let ran = group.run(&bench, line);
+            let is_salvage = line.ends_with("--salvage -q");
+            let is_expected =
+                ran.status.code() == Some(code) || (is_salvage && matches!(ran.status.code(), Some(0..=4)));
+            let is_table_only = what.starts_with("a table") && !line.starts_with("verify");
+            assert!(is_expected || is_table_only, "{what}, {line}: {:?} {}", ran.status, ran.stderr);
+            assert!(ran.status.code().is_some(), "{what}, {line}: died of a signal");
+            let _ = fs::remove_file(bench.path("out"));
+        }
+        let ran = group.run(&bench, "inspect hostile");
+        assert!(ran.status.code().is_some(), "{what}: inspect died of a signal");
+    }
+    // Skippable frames without end, and empty frames: nothing grows with their number.
+    let skippable = [&0x184D_2A51u32.to_le_bytes()[..], &[0; 4]].concat();
+    bench.write("hostile", &[&valid[..], &skippable.repeat(2_000_000)].concat());
+    group.ok(&bench, "verify hostile --foreign -q");
+    let empty = frame_with(0x20, &[0, 1, 0, 0]);
+    bench.write("hostile", &empty.repeat(1_000_000));
+    group.ok(&bench, "verify hostile --foreign -q");
+    group.ok(&bench, "inspect hostile");
+}
+
+#[test]
+fn a_work_factor_beyond_the_limit_costs_nothing() {
+    let Some(group) = Group::new("scrypt") else { return };
+    let bench = Bench::new();
+    bench.write("in", b"content");
+    bench.write("passphrase", b"sesame");
+    bench.ok("process in out --passphrase-file passphrase -q");
+    let sealed = bench.read("out");
+    let at = sealed.windows(4).position(|part| part == b" 18\n").unwrap();
+    for factor in [b"21", b"30", b"63"] {
+        let mut hostile = sealed.clone();
+        hostile[at + 1..at + 3].copy_from_slice(factor);
+        bench.write("hostile", &hostile);
+        let ran = group.run(&bench, "restore hostile back --passphrase-file passphrase -q");
+        assert!(ran.status.code() == Some(4) && ran.stderr.contains("work factor"), "{:?} {}", ran.status, ran.stderr);
+    }
+    // Endless headers are refused before they are kept.
+    bench.write("hostile", &[&b"age-encryption.org/v1\n-> x\n"[..], &b"AAAA".repeat(30 << 20)].concat());
+    let ran = group.run(&bench, "restore hostile back -i /dev/null -q");
+    assert!(matches!(ran.status.code(), Some(2 | 4)), "{:?} {}", ran.status, ran.stderr);
+    bench.ok("keygen -o key");
+    let ran = group.run(&bench, "restore hostile back -i key -q");
+    assert!(ran.status.code() == Some(4), "{:?} {}", ran.status, ran.stderr);
+}
+
+/// Without a control group, which would make the run narrower.
+#[test]
+fn two_workers_stay_within_64_mib_untold() {
+    let (bench, recipient) = Bench::with_key();
+    for (name, content) in [("noise", noise(160 << 20, 7)), ("text", text(160 << 20, 8))] {
+        bench.write(name, &content);
+        drop(content);
+        for layer in [String::new(), format!("-r {recipient}"), format!("--no-compress -r {recipient}")] {
+            for line in [format!("process {name} out -f --no-sync {layer}"), "restore out /dev/null -f -i key".into()] {
+                let report = bench.report(&format!("{line} -w 2"));
+                let peak_bytes = report["peak_memory_bytes"].as_u64().unwrap();
+                assert!(peak_bytes <= LIMIT_BYTES + UNOPTIMISED_BYTES, "{line}: {peak_bytes} bytes");
+            }
+        }
+    }
+}
+
+#[test]
+fn memory_that_runs_out_is_an_error_and_leaves_nothing() {
+    let bench = Bench::new();
+    sparse(&bench, "in", GIB);
+    let line = "process in out -q -w 2 --chunk-size 64M";
+    let script = format!("ulimit -v 400000; exec {} {line}", env!("CARGO_BIN_EXE_pipeline"));
+    let output = Command::new("sh").args(["-c", &script]).current_dir(bench.root()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(1) && said.contains("no memory for a buffer of"),
+        "{:?} {said}",
+        output.status
+    );
+    assert_eq!(bench.names(), ["in"]);
+}
+
+#[test]
+fn a_limit_narrows_the_run_and_not_what_it_writes() {
+    let (bench, recipient) = Bench::with_key();
+    bench.write("in", &text(40 << 20, 1));
+    let wide = bench.report("process in wide -w 3 --no-sync");
+    let narrow = bench.report("process in narrow -w 3 --memory 40M --no-sync");
+    assert_eq!(bench.read("wide"), bench.read("narrow"));
+    let width =
+        |report: &serde_json::Value| (report["workers"].as_u64().unwrap(), report["channel_depth"].as_u64().unwrap());
+    assert_eq!((width(&wide), width(&narrow)), ((3, 4), (2, 1)));
+    assert!(narrow["peak_memory_bytes"].as_u64().unwrap() <= 40 << 20);
+    let mut command = bench.command(["restore", "wide", "back", "-q", "--stats", "json"]);
+    let said = command.env("PIPELINE_MEMORY", "32M").output().unwrap().stderr;
+    assert_eq!(width(&serde_json::from_slice(&said).unwrap()), (1, 1));
+    assert!(bench.read("back") == bench.read("in"));
+    let said = bench.fails("process in out --memory 1M -q", 2);
+    assert!(said.contains("one worker alone takes") && said.contains("hint: "), "{said}");
+    bench.fails(&format!("process in out --memory lots -q -r {recipient}"), 2);
+    // A container's limit is kept without a word, as far as that goes.
+    let Some(group) = Group::new("narrow") else { return };
+    let ran = group.run(&bench, "process in grouped -w 8 --no-sync --stats json");
+    assert!(ran.status.success(), "{}", ran.stderr);
+    assert!(width(&serde_json::from_str(&ran.stderr).unwrap()) < (8, 4));
+    assert_eq!(bench.read("wide"), bench.read("grouped"));
+}

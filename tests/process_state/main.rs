@@ -1,0 +1,13 @@
+//! Tests that set a panic hook or look at the signals of their own process. `cargo test` runs them in a process of their own.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod damage;
+mod engine;
+mod library;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[path = "../support/memory.rs"]
+mod in_memory;

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Runs all tests: with cargo-nextest where it is installed, else with cargo. At the end it counts and names the tests that could not run in
+# full, by what they lack. Where PIPELINE_MAY_LACK is set, as in CI, it lists the rights that may be absent; another lack is a failure.
+# Arguments go to nextest or cargo.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+cargo=${CARGO:-cargo}
+
+PIPELINE_SKIPPED=$(mktemp)
+export PIPELINE_SKIPPED
+trap 'rm -f "$PIPELINE_SKIPPED"' EXIT
+
+# A shell's background job ignores SIGINT, and so would every program that the tests start.
+run=(env)
+env --default-signal=INT true 2> /dev/null && run+=(--default-signal=INT,QUIT,HUP)
+
+if "$cargo" nextest --version > /dev/null 2>&1; then
+  # nextest runs no documentation tests.
+  "${run[@]}" "$cargo" nextest run --locked "$@" && "$cargo" test --locked --doc --quiet
+else
+  "${run[@]}" "$cargo" test --locked "$@"
+fi
+code=$?
+
+count=$(sort -u "$PIPELINE_SKIPPED" | wc -l)
+echo "tests that could not run in full: $count"
+sort -u "$PIPELINE_SKIPPED" | sed 's/^/  no /'
+if [ -n "${PIPELINE_MAY_LACK+set}" ]; then
+  while read -r kind name; do
+    case " $PIPELINE_MAY_LACK " in
+      *" $name "*) [ "$kind" = right ] && continue ;;
+    esac
+    echo "make test: this machine should have it: $kind $name" >&2
+    code=1
+  done < <(sort -u "$PIPELINE_SKIPPED" | cut -d: -f1 | sort -u)
+fi
+exit "$code"
