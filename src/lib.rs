@@ -64,11 +64,9 @@ pub mod report;
 #[doc(hidden)]
 pub mod batch;
 
-#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod task;
 
-#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod store;
 

@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
+use wait4::Wait4;
 
 use super::cases::{Pipe, Places};
-use crate::store::sys::{self, Usage, WakeUp};
+use crate::store::sys::{self, WakeUp};
 
 /// What a run took.
 #[derive(Clone, Debug)]
@@ -85,12 +86,29 @@ impl Children {
     fn wait(mut self, wake: &WakeUp) -> anyhow::Result<Vec<(String, Usage)>> {
         let mut usages = Vec::new();
         while let Some((name, child)) = self.0.front_mut() {
-            let usage = sys::wait_for(child, wake).with_context(|| format!("cannot wait for {name}"))?;
+            let usage = usage_of(child, wake).with_context(|| format!("cannot wait for {name}"))?;
             usages.push((std::mem::take(name), usage));
             self.0.pop_front();
         }
         Ok(usages)
     }
+}
+
+/// How a command ended, and what it and its own children used.
+struct Usage {
+    status: ExitStatus,
+    /// In user code and in the kernel, on any CPU.
+    cpu: Duration,
+    /// Resident at once, in bytes. No less than what this process held when it started the command.
+    peak_bytes: u64,
+}
+
+/// Waits until `child` has ended. Fails when `wake` wakes it.
+fn usage_of(child: &mut Child, wake: &WakeUp) -> std::io::Result<Usage> {
+    sys::wait_for_end(child, wake)?;
+    let used = child.wait4()?;
+    let cpu = used.rusage.utime + used.rusage.stime;
+    Ok(Usage { status: used.status, cpu, peak_bytes: used.rusage.maxrss })
 }
 
 impl Drop for Children {

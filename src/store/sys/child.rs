@@ -1,34 +1,18 @@
-//! Child processes: waited for in a way that can be ended, with what they used, and asked to end.
+//! Child processes: a wait that can be cancelled, and the request to end.
 
 use std::fs::File;
 use std::io;
-use std::process::{Child, ExitStatus};
-use std::time::Duration;
+use std::process::Child;
 
 use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-use wait4::Wait4;
 
 use super::WakeUp;
 
-/// How a child ended, and what it and its own children used.
-#[derive(Clone, Copy, Debug)]
-pub struct Usage {
-    /// How it ended.
-    pub status: ExitStatus,
-    /// Time on any CPU, in user code and in the kernel.
-    pub cpu: Duration,
-    /// The most memory that was resident at once, in bytes. No less than what this process held when it started the child.
-    pub peak_bytes: u64,
-}
-
-/// Waits until `child` has ended. Fails when `wake` wakes it.
-pub fn wait_for(child: &mut Child, wake: &WakeUp) -> io::Result<Usage> {
+/// Waits until `child` can be reaped without blocking. Fails when `wake` wakes it.
+pub fn wait_for_end(child: &Child, wake: &WakeUp) -> io::Result<()> {
     let descriptor = File::from(pidfd_open(Pid::from_child(child), PidfdFlags::empty())?);
-    wake.wait(Some((&descriptor, PollFlags::IN)), None)?;
-    let used = child.wait4()?;
-    let cpu = used.rusage.utime + used.rusage.stime;
-    Ok(Usage { status: used.status, cpu, peak_bytes: used.rusage.maxrss })
+    wake.wait(Some((&descriptor, PollFlags::IN)), None).map(drop)
 }
 
 /// Asks `child` to end. One that has ended needs nothing.

@@ -15,7 +15,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, Mode, OFlags, Timestamps};
 use rustix::io::{Errno, retry_on_intr};
 
-pub use child::{Usage, ask_to_end, wait_for};
+pub use child::{ask_to_end, wait_for_end};
 pub use directory::Directory;
 pub use terminal::{Echo, Terminal, stderr_columns};
 pub use wait::{FifoWriter, PatientReader, PatientWriter, WakeUp};
