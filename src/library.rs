@@ -10,10 +10,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use age::NoCallbacks;
-use age_core::format::FileKey;
-use rand_core::{OsRng, RngCore};
 
-use crate::format::age::header::{self, NONCE_LEN, payload_key};
 use crate::format::age::keys::{self, Identity, Recipient};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::format::zstd::codec::Level;
@@ -25,13 +22,14 @@ use crate::pipeline::metrics::Progress;
 use crate::pipeline::names::Stage;
 use crate::pipeline::plan::{
     CHANNEL_DEPTH_DEFAULT, CHUNK_GRAIN, CHUNK_MAX, Compress, Content, ContentRange, Decompress, Engine, Expect,
-    Process, Restore, Seal, Start, WINDOW_LOG_MAX_DEFAULT, WORK_FACTOR_MAX_DEFAULT, Work, chunk_len_default,
+    Process, Restore, Start, WINDOW_LOG_MAX_DEFAULT, WORK_FACTOR_MAX_DEFAULT, Work, chunk_len_default,
 };
 use crate::pipeline::report::Report;
 use crate::pipeline::shutdown::Cancel;
 use crate::pipeline::supervisor::{Supervisor, Watch};
 use crate::pipeline::threads::Concurrency;
 use crate::pipeline::{self, plan};
+use crate::task::wrap::{WrapError, seal_for};
 
 /// Nobody watches a library's run, so it is seldom woken for that.
 const TICK: Duration = Duration::from_secs(60);
@@ -145,17 +143,14 @@ fn process(compress: Option<Compress>, recipients: &[Recipient]) -> Result<Work,
     if compress.is_some() && recipients.is_empty() {
         return Ok(Work::Process(Process { compress, seal: None }));
     }
-    let random = |bytes: &mut [u8]| {
-        OsRng.try_fill_bytes(bytes).map_err(|error| failure(Stage::Wrap, Cause::Random(error.into())))
-    };
-    let file_key = FileKey::try_init_with_mut(|key| random(key))?;
-    let mut nonce = [0; NONCE_LEN];
-    random(&mut nonce)?;
-    let stanzas =
-        keys::wrap(&file_key, recipients, &NoCallbacks).map_err(|error| failure(Stage::Wrap, Cause::Wrap(error)))?;
-    let mut prefix = header::encode(&stanzas, &file_key);
-    prefix.extend_from_slice(&nonce);
-    Ok(Work::Process(Process { compress, seal: Some(Seal { key: payload_key(&file_key, &nonce), prefix }) }))
+    let seal = seal_for(recipients, &NoCallbacks).map_err(|error| {
+        let cause = match error {
+            WrapError::Random(error) => Cause::Random(error),
+            WrapError::Recipients(error) => Cause::Wrap(error),
+        };
+        failure(Stage::Wrap, cause)
+    })?;
+    Ok(Work::Process(Process { compress, seal: Some(seal) }))
 }
 
 /// What the first bytes of `input` ask for, and `input` from the first frame or segment on.

@@ -155,18 +155,16 @@ pub fn open_run(cipher: &SegmentCipher, sealed: SealedRun) -> OpenedRun {
     let SealedRun { first_index, mut bytes } = sealed;
     let (mut text_len, mut is_final_seen, mut damage) = (0, false, None);
     for (index, segment) in (first_index..).zip(bytes.bytes_mut().chunks_mut(SEALED_LEN)) {
-        let found = match cipher.open(index, segment) {
-            _ if is_final_seen => PayloadDamage::Trailing,
-            None => PayloadDamage::Tampered,
-            Some(Place::Final) if segment.len() == TAG_LEN && index > 0 => PayloadDamage::EmptyFinal,
-            Some(place) => {
+        match cipher.open_next(index, is_final_seen, segment) {
+            Ok(place) => {
                 text_len += segment.len() - TAG_LEN;
                 is_final_seen = place == Place::Final;
-                continue;
             }
-        };
-        damage = Some((index, found));
-        break;
+            Err(found) => {
+                damage = Some((index, found));
+                break;
+            }
+        }
     }
     OpenedRun { first_index, bytes, text_len, is_final_seen, damage }
 }

@@ -149,15 +149,11 @@ impl<R: Read> OpeningReader<R> {
         match self.segment.is_empty() {
             true if self.is_final_seen => return Ok(false),
             true => return Err(damaged(index, PayloadDamage::Missing)),
-            false if self.is_final_seen => return Err(damaged(index, PayloadDamage::Trailing)),
             false => {}
         }
-        let place =
-            self.cipher.open(index, &mut self.segment).ok_or_else(|| damaged(index, PayloadDamage::Tampered))?;
+        let opened = self.cipher.open_next(index, self.is_final_seen, &mut self.segment);
+        let place = opened.map_err(|found| damaged(index, found))?;
         (self.text_len, self.taken_len) = (self.segment.len() - TAG_LEN, 0);
-        if self.text_len == 0 && index > 0 {
-            return Err(damaged(index, PayloadDamage::EmptyFinal));
-        }
         self.is_final_seen = place == Place::Final;
         self.next_index += 1;
         Ok(true)

@@ -9,7 +9,7 @@ use super::executor::Executor;
 use super::keys::Recipients;
 use crate::format::age::armor::Armorer;
 use crate::format::age::header::{self, NONCE_LEN, payload_key};
-use crate::format::age::keys::{self, Recipient};
+use crate::format::age::keys::{self, KeyError, Recipient};
 use crate::pipeline::names::Stage;
 use crate::pipeline::plan::Seal;
 use crate::store::prompt::Prompter;
@@ -18,13 +18,30 @@ use crate::store::sys;
 /// A header for `recipients` and the key of the payload behind it. Both are new with every call.
 pub fn seal(executor: &mut impl Executor, recipients: &Recipients, prompter: &Prompter) -> Result<Seal, TaskError> {
     let (recipients, prompter) = (recipients.list.clone(), prompter.clone());
-    executor.compute(Stage::Wrap, move |_| seal_for(&recipients, &prompter))?
+    Ok(executor.compute(Stage::Wrap, move |_| seal_for(&recipients, &prompter))??)
+}
+
+/// Why no header could be made.
+#[derive(Debug)]
+pub enum WrapError {
+    /// The system gave no random bytes.
+    Random(io::Error),
+    /// The file key could not be wrapped for the recipients.
+    Recipients(KeyError),
+}
+
+impl From<WrapError> for TaskError {
+    fn from(error: WrapError) -> TaskError {
+        match error {
+            WrapError::Random(error) => TaskError::Start("get random bytes", error),
+            WrapError::Recipients(error) => TaskError::Wrap(error),
+        }
+    }
 }
 
 /// See [`seal`]; `callbacks` answers what a recipient's plugin asks.
-pub fn seal_for(recipients: &[Recipient], callbacks: &impl age::Callbacks) -> Result<Seal, TaskError> {
-    let random =
-        |bytes: &mut [u8]| sys::fill_random(bytes).map_err(|error| TaskError::Start("get random bytes", error));
+pub fn seal_for(recipients: &[Recipient], callbacks: &impl age::Callbacks) -> Result<Seal, WrapError> {
+    let random = |bytes: &mut [u8]| sys::fill_random(bytes).map_err(WrapError::Random);
     let file_key = FileKey::try_init_with_mut(|key| random(key))?;
     let mut nonce = [0; NONCE_LEN];
     random(&mut nonce)?;
@@ -38,8 +55,8 @@ pub fn header_for(
     recipients: &[Recipient],
     file_key: &FileKey,
     callbacks: &impl age::Callbacks,
-) -> Result<Vec<u8>, TaskError> {
-    let stanzas = keys::wrap(file_key, recipients, callbacks).map_err(TaskError::Wrap)?;
+) -> Result<Vec<u8>, WrapError> {
+    let stanzas = keys::wrap(file_key, recipients, callbacks).map_err(WrapError::Recipients)?;
     Ok(header::encode(&stanzas, file_key))
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::tree::{Node, finished, look, plant_small, remove, temporaries};
-use crate::support::{Bench, noise, share, text};
+use crate::support::{TestDir, noise, share, text};
 use serde_json::Value;
 
 /// Where the seek table of a file of one frame begins, counted from its end: a skippable frame with one entry and a footer.
@@ -17,28 +17,28 @@ fn count() -> usize {
 }
 
 /// A tree of many files, and in `made` what becomes of it: every other directory bare, the others sealed.
-fn bench() -> Bench {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("to", recipient.as_bytes());
-    plant_small(&bench.path("tree"), count());
-    fs::write(bench.path("tree/d000/long"), text(300_000, 5)).unwrap();
-    fs::write(bench.path("tree/d006/words"), text(3000, 6)).unwrap();
-    bench.ok("process tree made -q --no-sync --chunk-size 64K --include d??[02468]/** --include d??[02468]");
-    bench.ok("process tree made -q --no-sync --chunk-size 64K --include d??[13579]/** --include d??[13579] -R to");
-    assert_eq!(finished(&bench.path("made")).len(), count() + 2);
-    bench
+fn dir_with_files() -> TestDir {
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("to", recipient.as_bytes());
+    plant_small(&dir.path("tree"), count());
+    fs::write(dir.path("tree/d000/long"), text(300_000, 5)).unwrap();
+    fs::write(dir.path("tree/d006/words"), text(3000, 6)).unwrap();
+    dir.ok("process tree made -q --no-sync --chunk-size 64K --include d??[02468]/** --include d??[02468]");
+    dir.ok("process tree made -q --no-sync --chunk-size 64K --include d??[13579]/** --include d??[13579] -R to");
+    assert_eq!(finished(&dir.path("made")).len(), count() + 2);
+    dir
 }
 
 /// Bad files by the names under which they have to be told.
 struct Bad<'a> {
-    bench: &'a Bench,
+    dir: &'a TestDir,
     names: BTreeSet<String>,
 }
 
 impl Bad<'_> {
     /// Changes the bytes of `made/name`.
     fn spoil(&mut self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
-        let path = self.bench.path(format!("made/{name}"));
+        let path = self.dir.path(format!("made/{name}"));
         let mut bytes = fs::read(&path).unwrap();
         change(&mut bytes);
         fs::write(path, bytes).unwrap();
@@ -68,9 +68,9 @@ impl Bad<'_> {
         self.spoil("d001/f00022.zst.age", |bytes| *bytes.last_mut().unwrap() ^= 1);
         self.spoil("d003/f00061.zst.age", |bytes| bytes.truncate(bytes.len() - 17));
         self.spoil("d003/f00062.zst.age", |bytes| bytes.truncate(100));
-        let other = self.bench.keygen("-o other-key");
-        self.bench.ok(&format!("process tree/d003/f00064 for-another -q -r {other}"));
-        let for_another = self.bench.read("for-another");
+        let other = self.dir.keygen("-o other-key");
+        self.dir.ok(&format!("process tree/d003/f00064 for-another -q -r {other}"));
+        let for_another = self.dir.read("for-another");
         self.spoil("d003/f00064.zst.age", |bytes| *bytes = for_another);
     }
 
@@ -95,30 +95,30 @@ impl Bad<'_> {
 
 #[test]
 fn restore_brings_every_good_file_back_and_names_each_bad_one_once() {
-    let bench = bench();
-    let mut bad = Bad { bench: &bench, names: BTreeSet::new() };
+    let dir = dir_with_files();
+    let mut bad = Bad { dir: &dir, names: BTreeSet::new() };
     bad.spoil_bytes();
-    fs::write(bench.path("made/d004/foreign.txt"), noise(5000, 77)).unwrap();
+    fs::write(dir.path("made/d004/foreign.txt"), noise(5000, 77)).unwrap();
     bad.add("made/d004/foreign.txt");
     // Outputs that cannot get their names.
-    fs::create_dir_all(bench.path("back/made/d005/f00107")).unwrap();
+    fs::create_dir_all(dir.path("back/made/d005/f00107")).unwrap();
     bad.add("made/d005/f00107.zst.age");
-    bench.write("back/made/d005/f00108", b"not ours");
+    dir.write("back/made/d005/f00108", b"not ours");
     bad.add("made/d005/f00108.zst.age");
-    fs::create_dir_all(bench.path("elsewhere")).unwrap();
-    std::os::unix::fs::symlink(bench.path("elsewhere"), bench.path("back/made/d005/f00109")).unwrap();
+    fs::create_dir_all(dir.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(dir.path("elsewhere"), dir.path("back/made/d005/f00109")).unwrap();
     bad.add("made/d005/f00109.zst.age");
     // Named, and not there.
     let mut list: Vec<String> =
-        finished(&bench.path("made")).keys().map(|name| format!("made/{}", name.display())).collect();
+        finished(&dir.path("made")).keys().map(|name| format!("made/{}", name.display())).collect();
     list.extend(["made/d006/gone.zst", "made/no/such.zst"].map(str::to_owned));
     bad.add("made/d006/gone.zst");
     bad.add("made/no/such.zst");
-    bench.write("list", list.join("\n").as_bytes());
+    dir.write("list", list.join("\n").as_bytes());
 
-    let (report, said) = bench.batch_report("restore --files-from list -o back -q --no-sync -i key", 3);
+    let (report, said) = dir.batch_report("restore --files-from list -o back -q --no-sync -i key", 3);
     bad.assert_told(&said, &report);
-    let (tree, back) = (look(&bench.path("tree")), look(&bench.path("back/made")));
+    let (tree, back) = (look(&dir.path("tree")), look(&dir.path("back/made")));
     let mut good_count = 0;
     for (name, seen) in tree.iter().filter(|(_, seen)| matches!(seen.node, Node::File(_))) {
         let is_bad = bad.names.iter().any(|bad| {
@@ -137,106 +137,106 @@ fn restore_brings_every_good_file_back_and_names_each_bad_one_once() {
         }
     }
     assert_eq!(report["batch"]["done_count"], good_count as u64);
-    assert_eq!(bench.read("back/made/d005/f00108"), b"not ours");
-    assert_eq!(fs::read_dir(bench.path("elsewhere")).unwrap().count(), 0);
-    assert_eq!(temporaries(&bench.path("back")), Vec::<PathBuf>::new());
+    assert_eq!(dir.read("back/made/d005/f00108"), b"not ours");
+    assert_eq!(fs::read_dir(dir.path("elsewhere")).unwrap().count(), 0);
+    assert_eq!(temporaries(&dir.path("back")), Vec::<PathBuf>::new());
 
     // The next run tries the bad ones again, and no other.
-    let (report, said) = bench.batch_report("restore --files-from list -o back -q --no-sync -i key", 3);
+    let (report, said) = dir.batch_report("restore --files-from list -o back -q --no-sync -i key", 3);
     bad.assert_told(&said, &report);
     assert_eq!((&report["batch"]["unchanged_count"], &report["batch"]["done_count"]), (&good_count.into(), &0.into()));
 }
 
 #[test]
 fn verify_passes_every_good_file_and_names_each_bad_one_once() {
-    let bench = bench();
-    let mut bad = Bad { bench: &bench, names: BTreeSet::new() };
-    let (report, _) = bench.batch_report("verify made -q -i key", 0);
+    let dir = dir_with_files();
+    let mut bad = Bad { dir: &dir, names: BTreeSet::new() };
+    let (report, _) = dir.batch_report("verify made -q -i key", 0);
     assert_eq!(report["batch"]["done_count"], count() as u64 + 2);
     bad.spoil_bytes();
     // Whole frames, and neither the last one nor the table.
     bad.spoil("d006/f00120.zst", |bytes| bytes.truncate(bytes.len() - TABLE_OF_ONE_LEN));
     // Right in itself, and not what was written: other content, and the same content in other bytes.
-    bench.write("other", b"other content");
-    bench.ok("process other other.zst -q");
-    let other = bench.read("other.zst");
+    dir.write("other", b"other content");
+    dir.ok("process other other.zst -q");
+    let other = dir.read("other.zst");
     bad.spoil("d006/f00121.zst", |bytes| *bytes = other);
-    bench.ok("process tree/d006/words twice.zst -q -L -50");
-    let twice = bench.read("twice.zst");
+    dir.ok("process tree/d006/words twice.zst -q -L -50");
+    let twice = dir.read("twice.zst");
     bad.spoil("d006/words.zst", |bytes| *bytes = twice);
-    bench.ok("process tree/d005/f00110 sealed-again.zst.age -q -R to");
-    let again = bench.read("sealed-again.zst.age");
+    dir.ok("process tree/d005/f00110 sealed-again.zst.age -q -R to");
+    let again = dir.read("sealed-again.zst.age");
     bad.spoil("d005/f00110.zst.age", |bytes| *bytes = again);
-    fs::write(bench.path("made/d006/foreign.txt"), b"somebody's").unwrap();
+    fs::write(dir.path("made/d006/foreign.txt"), b"somebody's").unwrap();
     bad.add("made/d006/foreign.txt");
-    fs::remove_file(bench.path("made/d006/f00123.zst")).unwrap();
+    fs::remove_file(dir.path("made/d006/f00123.zst")).unwrap();
     bad.add("made/d006/f00123.zst");
-    let before: Vec<PathBuf> = look(&bench.path("made")).into_keys().collect();
+    let before: Vec<PathBuf> = look(&dir.path("made")).into_keys().collect();
 
-    let (report, said) = bench.batch_report("verify made -q -i key", 3);
+    let (report, said) = dir.batch_report("verify made -q -i key", 3);
     bad.assert_told(&said, &report);
-    let files = finished(&bench.path("made")).len() as u64;
+    let files = finished(&dir.path("made")).len() as u64;
     // One of the bad is not there any more.
     assert_eq!(report["batch"]["done_count"], files - (bad.names.len() as u64 - 1));
-    assert!(before == look(&bench.path("made")).into_keys().collect::<Vec<PathBuf>>(), "verify writes nothing");
+    assert!(before == look(&dir.path("made")).into_keys().collect::<Vec<PathBuf>>(), "verify writes nothing");
 }
 
 /// `/proc/self/mem` is a regular file that cannot be read from its beginning, whoever asks.
 #[test]
 fn process_does_every_good_file_and_names_each_bad_one_once() {
-    let bench = Bench::new();
-    plant_small(&bench.path("tree"), count());
-    let mut bad = Bad { bench: &bench, names: BTreeSet::new() };
+    let dir = TestDir::new();
+    plant_small(&dir.path("tree"), count());
+    let mut bad = Bad { dir: &dir, names: BTreeSet::new() };
     let mut list: Vec<String> =
-        finished(&bench.path("tree")).keys().map(|name| format!("tree/{}", name.display())).collect();
+        finished(&dir.path("tree")).keys().map(|name| format!("tree/{}", name.display())).collect();
     for unreadable in ["/proc/self/mem", "tree/gone", "no/such", "tree/d000/f00001/below-a-file"] {
         list.insert(list.len() / 2, unreadable.to_owned());
         bad.add(unreadable);
     }
-    bench.tool("mkfifo", &["fifo"], None);
+    dir.tool("mkfifo", &["fifo"], None);
     list.push("fifo".to_owned());
-    fs::create_dir_all(bench.path("out/tree/d001/f00025.zst")).unwrap();
+    fs::create_dir_all(dir.path("out/tree/d001/f00025.zst")).unwrap();
     bad.add("tree/d001/f00025");
-    bench.write("out/tree/d001/f00026.zst", b"not ours");
+    dir.write("out/tree/d001/f00026.zst", b"not ours");
     bad.add("tree/d001/f00026");
-    std::os::unix::fs::symlink("nowhere", bench.path("out/tree/d001/f00027.zst")).unwrap();
+    std::os::unix::fs::symlink("nowhere", dir.path("out/tree/d001/f00027.zst")).unwrap();
     bad.add("tree/d001/f00027");
     // Not followed: outputs would land in another place.
-    fs::create_dir(bench.path("elsewhere")).unwrap();
-    std::os::unix::fs::symlink(bench.path("elsewhere"), bench.path("out/tree/d002")).unwrap();
-    bench.write("out/tree/d003", b"a file where a directory has to be");
+    fs::create_dir(dir.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(dir.path("elsewhere"), dir.path("out/tree/d002")).unwrap();
+    dir.write("out/tree/d003", b"a file where a directory has to be");
     (40..80).for_each(|index| bad.add(&format!("tree/d00{}/f000{index}", index / 20)));
-    bench.write("list", list.join("\n").as_bytes());
+    dir.write("list", list.join("\n").as_bytes());
 
     let line = "process --files-from list -o out -q --no-sync --retry-wait 1ms";
-    let (report, said) = bench.batch_report(line, 3);
+    let (report, said) = dir.batch_report(line, 3);
     bad.assert_told(&said, &report);
     assert_eq!(report["batch"]["skipped_count"], 1);
     assert_eq!(said.lines().filter(|line| line.contains("'fifo' is skipped: it is a FIFO")).count(), 1, "{said}");
     let files = report["files"].as_array().unwrap();
     let tries = |name: &str| files.iter().find(|file| file["source"] == name).unwrap()["tries"].clone();
     assert_eq!((tries("/proc/self/mem"), tries("tree/d000/f00001")), (3.into(), 1.into()), "EIO may pass");
-    assert_eq!(bench.read("out/tree/d001/f00026.zst"), b"not ours");
-    assert_eq!(fs::read_dir(bench.path("elsewhere")).unwrap().count(), 0);
-    assert_eq!(temporaries(&bench.path("out")), Vec::<PathBuf>::new());
+    assert_eq!(dir.read("out/tree/d001/f00026.zst"), b"not ours");
+    assert_eq!(fs::read_dir(dir.path("elsewhere")).unwrap().count(), 0);
+    assert_eq!(temporaries(&dir.path("out")), Vec::<PathBuf>::new());
     let good: Vec<String> = list.iter().filter(|name| !bad.names.contains(*name) && *name != "fifo").cloned().collect();
     for name in &good {
-        bench.ok(&format!("verify out/{name}.zst -q --against {name}"));
+        dir.ok(&format!("verify out/{name}.zst -q --against {name}"));
     }
     assert_eq!(report["batch"]["done_count"], good.len() as u64);
 }
 
 #[test]
 fn on_error_stop_ends_the_batch_with_the_exit_code_of_the_file_that_failed() {
-    let bench = bench();
-    let mut bad = Bad { bench: &bench, names: BTreeSet::new() };
+    let dir = dir_with_files();
+    let mut bad = Bad { dir: &dir, names: BTreeSet::new() };
     bad.spoil("d000/f00000.zst", |bytes| bytes[9] ^= 0x40);
     for (line, code) in [
         ("restore made/ back -q -i key --on-error stop --jobs 1", 4),
         ("restore made/ back -q --on-error stop --jobs 1 --include d001/**", 5),
         ("restore made/ back -q -i key --on-error stop", 4),
     ] {
-        let (report, said) = bench.batch_report(line, code);
+        let (report, said) = dir.batch_report(line, code);
         let count = |name: &str| report["batch"][name].as_u64().unwrap();
         // Those that ended together are told together, and twenty may be all that there are.
         assert!(count("left_count") > 0 || count("file_count") == 20, "{line}: {}", report["batch"]);
@@ -247,12 +247,12 @@ fn on_error_stop_ends_the_batch_with_the_exit_code_of_the_file_that_failed() {
         assert!(report["batch"]["stopped"].is_string(), "{}", report["batch"]);
         let errors = said.lines().filter(|line| line.starts_with("pipeline: error: ")).count() as u64;
         assert_eq!(errors, count("failed_count") + 1, "{line}: each file, and that it stops there: {said}");
-        assert_eq!(temporaries(&bench.path("back")), Vec::<PathBuf>::new());
+        assert_eq!(temporaries(&dir.path("back")), Vec::<PathBuf>::new());
     }
-    bench.ok("process tree/d000/f00000 made/d000/f00000.zst -q -f --chunk-size 64K");
-    bench.ok("restore made back -q -i key --on-error stop");
+    dir.ok("process tree/d000/f00000 made/d000/f00000.zst -q -f --chunk-size 64K");
+    dir.ok("restore made back -q -i key --on-error stop");
     // The tree in between is made of two runs, whose directories got the times of the last.
-    assert_eq!(contents(&bench.path("tree")), contents(&bench.path("back")));
+    assert_eq!(contents(&dir.path("tree")), contents(&dir.path("back")));
 }
 
 fn contents(root: &Path) -> Vec<(PathBuf, Node)> {
@@ -261,15 +261,15 @@ fn contents(root: &Path) -> Vec<(PathBuf, Node)> {
 
 #[test]
 fn failures_end_a_batch_at_a_count_or_at_a_share() {
-    let bench = Bench::new();
-    plant_small(&bench.path("tree"), 400);
+    let dir = TestDir::new();
+    plant_small(&dir.path("tree"), 400);
     let spoil = |step: usize| {
-        remove(&bench.path("out"));
+        remove(&dir.path("out"));
         for folder in 0..20 {
-            fs::create_dir_all(bench.path(format!("out/d{folder:03}"))).unwrap();
+            fs::create_dir_all(dir.path(format!("out/d{folder:03}"))).unwrap();
         }
         for index in (0..400).step_by(step) {
-            fs::write(bench.path(format!("out/d{:03}/f{index:05}.zst", index / 20)), b"not ours").unwrap();
+            fs::write(dir.path(format!("out/d{:03}/f{index:05}.zst", index / 20)), b"not ours").unwrap();
         }
     };
     // How many are bad, one in so many; what is allowed; how it ends.
@@ -285,7 +285,7 @@ fn failures_end_a_batch_at_a_count_or_at_a_share() {
     ] {
         spoil(step);
         let line = format!("process tree out -q --no-sync --jobs 2 {flags}");
-        let (report, said) = bench.batch_report(&line, code);
+        let (report, said) = dir.batch_report(&line, code);
         let count = |name: &str| report["batch"][name].as_u64().unwrap();
         assert_eq!(
             count("done_count") + count("failed_count") + count("left_count"),
@@ -302,7 +302,7 @@ fn failures_end_a_batch_at_a_count_or_at_a_share() {
             // The last of ten may be the last of all.
             assert!(count("left_count") > 0 || step == 40, "{line}: {}", report["batch"]);
         }
-        assert_eq!(finished(&bench.path("out")).len() as u64, 400 / step as u64 + count("done_count"), "{line}");
-        assert_eq!(temporaries(&bench.path("out")), Vec::<PathBuf>::new());
+        assert_eq!(finished(&dir.path("out")).len() as u64, 400 / step as u64 + count("done_count"), "{line}");
+        assert_eq!(temporaries(&dir.path("out")), Vec::<PathBuf>::new());
     }
 }

@@ -7,22 +7,22 @@ use std::process::{Command, Stdio};
 
 use crate::support::child::{Running, wait_until};
 use crate::support::tree::{assert_same, finished, plant_small, remove, temporaries};
-use crate::support::{Bench, Need, Ran, can_trace, finish, skip};
+use crate::support::{Need, Ran, TestDir, can_trace, finish, skip};
 use serde_json::Value;
 
 /// The report of a run under strace, which takes `flags`, and what was said; `None`, and noted, where nothing can be traced.
-fn traced(bench: &Bench, flags: &[&str], line: &str, code: i32) -> Option<(Value, String)> {
+fn traced(dir: &TestDir, flags: &[&str], line: &str, code: i32) -> Option<(Value, String)> {
     if !can_trace() {
         return None;
     }
-    let state = format!("XDG_STATE_HOME={}", bench.path("state").display());
+    let state = format!("XDG_STATE_HOME={}", dir.path("state").display());
     let mut args = vec!["-f", "-qq", "-o", "trace", "-E", &state];
     args.extend(flags);
     args.push(env!("CARGO_BIN_EXE_pipeline"));
     args.extend(line.split_whitespace().chain(["--stats", "json", "--retry-wait", "1ms"]));
-    let ran = bench.tool("strace", &args, None)?;
+    let ran = dir.tool("strace", &args, None)?;
     assert_eq!(ran.status.code(), Some(code), "{flags:?} {line}: {ran}");
-    let trace = String::from_utf8_lossy(&bench.read("trace")).into_owned();
+    let trace = String::from_utf8_lossy(&dir.read("trace")).into_owned();
     assert!(trace.contains("(INJECTED)"), "{flags:?} {line}: {trace}");
     // strace tells what it makes of a path.
     let lines = ran.stderr.lines().filter(|line| !line.starts_with("strace: "));
@@ -38,9 +38,9 @@ fn end_of(report: &Value, source: &str) -> (String, u64) {
 
 #[test]
 fn what_fails_once_is_tried_again_and_done_and_what_fails_for_ever_is_named() {
-    let bench = Bench::new();
-    plant_small(&bench.path("tree"), 9);
-    bench.ok("process tree made -q");
+    let dir = TestDir::new();
+    plant_small(&dir.path("tree"), 9);
+    dir.ok("process tree made -q");
     let done = |tries| ("done".to_owned(), tries);
     for (line, bad, other) in [
         ("process tree out -q", "tree/d000/f00004", "tree/d000/f00005"),
@@ -52,21 +52,21 @@ fn what_fails_once_is_tried_again_and_done_and_what_fails_for_ever_is_named() {
             let trace = format!("trace={call}");
             let once = format!("inject={call}:error=EIO:when=1");
             let flags = ["-P", bad, "-P", inside, "-e", &trace, "-e", &once];
-            let Some((report, said)) = traced(&bench, &flags, line, 0) else { return };
+            let Some((report, said)) = traced(&dir, &flags, line, 0) else { return };
             assert_eq!((end_of(&report, bad), end_of(&report, other)), (done(2), done(1)), "{call}, {line}: {said}");
             assert_eq!(report["batch"]["done_count"], 9);
-            remove(&bench.path("out"));
+            remove(&dir.path("out"));
 
             let always = format!("inject={call}:error=EIO:when=1+");
             let flags = ["-P", bad, "-P", inside, "-e", &trace, "-e", &always];
             let retries = format!("{line} --retries 4");
-            let Some((report, said)) = traced(&bench, &flags, &retries, 3) else { return };
+            let Some((report, said)) = traced(&dir, &flags, &retries, 3) else { return };
             assert_eq!((end_of(&report, bad), end_of(&report, other)), (("failed".to_owned(), 5), done(1)));
             assert_eq!((said.lines().count(), said.contains(bad)), (1, true), "{said}");
-            assert_eq!((finished(&bench.path("out")).len(), temporaries(&bench.path("out")).len()), (8, 0));
-            let (report, _) = bench.batch_report(line, 0);
+            assert_eq!((finished(&dir.path("out")).len(), temporaries(&dir.path("out")).len()), (8, 0));
+            let (report, _) = dir.batch_report(line, 0);
             assert_eq!((&report["batch"]["done_count"], &report["batch"]["unchanged_count"]), (&1.into(), &8.into()));
-            remove(&bench.path("out"));
+            remove(&dir.path("out"));
         }
     }
 }
@@ -74,10 +74,10 @@ fn what_fails_once_is_tried_again_and_done_and_what_fails_for_ever_is_named() {
 /// What the disk refused once may be lost, and a second fsync would not tell.
 #[test]
 fn when_nothing_passes_any_more_nothing_is_waited_for() {
-    let bench = Bench::new();
-    plant_small(&bench.path("tree"), 40);
+    let dir = TestDir::new();
+    plant_small(&dir.path("tree"), 40);
     let flags = ["-e", "trace=openat2", "-e", "inject=openat2:error=EIO:when=1+"];
-    let Some((report, _)) = traced(&bench, &flags, "process tree out -q --jobs 1 --retries 2", 3) else { return };
+    let Some((report, _)) = traced(&dir, &flags, "process tree out -q --jobs 1 --retries 2", 3) else { return };
     let tries: Vec<u64> =
         report["files"].as_array().unwrap().iter().map(|file| file["tries"].as_u64().unwrap()).collect();
     assert_eq!(tries, [[3; 8].as_slice(), &[1; 32]].concat());
@@ -91,90 +91,90 @@ fn when_nothing_passes_any_more_nothing_is_waited_for() {
         "-e",
         "inject=openat2:error=EIO:when=21+",
     ];
-    let Some((report, _)) = traced(&bench, &flags, "process tree out -q --jobs 1 --retries 2", 3) else { return };
+    let Some((report, _)) = traced(&dir, &flags, "process tree out -q --jobs 1 --retries 2", 3) else { return };
     let tries = |index: usize| report["files"][index]["tries"].as_u64().unwrap();
     assert_eq!([tries(0), tries(19), tries(20), tries(27), tries(28)], [1, 1, 3, 3, 1]);
 }
 
 #[test]
 fn a_sync_that_fails_is_never_tried_again_and_its_file_gets_no_name() {
-    let bench = Bench::new();
-    plant_small(&bench.path("tree"), 9);
+    let dir = TestDir::new();
+    plant_small(&dir.path("tree"), 9);
     let flags = ["-y", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1"];
     // Calls are counted in each thread: the one that finishes the directories fails as well, behind all files.
-    let Some((report, said)) = traced(&bench, &flags, "process tree out -q --jobs 1 --retries 5", 3) else { return };
+    let Some((report, said)) = traced(&dir, &flags, "process tree out -q --jobs 1 --retries 5", 3) else { return };
     let files = report["files"].as_array().unwrap();
     let failed: Vec<&Value> = files.iter().filter(|file| file["ended"] == "failed" && file["tries"] == 1).collect();
     assert_eq!(failed.len(), 1, "one try, and one file: {said}");
     let source = failed[0]["source"].as_str().unwrap();
     assert_eq!(said.lines().filter(|line| line.contains(source)).count(), 1, "{said}");
-    assert!(!bench.path(format!("out{}.zst", source.strip_prefix("tree").unwrap())).exists(), "{source} has its name");
-    assert_eq!((finished(&bench.path("out")).len(), temporaries(&bench.path("out")).len()), (8, 0));
-    let trace = String::from_utf8_lossy(&bench.read("trace")).into_owned();
+    assert!(!dir.path(format!("out{}.zst", source.strip_prefix("tree").unwrap())).exists(), "{source} has its name");
+    assert_eq!((finished(&dir.path("out")).len(), temporaries(&dir.path("out")).len()), (8, 0));
+    let trace = String::from_utf8_lossy(&dir.read("trace")).into_owned();
     let injected = trace.lines().find(|line| line.contains("(INJECTED)") && line.contains(".tmp")).unwrap();
     let name = &injected[injected.find('<').unwrap()..=injected.find('>').unwrap()];
     assert_eq!(trace.matches(name).count(), 1, "{name} was synced again: {trace}");
-    bench.ok("process tree out -q");
-    bench.ok("restore out back -q");
-    assert_same(&bench.path("tree"), &bench.path("back"), "after a sync that failed");
+    dir.ok("process tree out -q");
+    dir.ok("restore out back -q");
+    assert_same(&dir.path("tree"), &dir.path("back"), "after a sync that failed");
 }
 
 /// An output that no journal knows would be taken for somebody else's by the next run.
 #[test]
 fn without_a_record_on_the_disk_no_output_gets_its_name() {
-    let (bench, recipient) = Bench::with_key();
-    plant_small(&bench.path("tree"), 9);
+    let (dir, recipient) = TestDir::with_key();
+    plant_small(&dir.path("tree"), 9);
     for (layers, back) in [(String::new(), ""), (format!("-r {recipient}"), "-i key")] {
         let line = format!("process tree out -q --jobs 1 {layers}");
         let flags = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1+"];
-        let Some((report, said)) = traced(&bench, &flags, &line, 1) else { return };
+        let Some((report, said)) = traced(&dir, &flags, &line, 1) else { return };
         assert_eq!(report["batch"]["failed_count"], 9);
         assert_eq!(said.lines().filter(|line| line.contains("cannot write the journal")).count(), 9, "{said}");
-        assert_eq!((finished(&bench.path("out")).len(), temporaries(&bench.path("out")).len()), (0, 0));
-        let (report, _) = bench.batch_report(&line, 0);
+        assert_eq!((finished(&dir.path("out")).len(), temporaries(&dir.path("out")).len()), (0, 0));
+        let (report, _) = dir.batch_report(&line, 0);
         assert_eq!(report["batch"]["done_count"], 9);
-        bench.ok(&format!("restore out back -q {back}"));
-        assert_same(&bench.path("tree"), &bench.path("back"), &line);
-        remove(&bench.path("out"));
-        remove(&bench.path("back"));
+        dir.ok(&format!("restore out back -q {back}"));
+        assert_same(&dir.path("tree"), &dir.path("back"), &line);
+        remove(&dir.path("out"));
+        remove(&dir.path("back"));
     }
 }
 
 #[test]
 fn of_two_runs_at_once_on_one_output_the_second_is_refused() {
-    let (bench, recipient) = Bench::with_key();
-    plant_small(&bench.path("tree"), 200);
-    bench.ok("process tree made -q --no-sync");
+    let (dir, recipient) = TestDir::with_key();
+    plant_small(&dir.path("tree"), 200);
+    dir.ok("process tree made -q --no-sync");
     for line in [
         "process tree out -q".to_owned(),
         format!("process tree out -q -r {recipient}"),
         "restore made out -q".to_owned(),
     ] {
         let slow = format!("{line} --limit-rate 5K");
-        let mut first = Running(bench.command(slow.split_whitespace()).stderr(Stdio::null()).spawn().unwrap());
-        wait_until("the first has finished a file", || !finished_now(&bench).is_empty());
+        let mut first = Running(dir.command(slow.split_whitespace()).stderr(Stdio::null()).spawn().unwrap());
+        wait_until("the first has finished a file", || !finished_now(&dir).is_empty());
         for again in [line.clone(), format!("{line} -f"), format!("{line} --jobs 1")] {
-            let ran = bench.run(&again);
+            let ran = dir.run(&again);
             assert_eq!(ran.status.code(), Some(1), "{again}: {ran}");
             assert_eq!(ran.stderr.lines().count(), 1, "{again}: {ran}");
             assert!(ran.stderr.contains("another run is at work on it"), "{again}: {ran}");
         }
         assert_eq!(first.try_wait().unwrap(), None, "the first is still at work");
         // Another output is nobody's business.
-        bench.ok(&line.replace(" out ", " out2 "));
+        dir.ok(&line.replace(" out ", " out2 "));
         first.kill().unwrap();
         first.wait().unwrap();
-        let before = finished(&bench.path("out"));
-        let (report, _) = bench.batch_report(&line, 0);
+        let before = finished(&dir.path("out"));
+        let (report, _) = dir.batch_report(&line, 0);
         assert_eq!(report["batch"]["unchanged_count"], before.len() as u64, "{line}");
-        remove(&bench.path("out"));
-        remove(&bench.path("out2"));
+        remove(&dir.path("out"));
+        remove(&dir.path("out2"));
     }
 }
 
 /// Names in the first directory of the output of a run that is at work, where files come and go.
-fn finished_now(bench: &Bench) -> Vec<Vec<u8>> {
-    let names = fs::read_dir(bench.path("out/d000")).into_iter().flatten();
+fn finished_now(dir: &TestDir) -> Vec<Vec<u8>> {
+    let names = fs::read_dir(dir.path("out/d000")).into_iter().flatten();
     let names = names.map(|entry| entry.unwrap().file_name().into_encoded_bytes());
     names.filter(|name| !name.starts_with(b".pipeline-")).collect()
 }
@@ -182,12 +182,12 @@ fn finished_now(bench: &Bench) -> Vec<Vec<u8>> {
 /// A record that cannot be read is of a file that is ours all the same, and the run says that it is done again.
 #[test]
 fn what_a_damaged_line_of_the_journal_told_of_is_not_ours_any_more() {
-    let bench = Bench::new();
-    plant_small(&bench.path("tree"), 5);
-    bench.ok("process tree out -q");
-    let journal = String::from_utf8(bench.read("out/.pipeline-journal")).unwrap();
-    bench.write("out/.pipeline-journal", journal.replacen("f00002.zst", "f00009.zst", 1).as_bytes());
-    let (report, said) = bench.batch_report("process tree out -q", 3);
+    let dir = TestDir::new();
+    plant_small(&dir.path("tree"), 5);
+    dir.ok("process tree out -q");
+    let journal = String::from_utf8(dir.read("out/.pipeline-journal")).unwrap();
+    dir.write("out/.pipeline-journal", journal.replacen("f00002.zst", "f00009.zst", 1).as_bytes());
+    let (report, said) = dir.batch_report("process tree out -q", 3);
     assert!(said.contains("1 lines of the journal of 'out' are damaged: outputs that only they told of"), "{said}");
     assert!(
         said.contains(
@@ -196,20 +196,20 @@ fn what_a_damaged_line_of_the_journal_told_of_is_not_ours_any_more() {
         "{said}"
     );
     assert_eq!((&report["batch"]["unchanged_count"], &report["batch"]["failed_count"]), (&4.into(), &1.into()));
-    bench.ok("process tree out -q --force");
-    assert_eq!(bench.batch_report("process tree out -q", 0).0["batch"]["unchanged_count"], 5);
+    dir.ok("process tree out -q --force");
+    assert_eq!(dir.batch_report("process tree out -q", 0).0["batch"]["unchanged_count"], 5);
 }
 
 #[test]
 fn a_journal_that_is_none_is_refused_and_left_as_it_is() {
-    let bench = Bench::new();
-    plant_small(&bench.path("tree"), 5);
-    fs::create_dir(bench.path("out")).unwrap();
-    let journal = bench.path("out/.pipeline-journal");
+    let dir = TestDir::new();
+    plant_small(&dir.path("tree"), 5);
+    fs::create_dir(dir.path("out")).unwrap();
+    let journal = dir.path("out/.pipeline-journal");
     let refused = || {
-        let ran = bench.run("process tree out -q");
+        let ran = dir.run("process tree out -q");
         assert_eq!(ran.status.code(), Some(1), "{ran}");
-        assert_eq!((ran.stderr.lines().count(), finished(&bench.path("out")).len()), (1, 0), "{ran}");
+        assert_eq!((ran.stderr.lines().count(), finished(&dir.path("out")).len()), (1, 0), "{ran}");
     };
     for content in ["text of mine\n", "0123456789abcdef {\"pipeline_journal\":1,\"id\":\"../../x\"}\n"] {
         fs::write(&journal, content).unwrap();
@@ -217,11 +217,11 @@ fn a_journal_that_is_none_is_refused_and_left_as_it_is() {
         assert_eq!(fs::read_to_string(&journal).unwrap(), content);
     }
     fs::remove_file(&journal).unwrap();
-    std::os::unix::fs::symlink(bench.path("victim"), &journal).unwrap();
+    std::os::unix::fs::symlink(dir.path("victim"), &journal).unwrap();
     refused();
-    assert!(!bench.path("victim").exists());
+    assert!(!dir.path("victim").exists());
     fs::remove_file(&journal).unwrap();
-    bench.tool("mkfifo", &["out/.pipeline-journal"], None);
+    dir.tool("mkfifo", &["out/.pipeline-journal"], None);
     refused();
 }
 
@@ -234,61 +234,61 @@ fn give_away(path: &Path, mode: u32) {
 }
 
 /// Runs the binary, of which there is a copy in `bench`, without the rights of root.
-fn run_as_nobody(bench: &Bench, line: &str) -> Ran {
+fn run_as_nobody(dir: &TestDir, line: &str) -> Ran {
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(bench.path("pipeline"));
-    command.args(line.split_whitespace()).current_dir(bench.root()).env("XDG_STATE_HOME", bench.path("state"));
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(dir.path("pipeline"));
+    command.args(line.split_whitespace()).current_dir(dir.root()).env("XDG_STATE_HOME", dir.path("state"));
     finish(command.output().unwrap())
 }
 
 /// A tree of nobody's in which one directory and one file can not be read, and another directory can not be written to; `None`, said
 /// loudly, for those who are not root.
-fn bench_of_nobody() -> Option<Bench> {
+fn dir_of_nobody() -> Option<TestDir> {
     if !rustix::process::geteuid().is_root() {
         skip(Need::Right("root"));
         return None;
     }
-    let bench = Bench::new();
-    fs::copy(env!("CARGO_BIN_EXE_pipeline"), bench.path("pipeline")).unwrap();
-    give_away(bench.root(), 0o755);
+    let dir = TestDir::new();
+    fs::copy(env!("CARGO_BIN_EXE_pipeline"), dir.path("pipeline")).unwrap();
+    give_away(dir.root(), 0o755);
     for (name, mode) in [("tree/closed/a", 0o644), ("tree/dark/b", 0o644), ("tree/d/c", 0o000), ("tree/d/e", 0o644)] {
-        fs::create_dir_all(bench.path(name).parent().unwrap()).unwrap();
-        fs::write(bench.path(name), name).unwrap();
-        give_away(&bench.path(name), mode);
+        fs::create_dir_all(dir.path(name).parent().unwrap()).unwrap();
+        fs::write(dir.path(name), name).unwrap();
+        give_away(&dir.path(name), mode);
     }
     for (name, mode) in [("tree/closed", 0o555), ("tree/dark", 0o000), ("tree/d", 0o755), ("tree", 0o755)] {
-        give_away(&bench.path(name), mode);
+        give_away(&dir.path(name), mode);
     }
-    Some(bench)
+    Some(dir)
 }
 
 #[test]
 fn what_permissions_forbid_is_named_once_and_the_rest_is_done() {
-    let Some(bench) = bench_of_nobody() else { return };
+    let Some(dir) = dir_of_nobody() else { return };
     let names =
-        || -> Vec<String> { finished(&bench.path("out")).into_keys().map(|name| name.display().to_string()).collect() };
-    let ran = run_as_nobody(&bench, "process tree out -q");
+        || -> Vec<String> { finished(&dir.path("out")).into_keys().map(|name| name.display().to_string()).collect() };
+    let ran = run_as_nobody(&dir, "process tree out -q");
     assert_eq!((ran.status.code(), ran.stderr.lines().count()), (Some(3), 2), "{ran}");
     for name in ["'tree/d/c'", "'tree/dark'"] {
         assert_eq!(ran.stderr.lines().filter(|line| line.contains(name)).count(), 1, "{ran}");
     }
     assert_eq!(names(), ["closed/a.zst", "d/e.zst"]);
     // What mirrors a directory that nobody writes to is written to all the same, and is like it in the end.
-    fs::write(bench.path("tree/closed/new"), b"new").unwrap();
-    assert_eq!(run_as_nobody(&bench, "process tree out -q").status.code(), Some(3));
+    fs::write(dir.path("tree/closed/new"), b"new").unwrap();
+    assert_eq!(run_as_nobody(&dir, "process tree out -q").status.code(), Some(3));
     assert_eq!(names(), ["closed/a.zst", "closed/new.zst", "d/e.zst"]);
-    assert_eq!(fs::metadata(bench.path("out/closed")).unwrap().permissions().mode() & 0o777, 0o555);
+    assert_eq!(fs::metadata(dir.path("out/closed")).unwrap().permissions().mode() & 0o777, 0o555);
 }
 
 #[test]
 fn a_directory_that_could_not_be_read_is_done_when_it_can_be() {
-    let Some(bench) = bench_of_nobody() else { return };
-    assert_eq!(run_as_nobody(&bench, "process tree out -q").status.code(), Some(3));
-    let ran = run_as_nobody(&bench, "process tree out -q");
+    let Some(dir) = dir_of_nobody() else { return };
+    assert_eq!(run_as_nobody(&dir, "process tree out -q").status.code(), Some(3));
+    let ran = run_as_nobody(&dir, "process tree out -q");
     assert_eq!((ran.status.code(), ran.stderr.lines().count()), (Some(3), 2), "named once each: {ran}");
-    give_away(&bench.path("tree/dark"), 0o755);
-    give_away(&bench.path("tree/d/c"), 0o644);
-    let ran = run_as_nobody(&bench, "process tree out -q");
+    give_away(&dir.path("tree/dark"), 0o755);
+    give_away(&dir.path("tree/d/c"), 0o644);
+    let ran = run_as_nobody(&dir, "process tree out -q");
     assert!(ran.status.success(), "{ran}");
-    assert_eq!(finished(&bench.path("out")).len(), 4);
+    assert_eq!(finished(&dir.path("out")).len(), 4);
 }

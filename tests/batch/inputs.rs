@@ -6,19 +6,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::support::Bench;
+use crate::support::TestDir;
 use crate::support::tree::{Node, look, plant_small, remove};
 
 /// A few files in a few directories, a link of each kind, and a FIFO.
-fn bench() -> Bench {
-    let bench = Bench::new();
+fn dir_with_files() -> TestDir {
+    let dir = TestDir::new();
     for name in ["tree/a.txt", "tree/b.log", "tree/sub/c.txt", "tree/sub/d.log", "tree/sub/deep/e.txt", "one", "two"] {
-        let path = bench.path(name);
+        let path = dir.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, format!("content of {name}")).unwrap();
     }
-    fs::create_dir(bench.path("tree/empty")).unwrap();
-    bench
+    fs::create_dir(dir.path("tree/empty")).unwrap();
+    dir
 }
 
 /// What is in `root` but for the journal: directories end with a slash, links tell where they lead.
@@ -35,15 +35,15 @@ fn names(root: &Path) -> Vec<String> {
 
 /// Asserts what `process` with `arguments` makes in `out`, each file right, and takes it away again.
 #[track_caller]
-fn assert_makes(bench: &Bench, arguments: &str, expected: &[&str]) {
-    let ran = bench.ok(&format!("process -q {arguments}"));
-    assert_eq!(names(&bench.path("out")), expected, "{arguments}: {ran}");
-    remove(&bench.path("out"));
+fn assert_makes(dir: &TestDir, arguments: &str, expected: &[&str]) {
+    let ran = dir.ok(&format!("process -q {arguments}"));
+    assert_eq!(names(&dir.path("out")), expected, "{arguments}: {ran}");
+    remove(&dir.path("out"));
 }
 
 #[test]
 fn inputs_of_every_kind_go_where_they_belong() {
-    let bench = bench();
+    let dir = dir_with_files();
     let all_below = [
         "tree/",
         "tree/a.txt.zst",
@@ -58,23 +58,23 @@ fn inputs_of_every_kind_go_where_they_belong() {
     let all: Vec<&str> = all_below[1..].iter().map(|name| name.strip_prefix("tree/").unwrap()).collect();
     // A directory alone is mirrored, whichever way it is written.
     for line in ["tree out", "tree/ out", "./tree out/", "-o out tree", "tree/../tree -o out"] {
-        assert_makes(&bench, line, &all);
+        assert_makes(&dir, line, &all);
     }
     // Several inputs keep their names.
-    assert_makes(&bench, "-o out one two", &["one.zst", "two.zst"]);
-    assert_makes(&bench, "-o out one two tree/sub/c.txt", &["c.txt.zst", "one.zst", "two.zst"]);
-    assert_makes(&bench, "-o out one tree", &[&["one.zst"], &all_below[..]].concat());
+    assert_makes(&dir, "-o out one two", &["one.zst", "two.zst"]);
+    assert_makes(&dir, "-o out one two tree/sub/c.txt", &["c.txt.zst", "one.zst", "two.zst"]);
+    assert_makes(&dir, "-o out one tree", &[&["one.zst"], &all_below[..]].concat());
     // One file goes into a directory that is asked for as one.
-    assert_makes(&bench, "one out/", &["one.zst"]);
+    assert_makes(&dir, "one out/", &["one.zst"]);
     // Lists keep paths, in whichever form, and go together with names.
-    bench.write("lines", b"one\n\ntree/sub/c.txt\n./two");
-    bench.write("zeros", b"one\0tree/sub/c.txt\0two\0");
+    dir.write("lines", b"one\n\ntree/sub/c.txt\n./two");
+    dir.write("zeros", b"one\0tree/sub/c.txt\0two\0");
     let listed = ["one.zst", "tree/", "tree/sub/", "tree/sub/c.txt.zst", "two.zst"];
-    assert_makes(&bench, "--files-from lines -o out", &listed);
-    assert_makes(&bench, "--files0-from zeros -o out", &listed);
-    bench.write("line", b"tree/sub");
+    assert_makes(&dir, "--files-from lines -o out", &listed);
+    assert_makes(&dir, "--files0-from zeros -o out", &listed);
+    dir.write("line", b"tree/sub");
     assert_makes(
-        &bench,
+        &dir,
         "--files-from line -o out two",
         &[
             "tree/",
@@ -87,73 +87,73 @@ fn inputs_of_every_kind_go_where_they_belong() {
         ],
     );
     for (flag, list) in [("--files-from", &b"one\ntwo\n"[..]), ("--files0-from", b"one\0two\0")] {
-        let ran = bench.run_with(&format!("process -q {flag} - -o out"), list);
+        let ran = dir.run_with(&format!("process -q {flag} - -o out"), list);
         assert!(ran.status.success(), "{flag}: {ran}");
-        assert_eq!(names(&bench.path("out")), ["one.zst", "two.zst"]);
-        remove(&bench.path("out"));
+        assert_eq!(names(&dir.path("out")), ["one.zst", "two.zst"]);
+        remove(&dir.path("out"));
     }
     // A path from the root on.
-    let absolute = bench.path("one");
-    bench.write("absolute", absolute.as_os_str().as_encoded_bytes());
-    bench.ok("process -q --files-from absolute -o out");
-    let below = bench.path("out").join(absolute.strip_prefix("/").unwrap());
+    let absolute = dir.path("one");
+    dir.write("absolute", absolute.as_os_str().as_encoded_bytes());
+    dir.ok("process -q --files-from absolute -o out");
+    let below = dir.path("out").join(absolute.strip_prefix("/").unwrap());
     assert!(Path::new(&format!("{}.zst", below.display())).exists());
 }
 
 #[test]
 fn names_that_are_no_text_go_through_a_list_of_zero_bytes() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let names: [&[u8]; 3] = [b"caf\xe9", b"two\nlines", b" spaces "];
     for name in names {
-        fs::write(bench.path(OsStr::from_bytes(name)), name).unwrap();
+        fs::write(dir.path(OsStr::from_bytes(name)), name).unwrap();
     }
-    bench.write("list", &names.join(&0));
-    bench.ok("process -q --files0-from list -o out");
-    bench.ok("restore -q out back");
+    dir.write("list", &names.join(&0));
+    dir.ok("process -q --files0-from list -o out");
+    dir.ok("restore -q out back");
     for name in names {
-        assert_eq!(fs::read(bench.path("back").join(OsStr::from_bytes(name))).unwrap(), name);
+        assert_eq!(fs::read(dir.path("back").join(OsStr::from_bytes(name))).unwrap(), name);
     }
 }
 
 #[test]
 fn globs_and_ignore_files_choose_in_directories() {
-    let bench = bench();
+    let dir = dir_with_files();
     let texts = ["a.txt.zst", "sub/", "sub/c.txt.zst", "sub/deep/", "sub/deep/e.txt.zst"];
-    assert_makes(&bench, "tree out --include *.txt", &texts);
-    assert_makes(&bench, "tree out --exclude *.log --exclude empty", &texts);
-    assert_makes(&bench, "tree out --exclude sub", &["a.txt.zst", "b.log.zst", "empty/"]);
-    assert_makes(&bench, "tree out --include *.txt --exclude deep", &["a.txt.zst", "sub/", "sub/c.txt.zst"]);
-    assert_makes(&bench, "tree out --include sub/*.log", &["sub/", "sub/d.log.zst"]);
-    assert_makes(&bench, "tree out --include /*.log", &["b.log.zst"]);
+    assert_makes(&dir, "tree out --include *.txt", &texts);
+    assert_makes(&dir, "tree out --exclude *.log --exclude empty", &texts);
+    assert_makes(&dir, "tree out --exclude sub", &["a.txt.zst", "b.log.zst", "empty/"]);
+    assert_makes(&dir, "tree out --include *.txt --exclude deep", &["a.txt.zst", "sub/", "sub/c.txt.zst"]);
+    assert_makes(&dir, "tree out --include sub/*.log", &["sub/", "sub/d.log.zst"]);
+    assert_makes(&dir, "tree out --include /*.log", &["b.log.zst"]);
     // What is named is taken, whatever globs say of directories.
     assert_makes(
-        &bench,
+        &dir,
         "one tree -o out --include *.log",
         &["one.zst", "tree/", "tree/b.log.zst", "tree/sub/", "tree/sub/d.log.zst"],
     );
-    bench.write("tree/.gitignore", b"*.log\n/sub/deep/\n");
-    bench.write("tree/sub/.ignore", b"c.*\n");
-    bench.write("tree/.hidden", b"hidden");
+    dir.write("tree/.gitignore", b"*.log\n/sub/deep/\n");
+    dir.write("tree/sub/.ignore", b"c.*\n");
+    dir.write("tree/.hidden", b"hidden");
     assert_makes(
-        &bench,
+        &dir,
         "tree out --gitignore --exclude empty",
         &[".gitignore.zst", ".hidden.zst", "a.txt.zst", "sub/", "sub/.ignore.zst"],
     );
-    bench.ok("process -q tree out");
-    assert_eq!(names(&bench.path("out")).len(), 11, "without --gitignore all is taken");
-    bench.fails("process -q tree out2 --include [", 2);
-    bench.fails("process -q tree out2 --exclude a{", 2);
+    dir.ok("process -q tree out");
+    assert_eq!(names(&dir.path("out")).len(), 11, "without --gitignore all is taken");
+    dir.fails("process -q tree out2 --include [", 2);
+    dir.fails("process -q tree out2 --exclude a{", 2);
 }
 
 #[test]
 fn links_are_copied_followed_or_left_out() {
-    let bench = bench();
-    symlink("a.txt", bench.path("tree/to-file")).unwrap();
-    symlink("../one", bench.path("tree/sub/out-of-it")).unwrap();
-    symlink("sub/deep", bench.path("tree/to-directory")).unwrap();
+    let dir = dir_with_files();
+    symlink("a.txt", dir.path("tree/to-file")).unwrap();
+    symlink("../one", dir.path("tree/sub/out-of-it")).unwrap();
+    symlink("sub/deep", dir.path("tree/to-directory")).unwrap();
     let files = "tree out --exclude *.log --exclude c.txt --exclude empty";
     let without = ["a.txt.zst", "sub/", "sub/deep/", "sub/deep/e.txt.zst"];
-    assert_makes(&bench, &format!("{files} --links skip"), &without);
+    assert_makes(&dir, &format!("{files} --links skip"), &without);
     let copied = [
         "a.txt.zst",
         "sub/",
@@ -163,11 +163,11 @@ fn links_are_copied_followed_or_left_out() {
         "to-directory -> sub/deep",
         "to-file -> a.txt",
     ];
-    assert_makes(&bench, files, &copied);
-    fs::remove_file(bench.path("tree/sub/out-of-it")).unwrap();
-    symlink("../../one", bench.path("tree/sub/out-of-it")).unwrap();
+    assert_makes(&dir, files, &copied);
+    fs::remove_file(dir.path("tree/sub/out-of-it")).unwrap();
+    symlink("../../one", dir.path("tree/sub/out-of-it")).unwrap();
     assert_makes(
-        &bench,
+        &dir,
         &format!("{files} --links follow"),
         &[
             "a.txt.zst",
@@ -181,12 +181,12 @@ fn links_are_copied_followed_or_left_out() {
         ],
     );
     // A link that is named is what it leads to.
-    symlink("tree/sub", bench.path("named")).unwrap();
-    assert_makes(&bench, "named out --include c.txt", &["c.txt.zst"]);
+    symlink("tree/sub", dir.path("named")).unwrap();
+    assert_makes(&dir, "named out --include c.txt", &["c.txt.zst"]);
     // What cannot be followed fails, and is named.
-    symlink("nowhere", bench.path("tree/dangling")).unwrap();
-    symlink("..", bench.path("tree/sub/loop")).unwrap();
-    let (report, said) = bench.batch_report("process -q tree out --links follow", 3);
+    symlink("nowhere", dir.path("tree/dangling")).unwrap();
+    symlink("..", dir.path("tree/sub/loop")).unwrap();
+    let (report, said) = dir.batch_report("process -q tree out --links follow", 3);
     assert_eq!(report["batch"]["failed_count"], 2, "{said}");
     for name in ["dangling", "loop"] {
         assert_eq!(said.lines().filter(|line| line.contains(name)).count(), 1, "{name}: {said}");
@@ -195,10 +195,10 @@ fn links_are_copied_followed_or_left_out() {
 
 #[test]
 fn what_is_neither_file_directory_nor_link_is_skipped_and_named() {
-    let bench = bench();
-    bench.tool("mkfifo", &["tree/fifo"], None);
-    let _socket = std::os::unix::net::UnixListener::bind(bench.path("tree/socket")).unwrap();
-    let (report, said) = bench.batch_report("process tree out -q", 3);
+    let dir = dir_with_files();
+    dir.tool("mkfifo", &["tree/fifo"], None);
+    let _socket = std::os::unix::net::UnixListener::bind(dir.path("tree/socket")).unwrap();
+    let (report, said) = dir.batch_report("process tree out -q", 3);
     assert_eq!((&report["batch"]["skipped_count"], &report["batch"]["done_count"]), (&2.into(), &5.into()));
     for line in ["'tree/fifo' is skipped: it is a FIFO", "'tree/socket' is skipped: it is a socket"] {
         assert_eq!(said.matches(line).count(), 1, "{said}");
@@ -207,25 +207,25 @@ fn what_is_neither_file_directory_nor_link_is_skipped_and_named() {
 
 /// Asserts that `line` is refused for `reason`, and that nothing at all was written.
 #[track_caller]
-fn assert_refused(bench: &Bench, line: &str, reason: &str) {
-    let before = everything(bench);
-    let said = bench.fails(line, 2);
+fn assert_refused(dir: &TestDir, line: &str, reason: &str) {
+    let before = everything(dir);
+    let said = dir.fails(line, 2);
     assert!(said.contains(reason), "{line}: {said}");
-    assert!(everything(bench) == before, "{line}: something was written");
+    assert!(everything(dir) == before, "{line}: something was written");
 }
 
 /// All there is, but for the user's own folder.
-fn everything(bench: &Bench) -> Vec<(PathBuf, Node, (i64, i64))> {
-    let seen = look(bench.root()).into_iter().filter(|(name, _)| !name.starts_with("state"));
+fn everything(dir: &TestDir) -> Vec<(PathBuf, Node, (i64, i64))> {
+    let seen = look(dir.root()).into_iter().filter(|(name, _)| !name.starts_with("state"));
     seen.map(|(name, seen)| (name, seen.node, seen.mtime)).collect()
 }
 
 #[test]
 fn a_plan_that_would_write_over_something_is_refused_before_anything_is_written() {
-    let bench = bench();
+    let dir = dir_with_files();
     for name in ["x/same", "y/same"] {
-        fs::create_dir_all(bench.path(name).parent().unwrap()).unwrap();
-        bench.write(name, name.as_bytes());
+        fs::create_dir_all(dir.path(name).parent().unwrap()).unwrap();
+        dir.write(name, name.as_bytes());
     }
     for (line, reason) in [
         ("process -o out x/same y/same", "would both be written to"),
@@ -243,77 +243,77 @@ fn a_plan_that_would_write_over_something_is_refused_before_anything_is_written(
         ("process tree out --engine mutex", "--engine mutex is for one file"),
         ("process tree out --passphrase-file one", "a passphrase would cost"),
     ] {
-        assert_refused(&bench, line, reason);
+        assert_refused(&dir, line, reason);
     }
-    bench.write("list", b"one\n../one\n");
-    assert_refused(&bench, "process --files-from list -o out", "which would lead out of the output");
+    dir.write("list", b"one\n../one\n");
+    assert_refused(&dir, "process --files-from list -o out", "which would lead out of the output");
     // The same through a link, and through another name of the directory.
-    symlink("tree", bench.path("link")).unwrap();
-    assert_refused(&bench, "process tree link/out", "would be in a directory that is read");
-    assert_refused(&bench, "process link tree/out", "would be in a directory that is read");
+    symlink("tree", dir.path("link")).unwrap();
+    assert_refused(&dir, "process tree link/out", "would be in a directory that is read");
+    assert_refused(&dir, "process link tree/out", "would be in a directory that is read");
 }
 
 #[test]
 fn an_output_that_is_an_input_by_another_name_is_refused() {
-    let bench = bench();
-    fs::create_dir(bench.path("out")).unwrap();
-    fs::hard_link(bench.path("one"), bench.path("out/two.zst")).unwrap();
-    assert_refused(&bench, "process -o out one two", "is an input");
-    assert_refused(&bench, "process -o out one two -f", "is an input");
-    symlink(bench.path("one"), bench.path("out/one.zst")).unwrap();
-    fs::remove_file(bench.path("out/two.zst")).unwrap();
-    assert_refused(&bench, "process -o out one two -f", "is an input");
+    let dir = dir_with_files();
+    fs::create_dir(dir.path("out")).unwrap();
+    fs::hard_link(dir.path("one"), dir.path("out/two.zst")).unwrap();
+    assert_refused(&dir, "process -o out one two", "is an input");
+    assert_refused(&dir, "process -o out one two -f", "is an input");
+    symlink(dir.path("one"), dir.path("out/one.zst")).unwrap();
+    fs::remove_file(dir.path("out/two.zst")).unwrap();
+    assert_refused(&dir, "process -o out one two -f", "is an input");
 }
 
 #[test]
 fn restored_names_that_would_be_one_are_refused() {
-    let bench = Bench::new();
-    plant_small(&bench.path("tree"), 5);
-    bench.ok("process tree out -q");
-    fs::copy(bench.path("out/d000/f00001.zst"), bench.path("out/d000/f00001")).unwrap();
-    assert_refused(&bench, "restore out back", "would both be written to");
-    assert_refused(&bench, "restore out out/back", "would be in a directory that is read");
-    assert_refused(&bench, "restore out out", "would be in a directory that is read");
+    let dir = TestDir::new();
+    plant_small(&dir.path("tree"), 5);
+    dir.ok("process tree out -q");
+    fs::copy(dir.path("out/d000/f00001.zst"), dir.path("out/d000/f00001")).unwrap();
+    assert_refused(&dir, "restore out back", "would both be written to");
+    assert_refused(&dir, "restore out out/back", "would be in a directory that is read");
+    assert_refused(&dir, "restore out out", "would be in a directory that is read");
 }
 
 /// What is in an age layer is brought back as it is where that is asked for, also what is compressed in itself.
 #[test]
 fn a_tree_that_holds_compressed_files_comes_back_from_an_age_layer_alone() {
-    let (bench, recipient) = Bench::with_key();
-    plant_small(&bench.path("tree"), 5);
-    bench.ok("process tree/d000/f00001 tree/d000/f00001.zst -q");
-    bench.ok(&format!("process tree out -q --no-compress -r {recipient}"));
-    assert_refused(&bench, "restore out back -i key", "would both be written to");
-    bench.ok("restore out back -q -i key --no-decompress");
-    crate::support::tree::assert_same(&bench.path("tree"), &bench.path("back"), "--no-decompress");
+    let (dir, recipient) = TestDir::with_key();
+    plant_small(&dir.path("tree"), 5);
+    dir.ok("process tree/d000/f00001 tree/d000/f00001.zst -q");
+    dir.ok(&format!("process tree out -q --no-compress -r {recipient}"));
+    assert_refused(&dir, "restore out back -i key", "would both be written to");
+    dir.ok("restore out back -q -i key --no-decompress");
+    crate::support::tree::assert_same(&dir.path("tree"), &dir.path("back"), "--no-decompress");
 }
 
 /// Names whose kind changed between two runs: no output is of the old kind any more.
 #[test]
 fn a_name_that_became_of_another_kind_is_told_by_restore_and_one_of_both_can_be_left_out() {
     for (first, second) in [("link", "file"), ("file", "directory"), ("directory", "file"), ("file", "link")] {
-        let bench = Bench::new();
-        plant_small(&bench.path("tree"), 5);
-        let path = bench.path("tree/d000/name");
+        let dir = TestDir::new();
+        plant_small(&dir.path("tree"), 5);
+        let path = dir.path("tree/d000/name");
         for kind in [first, second] {
             match kind {
                 "link" => symlink("f00001", &path).unwrap(),
                 "file" => fs::write(&path, b"a file").unwrap(),
                 _ => fs::create_dir(&path).unwrap(),
             }
-            bench.ok("process tree out -q");
+            dir.ok("process tree out -q");
             if kind == first {
                 let is_directory = path.is_dir() && !path.is_symlink();
                 if is_directory { fs::remove_dir(&path).unwrap() } else { fs::remove_file(&path).unwrap() }
             }
         }
         // A backup keeps what was deleted: both are in it, and only one can come back under the name.
-        let ran = bench.run("restore out back -q");
+        let ran = dir.run("restore out back -q");
         assert_eq!(ran.status.code(), Some(2), "{first}, then {second}: {ran}");
         assert!(ran.stderr.contains("would both be written to 'd000/name'\nhint: --exclude"), "{ran}");
-        assert!(!bench.path("back").exists());
+        assert!(!dir.path("back").exists());
         let older = if second == "file" { "/d000/name" } else { "/d000/name.zst" };
-        bench.ok(&format!("restore out back -q --exclude {older}"));
-        crate::support::tree::assert_same(&bench.path("tree"), &bench.path("back"), &format!("{first}, then {second}"));
+        dir.ok(&format!("restore out back -q --exclude {older}"));
+        crate::support::tree::assert_same(&dir.path("tree"), &dir.path("back"), &format!("{first}, then {second}"));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::support::child::{Running, duration_of, end_of, signal, spin, wait_until};
 use crate::support::tree::{assert_same, finished, plant_mixed, remove, temporaries};
-use crate::support::{Bench, noise, share};
+use crate::support::{TestDir, noise, share};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -30,19 +30,19 @@ const RESTORE: Kind = Kind { line: "restore made again -q -i key", out: "again",
 const KINDS: [Kind; 3] = [BARE, SEALED, RESTORE];
 
 /// A tree of `count` small files and some larger ones, and what becomes of it when it is sealed.
-fn bench(count: usize) -> Bench {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("to", recipient.as_bytes());
-    plant_mixed(&bench.path("tree"), count);
-    bench.ok("process tree made -q --no-sync --chunk-size 64K -R to");
-    bench
+fn bench(count: usize) -> TestDir {
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("to", recipient.as_bytes());
+    plant_mixed(&dir.path("tree"), count);
+    dir.ok("process tree made -q --no-sync --chunk-size 64K -R to");
+    dir
 }
 
 /// Runs what was cut off to its end: what was finished is left alone, and all the rest is done. Gives the report.
 #[track_caller]
-fn finish_it(bench: &Bench, kind: &Kind, done_before: &BTreeMap<PathBuf, u64>, what: &str) -> Value {
-    let out = bench.path(kind.out);
-    let report = bench.report(kind.line);
+fn finish_it(dir: &TestDir, kind: &Kind, done_before: &BTreeMap<PathBuf, u64>, what: &str) -> Value {
+    let out = dir.path(kind.out);
+    let report = dir.report(kind.line);
     let count = |name: &str| report["batch"][name].as_u64().unwrap();
     let now = finished(&out);
     for (name, inode) in done_before {
@@ -57,21 +57,21 @@ fn finish_it(bench: &Bench, kind: &Kind, done_before: &BTreeMap<PathBuf, u64>, w
 
 /// Asserts that what is there in the end is the tree, or comes back as it.
 #[track_caller]
-fn assert_comes_back(bench: &Bench, kind: &Kind, what: &str) {
-    let Some(flags) = kind.back else { return assert_same(&bench.path("tree"), &bench.path(kind.out), what) };
-    remove(&bench.path("back"));
-    bench.ok(&format!("restore {} back -q --no-sync {flags}", kind.out));
-    assert_same(&bench.path("tree"), &bench.path("back"), what);
+fn assert_comes_back(dir: &TestDir, kind: &Kind, what: &str) {
+    let Some(flags) = kind.back else { return assert_same(&dir.path("tree"), &dir.path(kind.out), what) };
+    remove(&dir.path("back"));
+    dir.ok(&format!("restore {} back -q --no-sync {flags}", kind.out));
+    assert_same(&dir.path("tree"), &dir.path("back"), what);
 }
 
 #[test]
 fn a_batch_that_is_killed_at_any_time_goes_on_where_it_was_and_nothing_is_done_twice() {
-    let bench = bench(120);
+    let dir = bench(120);
     let count = share(12, 100);
     let randoms = noise(8 * count, 11);
     let whole = KINDS.map(|kind| {
-        let whole = duration_of(bench.command(kind.line.split_whitespace()));
-        remove(&bench.path(kind.out));
+        let whole = duration_of(dir.command(kind.line.split_whitespace()));
+        remove(&dir.path(kind.out));
         whole
     });
     let (mut killed_count, mut midst_count, mut cut_off_count) = (0, 0, 0);
@@ -81,17 +81,17 @@ fn a_batch_that_is_killed_at_any_time_goes_on_where_it_was_and_nothing_is_done_t
             let kind = &KINDS[which];
             let what = format!("attempt {index}, {}", kind.line);
             let fraction = f64::from(u16::from_le_bytes([random[which], random[which + 1]])) / f64::from(u16::MAX);
-            let mut child = Running(bench.command(kind.line.split_whitespace()).stderr(Stdio::null()).spawn().unwrap());
+            let mut child = Running(dir.command(kind.line.split_whitespace()).stderr(Stdio::null()).spawn().unwrap());
             spin(whole[which].mul_f64(fraction));
             child.kill().unwrap();
             killed_count += usize::from(child.wait().unwrap().signal() == Some(9));
-            let (before, left) = (finished(&bench.path(kind.out)), temporaries(&bench.path(kind.out)));
+            let (before, left) = (finished(&dir.path(kind.out)), temporaries(&dir.path(kind.out)));
             midst_count += usize::from(!before.is_empty());
             cut_off_count += usize::from(!left.is_empty());
-            let report = finish_it(&bench, kind, &before, &what);
+            let report = finish_it(&dir, kind, &before, &what);
             assert_eq!(report["batch"]["cut_off_count"], left.len() as u64, "{what}: {left:?}");
-            assert_comes_back(&bench, kind, &what);
-            remove(&bench.path(kind.out));
+            assert_comes_back(&dir, kind, &what);
+            remove(&dir.path(kind.out));
         }
     }
     eprintln!("{killed_count} killed, {midst_count} with files finished, {cut_off_count} left temporaries");
@@ -101,38 +101,38 @@ fn a_batch_that_is_killed_at_any_time_goes_on_where_it_was_and_nothing_is_done_t
 /// Again and again, until it gets through: the journal is appended to by one run after the other.
 #[test]
 fn a_batch_that_is_killed_again_and_again_comes_to_its_end() {
-    let bench = bench(200);
+    let dir = bench(200);
     for kind in &KINDS {
-        let whole = duration_of(bench.command(kind.line.split_whitespace()));
-        remove(&bench.path(kind.out));
+        let whole = duration_of(dir.command(kind.line.split_whitespace()));
+        remove(&dir.path(kind.out));
         let mut before = BTreeMap::new();
         for attempt in 1..=share(6, 30) {
-            let mut child = Running(bench.command(kind.line.split_whitespace()).stderr(Stdio::null()).spawn().unwrap());
+            let mut child = Running(dir.command(kind.line.split_whitespace()).stderr(Stdio::null()).spawn().unwrap());
             spin(whole.mul_f64(0.3));
             child.kill().unwrap();
             child.wait().unwrap();
-            let now = finished(&bench.path(kind.out));
+            let now = finished(&dir.path(kind.out));
             for (name, inode) in &before {
                 assert_eq!(now.get(name), Some(inode), "attempt {attempt}, {}: {name:?} was done twice", kind.line);
             }
             before = now;
         }
         eprintln!("{}: {} files were finished when it was let alone", kind.line, before.len());
-        finish_it(&bench, kind, &before, kind.line);
-        assert_comes_back(&bench, kind, kind.line);
+        finish_it(&dir, kind, &before, kind.line);
+        assert_comes_back(&dir, kind, kind.line);
     }
 }
 
 #[test]
 fn a_batch_that_is_killed_at_a_step_of_its_commit_goes_on_where_it_was() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("to", recipient.as_bytes());
-    std::fs::create_dir_all(bench.path("tree/b/empty")).unwrap();
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("to", recipient.as_bytes());
+    std::fs::create_dir_all(dir.path("tree/b/empty")).unwrap();
     for name in ["a", "b/c", "b/d"] {
-        bench.write(&format!("tree/{name}"), format!("content of {name}").as_bytes());
+        dir.write(&format!("tree/{name}"), format!("content of {name}").as_bytes());
     }
-    std::os::unix::fs::symlink("a", bench.path("tree/link")).unwrap();
-    bench.ok("process tree made -q -R to");
+    std::os::unix::fs::symlink("a", dir.path("tree/link")).unwrap();
+    dir.ok("process tree made -q -R to");
     let mut struck_count = 0;
     for kind in &KINDS {
         for calls in
@@ -141,22 +141,22 @@ fn a_batch_that_is_killed_at_a_step_of_its_commit_goes_on_where_it_was() {
             for number in 1..40 {
                 // Calls are counted in each thread on its own, and one hand makes it the same each time.
                 let inject = format!("inject={calls}:signal=SIGKILL:when={number}");
-                let state = format!("XDG_STATE_HOME={}", bench.path("state").display());
+                let state = format!("XDG_STATE_HOME={}", dir.path("state").display());
                 let trace = format!("trace={calls}");
                 let mut args = vec!["-f", "-qq", "-o", "trace", "-E", &state, "-e", &trace, "-e", &inject];
                 args.push(env!("CARGO_BIN_EXE_pipeline"));
                 args.extend(kind.line.split_whitespace().chain(["--jobs", "1"]));
-                let Some(ran) = bench.tool("strace", &args, None) else { return };
+                let Some(ran) = dir.tool("strace", &args, None) else { return };
                 if ran.status.success() {
-                    remove(&bench.path(kind.out));
+                    remove(&dir.path(kind.out));
                     break;
                 }
                 assert_eq!(ran.status.signal(), Some(9), "{inject}, {}: {ran}", kind.line);
                 struck_count += 1;
                 let what = format!("{inject}, {}", kind.line);
-                finish_it(&bench, kind, &finished(&bench.path(kind.out)), &what);
-                assert_comes_back(&bench, kind, &what);
-                remove(&bench.path(kind.out));
+                finish_it(&dir, kind, &finished(&dir.path(kind.out)), &what);
+                assert_comes_back(&dir, kind, &what);
+                remove(&dir.path(kind.out));
             }
         }
     }
@@ -165,10 +165,10 @@ fn a_batch_that_is_killed_at_a_step_of_its_commit_goes_on_where_it_was() {
 }
 
 /// Starts a batch that would take minutes, and waits until it has finished some files and works on others.
-fn start_slow(bench: &Bench, kind: &Kind) -> Running {
+fn start_slow(dir: &TestDir, kind: &Kind) -> Running {
     let line = format!("{} --limit-rate 200K", kind.line);
-    let child = Running(bench.command(line.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap());
-    let out = bench.path(kind.out);
+    let child = Running(dir.command(line.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap());
+    let out = dir.path(kind.out);
     wait_until("some files are finished, and others begun", || {
         let count = |is_temporary: bool| {
             let names = std::fs::read_dir(out.join("d000")).into_iter().flatten();
@@ -182,7 +182,7 @@ fn start_slow(bench: &Bench, kind: &Kind) -> Running {
 
 #[test]
 fn signals_end_a_batch_in_order_and_the_next_run_goes_on() {
-    let bench = bench(60);
+    let dir = bench(60);
     for kind in &KINDS {
         for (number, code, name) in
             [(Signal::INT, 130, "SIGINT"), (Signal::TERM, 143, "SIGTERM"), (Signal::HUP, 129, "SIGHUP")]
@@ -190,18 +190,18 @@ fn signals_end_a_batch_in_order_and_the_next_run_goes_on() {
                 .take(share(2, 3))
         {
             let what = format!("{name}, {}", kind.line);
-            let mut child = start_slow(&bench, kind);
+            let mut child = start_slow(&dir, kind);
             signal(&child, number);
             let (said, ended, took) = end_of(&mut child);
             assert_eq!(ended, Some(code), "{what}: {said}");
             assert!(took < STOP_TIME_MAX, "{what}: it took {took:?} to stop");
             assert!(said.ends_with(&format!("stopped by {name}\n")), "{what}: {said}");
-            assert_eq!(temporaries(&bench.path(kind.out)), Vec::<PathBuf>::new(), "{what}");
-            let before = finished(&bench.path(kind.out));
+            assert_eq!(temporaries(&dir.path(kind.out)), Vec::<PathBuf>::new(), "{what}");
+            let before = finished(&dir.path(kind.out));
             assert!(!before.is_empty(), "{what}: nothing of what was finished is there");
-            finish_it(&bench, kind, &before, &what);
-            assert_comes_back(&bench, kind, &what);
-            remove(&bench.path(kind.out));
+            finish_it(&dir, kind, &before, &what);
+            assert_comes_back(&dir, kind, &what);
+            remove(&dir.path(kind.out));
         }
     }
 }
@@ -209,33 +209,32 @@ fn signals_end_a_batch_in_order_and_the_next_run_goes_on() {
 /// The files that were worked on did not fail, and are none of those that ended.
 #[test]
 fn a_batch_that_is_stopped_says_so_in_one_line_and_blames_no_file() {
-    let bench = bench(60);
+    let dir = bench(60);
     for kind in &KINDS {
         for _ in 0..share(10, 50) {
-            let mut child = start_slow(&bench, kind);
+            let mut child = start_slow(&dir, kind);
             signal(&child, Signal::INT);
             let (said, ended, _) = end_of(&mut child);
             assert_eq!(ended, Some(130), "{}: {said}", kind.line);
             assert_eq!(said.lines().count(), 1, "{}: {said}", kind.line);
             let told: usize = said.split_whitespace().nth(2).unwrap().parse().unwrap();
-            assert_eq!(told, finished(&bench.path(kind.out)).len(), "{}: {said}", kind.line);
-            remove(&bench.path(kind.out));
+            assert_eq!(told, finished(&dir.path(kind.out)).len(), "{}: {said}", kind.line);
+            remove(&dir.path(kind.out));
         }
     }
 }
 
 #[test]
 fn a_signal_at_any_time_leaves_no_temporary_and_what_was_finished() {
-    let bench = bench(120);
+    let dir = bench(120);
     let randoms = noise(2 * share(8, 60), 13);
     for kind in &KINDS {
-        let whole = duration_of(bench.command(kind.line.split_whitespace()));
-        remove(&bench.path(kind.out));
+        let whole = duration_of(dir.command(kind.line.split_whitespace()));
+        remove(&dir.path(kind.out));
         let mut stopped_count = 0;
         for random in randoms.chunks(2) {
             let fraction = f64::from(u16::from_le_bytes([random[0], random[1]])) / f64::from(u16::MAX);
-            let mut child =
-                Running(bench.command(kind.line.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap());
+            let mut child = Running(dir.command(kind.line.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap());
             spin(whole.mul_f64(fraction));
             signal(&child, Signal::INT);
             let (said, ended, took) = end_of(&mut child);
@@ -244,10 +243,10 @@ fn a_signal_at_any_time_leaves_no_temporary_and_what_was_finished() {
             let is_stopped = ended == Some(130);
             assert!(is_stopped || ended == Some(0) || (ended.is_none() && said.is_empty()), "{}: {said}", kind.line);
             stopped_count += usize::from(is_stopped);
-            assert_eq!(temporaries(&bench.path(kind.out)), Vec::<PathBuf>::new(), "{}: {said}", kind.line);
-            finish_it(&bench, kind, &finished(&bench.path(kind.out)), kind.line);
-            assert_comes_back(&bench, kind, kind.line);
-            remove(&bench.path(kind.out));
+            assert_eq!(temporaries(&dir.path(kind.out)), Vec::<PathBuf>::new(), "{}: {said}", kind.line);
+            finish_it(&dir, kind, &finished(&dir.path(kind.out)), kind.line);
+            assert_comes_back(&dir, kind, kind.line);
+            remove(&dir.path(kind.out));
         }
         assert!(stopped_count > 0, "{}: no signal struck", kind.line);
     }
@@ -256,16 +255,16 @@ fn a_signal_at_any_time_leaves_no_temporary_and_what_was_finished() {
 /// What was asked for is that inputs go, and their outputs are there.
 #[test]
 fn inputs_that_a_killed_run_did_not_come_to_delete_are_deleted_by_the_next() {
-    let bench = Bench::new();
-    crate::support::tree::plant_small(&bench.path("tree"), 5);
-    let state = format!("XDG_STATE_HOME={}", bench.path("state").display());
+    let dir = TestDir::new();
+    crate::support::tree::plant_small(&dir.path("tree"), 5);
+    let state = format!("XDG_STATE_HOME={}", dir.path("state").display());
     let inject = "inject=unlink,unlinkat:signal=SIGKILL:when=3";
     let mut args = vec!["-f", "-qq", "-o", "trace", "-E", &state, "-e", "trace=unlink,unlinkat", "-e", inject];
     args.push(env!("CARGO_BIN_EXE_pipeline"));
     args.extend("process tree out -q --rm".split_whitespace());
-    let Some(ran) = bench.tool("strace", &args, None) else { return };
+    let Some(ran) = dir.tool("strace", &args, None) else { return };
     assert_eq!(ran.status.signal(), Some(9), "{ran}");
-    bench.ok("process tree out -q --rm");
-    assert_eq!(finished(&bench.path("out")).len(), 5);
-    assert_eq!(finished(&bench.path("tree")), BTreeMap::new());
+    dir.ok("process tree out -q --rm");
+    assert_eq!(finished(&dir.path("out")).len(), 5);
+    assert_eq!(finished(&dir.path("tree")), BTreeMap::new());
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use crate::support::child::Running;
 use crate::support::tree::{assert_same, finished, plant_small, remove, temporaries};
-use crate::support::{Bench, share};
+use crate::support::{TestDir, share};
 
 /// Enough that every stage has all that it may have in flight.
 const FEW: usize = 400;
@@ -32,8 +32,8 @@ struct Peak {
 }
 
 /// Runs `line`, which has to end well, and watches it all the time.
-fn peak_of(bench: &Bench, line: &str) -> Peak {
-    let mut child = Running(bench.command(line.split_whitespace()).stderr(Stdio::null()).spawn().unwrap());
+fn peak_of(dir: &TestDir, line: &str) -> Peak {
+    let mut child = Running(dir.command(line.split_whitespace()).stderr(Stdio::null()).spawn().unwrap());
     let (proc, mut peak) = (PathBuf::from(format!("/proc/{}", child.id())), Peak::default());
     loop {
         let status = fs::read_to_string(proc.join("status")).unwrap_or_default();
@@ -53,10 +53,10 @@ fn peak_of(bench: &Bench, line: &str) -> Peak {
 
 #[test]
 fn descriptors_and_threads_do_not_grow_with_the_number_of_files_and_memory_by_little() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     let many = share(1000, 10_000);
-    plant_small(&bench.path("few"), FEW);
-    plant_small(&bench.path("many"), many);
+    plant_small(&dir.path("few"), FEW);
+    plant_small(&dir.path("many"), many);
     for (process, restore) in [
         ("process TREE out -q -w 2 --jobs 4".to_owned(), "restore out back -q -w 2 --jobs 4".to_owned()),
         (format!("process TREE out -q -w 2 -r {recipient}"), "restore out back -q -w 2 -i key --no-sync".to_owned()),
@@ -65,13 +65,13 @@ fn descriptors_and_threads_do_not_grow_with_the_number_of_files_and_memory_by_li
         for tree in ["few", "many"] {
             // The second process has nothing to do, which it knows from a journal of all files.
             for line in [process.clone(), process.clone(), restore.clone(), "verify out -q -w 2 -i key".to_owned()] {
-                peaks.push((line.clone(), peak_of(&bench, &line.replace("TREE", tree))));
+                peaks.push((line.clone(), peak_of(&dir, &line.replace("TREE", tree))));
             }
-            assert_same(&bench.path(tree), &bench.path("back"), &process);
+            assert_same(&dir.path(tree), &dir.path("back"), &process);
             for root in ["out", "back"] {
-                assert_eq!(temporaries(&bench.path(root)), Vec::<PathBuf>::new());
-                assert_eq!(finished(&bench.path(root)).len(), if tree == "few" { FEW } else { many });
-                remove(&bench.path(root));
+                assert_eq!(temporaries(&dir.path(root)), Vec::<PathBuf>::new());
+                assert_eq!(finished(&dir.path(root)).len(), if tree == "few" { FEW } else { many });
+                remove(&dir.path(root));
             }
         }
         // A run of few files may be over before a peak is seen; all of them have the same hands.
@@ -90,14 +90,14 @@ fn descriptors_and_threads_do_not_grow_with_the_number_of_files_and_memory_by_li
 /// As many as systems give that give few, and fewer than a group of files with all in front of it holds.
 #[test]
 fn a_batch_keeps_within_the_descriptors_that_it_is_given() {
-    let bench = Bench::new();
-    plant_small(&bench.path("tree"), 600);
+    let dir = TestDir::new();
+    plant_small(&dir.path("tree"), 600);
     for count in [256, 64] {
         let limit = format!("--nofile={count}");
         let args = [&limit, env!("CARGO_BIN_EXE_pipeline"), "process", "tree", "out", "-q"];
-        let Some(ran) = bench.tool("prlimit", &args, None) else { return };
+        let Some(ran) = dir.tool("prlimit", &args, None) else { return };
         assert!(ran.status.success(), "{count} descriptors: {ran}");
-        assert_eq!(finished(&bench.path("out")).len(), 600);
-        remove(&bench.path("out"));
+        assert_eq!(finished(&dir.path("out")).len(), 600);
+        remove(&dir.path("out"));
     }
 }

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use crate::support::tree::{
     Node, allow, assert_same, finished, look, plant_everything, plant_mixed, plant_small, remove, temporaries,
 };
-use crate::support::{Bench, text};
+use crate::support::{TestDir, text};
 use serde_json::Value;
 
 /// A tree that goes, also when the test fails, whoever may not write to its directories.
-struct Trees<'a>(&'a Bench);
+struct Trees<'a>(&'a TestDir);
 
 impl Drop for Trees<'_> {
     fn drop(&mut self) {
@@ -43,9 +43,9 @@ fn files_of(root: &Path) -> u64 {
 
 #[test]
 fn a_tree_with_everything_in_it_comes_back_as_it_was_in_every_layer() {
-    let (bench, recipient) = Bench::with_key();
-    let trees = Trees(&bench);
-    let (tree, out, back) = (bench.path("tree"), bench.path("out"), bench.path("back"));
+    let (dir, recipient) = TestDir::with_key();
+    let trees = Trees(&dir);
+    let (tree, out, back) = (dir.path("tree"), dir.path("out"), dir.path("back"));
     plant_everything(&tree);
     let before = look(&tree);
     let files = files_of(&tree);
@@ -59,7 +59,7 @@ fn a_tree_with_everything_in_it_comes_back_as_it_was_in_every_layer() {
     ] {
         let line = format!("process tree out -q --chunk-size 64K {flags}");
         assert_eq!(
-            counts(&bench.batch_report(&line, 0).0),
+            counts(&dir.batch_report(&line, 0).0),
             words([("file_count", files), ("done_count", files)]),
             "{flags}"
         );
@@ -70,21 +70,21 @@ fn a_tree_with_everything_in_it_comes_back_as_it_was_in_every_layer() {
             let name = Path::new(OsStr::from_bytes(name));
             assert!(matches!(before[name].node, Node::File(_)), "{flags}: {name:?}");
         }
-        bench.ok(&format!("verify out -q {}", back_flags.trim_end_matches("--no-decompress")));
+        dir.ok(&format!("verify out -q {}", back_flags.trim_end_matches("--no-decompress")));
         assert_eq!(
-            counts(&bench.batch_report(&line, 0).0),
+            counts(&dir.batch_report(&line, 0).0),
             words([("file_count", files), ("unchanged_count", files)]),
             "{flags}"
         );
         let restore = format!("restore out back -q {back_flags}");
         assert_eq!(
-            counts(&bench.batch_report(&restore, 0).0),
+            counts(&dir.batch_report(&restore, 0).0),
             words([("file_count", files), ("done_count", files)]),
             "{flags}"
         );
         assert_same(&tree, &back, &flags);
         assert_eq!(
-            counts(&bench.batch_report(&restore, 0).0),
+            counts(&dir.batch_report(&restore, 0).0),
             words([("file_count", files), ("unchanged_count", files)])
         );
         assert_same(&tree, &back, "after a run that had nothing to do");
@@ -99,10 +99,10 @@ fn a_tree_with_everything_in_it_comes_back_as_it_was_in_every_layer() {
 
 #[test]
 fn a_report_names_every_file_and_its_entries_add_up() {
-    let bench = Bench::new();
-    plant_mixed(&bench.path("tree"), 50);
+    let dir = TestDir::new();
+    plant_mixed(&dir.path("tree"), 50);
     for line in ["process tree out -q --chunk-size 64K", "verify out -q", "restore out back -q"] {
-        let (report, _) = bench.batch_report(line, 0);
+        let (report, _) = dir.batch_report(line, 0);
         let files = report["files"].as_array().unwrap();
         assert_eq!(files.len(), 57, "{line}");
         for field in ["read_bytes", "written_bytes", "content_bytes"] {
@@ -112,10 +112,10 @@ fn a_report_names_every_file_and_its_entries_add_up() {
         for file in files {
             assert_eq!((&file["ended"], &file["tries"]), (&"done".into(), &1.into()), "{line}: {file}");
             let len = |path: &Path| fs::metadata(path).unwrap().len();
-            assert_eq!(file["read_bytes"], len(&bench.path(file["source"].as_str().unwrap())), "{line}: {file}");
+            assert_eq!(file["read_bytes"], len(&dir.path(file["source"].as_str().unwrap())), "{line}: {file}");
             let out = line.split_whitespace().nth(2).unwrap();
             if out != "-q" {
-                let output = bench.path(out).join(file["output"].as_str().unwrap());
+                let output = dir.path(out).join(file["output"].as_str().unwrap());
                 assert_eq!(file["written_bytes"], len(&output), "{line}: {file}");
             }
         }
@@ -124,31 +124,31 @@ fn a_report_names_every_file_and_its_entries_add_up() {
 
 #[test]
 fn a_file_of_a_tree_becomes_the_bytes_that_it_becomes_alone() {
-    let bench = Bench::new();
-    plant_mixed(&bench.path("tree"), 20);
+    let dir = TestDir::new();
+    plant_mixed(&dir.path("tree"), 20);
     for flags in ["", "--chunk-size 64K", "--level 9 -w 1", "--level -7 --chunk-size 1M"] {
-        bench.ok(&format!("process tree out -q {flags} --jobs 1"));
-        for name in finished(&bench.path("tree")).keys().map(|name| name.display()) {
-            bench.ok(&format!("process tree/{name} alone -q -f {flags}"));
-            assert!(bench.read("alone") == bench.read(&format!("out/{name}.zst")), "{flags}: {name}");
+        dir.ok(&format!("process tree out -q {flags} --jobs 1"));
+        for name in finished(&dir.path("tree")).keys().map(|name| name.display()) {
+            dir.ok(&format!("process tree/{name} alone -q -f {flags}"));
+            assert!(dir.read("alone") == dir.read(&format!("out/{name}.zst")), "{flags}: {name}");
         }
-        remove(&bench.path("out"));
+        remove(&dir.path("out"));
     }
 }
 
 #[test]
 fn stock_tools_read_every_output() {
-    let (bench, recipient) = Bench::with_key();
-    plant_mixed(&bench.path("tree"), 10);
-    bench.ok("process tree bare -q --chunk-size 64K");
-    bench.ok(&format!("process tree sealed -q --chunk-size 64K -r {recipient}"));
-    bench.ok(&format!("process tree armored -q -a -r {recipient}"));
-    bench.ok(&format!("process tree plain -q --no-compress -r {recipient}"));
-    for name in finished(&bench.path("tree")).keys().map(|name| name.display()) {
-        let content = bench.read(&format!("tree/{name}"));
-        let decompress = |bytes: &[u8]| bench.tool("zstd", &["-d", "-c", "-q"], Some(bytes)).map(|ran| ran.stdout);
-        let open = |file: &str| bench.tool("age", &["-d", "-i", "key", file], None).map(|ran| ran.stdout);
-        if let Some(bare) = decompress(&bench.read(&format!("bare/{name}.zst"))) {
+    let (dir, recipient) = TestDir::with_key();
+    plant_mixed(&dir.path("tree"), 10);
+    dir.ok("process tree bare -q --chunk-size 64K");
+    dir.ok(&format!("process tree sealed -q --chunk-size 64K -r {recipient}"));
+    dir.ok(&format!("process tree armored -q -a -r {recipient}"));
+    dir.ok(&format!("process tree plain -q --no-compress -r {recipient}"));
+    for name in finished(&dir.path("tree")).keys().map(|name| name.display()) {
+        let content = dir.read(&format!("tree/{name}"));
+        let decompress = |bytes: &[u8]| dir.tool("zstd", &["-d", "-c", "-q"], Some(bytes)).map(|ran| ran.stdout);
+        let open = |file: &str| dir.tool("age", &["-d", "-i", "key", file], None).map(|ran| ran.stdout);
+        if let Some(bare) = decompress(&dir.read(&format!("bare/{name}.zst"))) {
             assert!(bare == content, "bare, {name}");
         }
         for tree in ["sealed", "armored"] {
@@ -171,20 +171,20 @@ fn touch(path: &Path, seconds: u64) {
 
 #[test]
 fn a_second_run_does_what_is_new_or_has_changed_and_leaves_the_rest_alone() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     for flags in [String::new(), format!("-r {recipient}")] {
-        plant_small(&bench.path("tree"), 40);
+        plant_small(&dir.path("tree"), 40);
         let line = format!("process tree out -q {flags}");
-        bench.ok(&line);
-        let first = finished(&bench.path("out"));
+        dir.ok(&line);
+        let first = finished(&dir.path("out"));
         let suffix = if flags.is_empty() { "zst" } else { "zst.age" };
-        bench.write("tree/d000/f00003", b"changed");
-        touch(&bench.path("tree/d000/f00004"), 1000);
-        bench.write("tree/d000/new", b"new");
-        fs::remove_file(bench.path(format!("out/d000/f00005.{suffix}"))).unwrap();
+        dir.write("tree/d000/f00003", b"changed");
+        touch(&dir.path("tree/d000/f00004"), 1000);
+        dir.write("tree/d000/new", b"new");
+        fs::remove_file(dir.path(format!("out/d000/f00005.{suffix}"))).unwrap();
         let expected = words([("file_count", 41), ("unchanged_count", 37), ("redone_count", 2), ("done_count", 2)]);
-        assert_eq!(counts(&bench.batch_report(&line, 0).0), expected, "{flags}");
-        let second = finished(&bench.path("out"));
+        assert_eq!(counts(&dir.batch_report(&line, 0).0), expected, "{flags}");
+        let second = finished(&dir.path("out"));
         let changed = ["3", "4"].map(|number| PathBuf::from(format!("d000/f0000{number}.{suffix}")));
         for (name, inode) in &first {
             // What was deleted may get the number that it had.
@@ -192,54 +192,54 @@ fn a_second_run_does_what_is_new_or_has_changed_and_leaves_the_rest_alone() {
                 assert_eq!(second[name] == *inode, !changed.contains(name), "{flags}: {name:?}");
             }
         }
-        bench.ok("restore out back -q -i key");
-        assert_same(&bench.path("tree"), &bench.path("back"), &flags);
+        dir.ok("restore out back -q -i key");
+        assert_same(&dir.path("tree"), &dir.path("back"), &flags);
         // What changed in the output alone is redone by restore as well.
-        bench.write("tree/d001/f00030", b"changed again");
-        bench.ok(&line);
+        dir.write("tree/d001/f00030", b"changed again");
+        dir.ok(&line);
         let expected = words([("file_count", 41), ("unchanged_count", 40), ("redone_count", 1)]);
-        assert_eq!(counts(&bench.batch_report("restore out back -q -i key", 0).0), expected, "{flags}");
-        assert_same(&bench.path("tree"), &bench.path("back"), &flags);
-        ["tree", "out", "back"].iter().for_each(|name| remove(&bench.path(name)));
+        assert_eq!(counts(&dir.batch_report("restore out back -q -i key", 0).0), expected, "{flags}");
+        assert_same(&dir.path("tree"), &dir.path("back"), &flags);
+        ["tree", "out", "back"].iter().for_each(|name| remove(&dir.path(name)));
     }
 }
 
 #[test]
 fn checksum_tells_a_change_from_the_content_and_not_from_the_time() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     for flags in [String::new(), format!("-r {recipient}")] {
-        plant_small(&bench.path("tree"), 30);
+        plant_small(&dir.path("tree"), 30);
         let line = format!("process tree out -q {flags}");
         let with_checksum = format!("{line} --checksum");
-        bench.ok(&line);
+        dir.ok(&line);
         let unchanged = words([("file_count", 30), ("unchanged_count", 30)]);
-        assert_eq!(counts(&bench.batch_report(&with_checksum, 0).0), unchanged);
-        touch(&bench.path("tree/d000/f00007"), 1000);
-        assert_eq!(counts(&bench.batch_report(&with_checksum, 0).0), unchanged, "{flags}: a touch changes nothing");
+        assert_eq!(counts(&dir.batch_report(&with_checksum, 0).0), unchanged);
+        touch(&dir.path("tree/d000/f00007"), 1000);
+        assert_eq!(counts(&dir.batch_report(&with_checksum, 0).0), unchanged, "{flags}: a touch changes nothing");
         let one = words([("file_count", 30), ("unchanged_count", 29), ("redone_count", 1)]);
-        assert_eq!(counts(&bench.batch_report(&line, 0).0), one, "{flags}: without --checksum it does");
+        assert_eq!(counts(&dir.batch_report(&line, 0).0), one, "{flags}: without --checksum it does");
         // Other content of the same length, written at the same time.
-        let path = bench.path("tree/d000/f00008");
+        let path = dir.path("tree/d000/f00008");
         let at = fs::metadata(&path).unwrap().modified().unwrap();
         let mut content = fs::read(&path).unwrap();
         content[3] ^= 1;
         fs::write(&path, content).unwrap();
         fs::File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
-        assert_eq!(counts(&bench.batch_report(&line, 0).0), unchanged, "{flags}: time and length tell nothing");
-        assert_eq!(counts(&bench.batch_report(&with_checksum, 0).0), one, "{flags}: the content tells");
-        assert_eq!(counts(&bench.batch_report(&with_checksum, 0).0), unchanged);
-        bench.ok("restore out back -q -i key");
-        assert_same(&bench.path("tree"), &bench.path("back"), &flags);
-        ["tree", "out", "back"].iter().for_each(|name| remove(&bench.path(name)));
+        assert_eq!(counts(&dir.batch_report(&line, 0).0), unchanged, "{flags}: time and length tell nothing");
+        assert_eq!(counts(&dir.batch_report(&with_checksum, 0).0), one, "{flags}: the content tells");
+        assert_eq!(counts(&dir.batch_report(&with_checksum, 0).0), unchanged);
+        dir.ok("restore out back -q -i key");
+        assert_same(&dir.path("tree"), &dir.path("back"), &flags);
+        ["tree", "out", "back"].iter().for_each(|name| remove(&dir.path(name)));
     }
 }
 
 #[test]
 fn other_settings_do_all_of_it_again_and_the_same_do_nothing() {
-    let (bench, recipient) = Bench::with_key();
-    let other = bench.keygen("-o other");
-    bench.write("to", format!("# those who may\n{recipient}\n\n{other}\n").as_bytes());
-    plant_small(&bench.path("tree"), 25);
+    let (dir, recipient) = TestDir::with_key();
+    let other = dir.keygen("-o other");
+    dir.write("to", format!("# those who may\n{recipient}\n\n{other}\n").as_bytes());
+    plant_small(&dir.path("tree"), 25);
     let sealed = format!("-r {recipient}");
     let both = format!("-r {recipient} -r {other}");
     let armored = format!("-r {recipient} -a");
@@ -256,71 +256,71 @@ fn other_settings_do_all_of_it_again_and_the_same_do_nothing() {
         ("-R to", &nothing),
         (&armored, &all_again),
     ] {
-        let (report, _) = bench.batch_report(&format!("process tree out -q {flags}"), 0);
+        let (report, _) = dir.batch_report(&format!("process tree out -q {flags}"), 0);
         assert_eq!(&counts(&report), expected, "{flags}");
     }
     // Bare and sealed stand beside each other, and both are right.
-    bench.ok("verify out -q -i key");
+    dir.ok("verify out -q -i key");
 }
 
 #[test]
 fn an_output_that_no_run_wrote_is_left_alone_unless_forced() {
-    let bench = Bench::new();
-    plant_small(&bench.path("tree"), 20);
-    fs::create_dir_all(bench.path("out/d000")).unwrap();
-    bench.write("out/d000/f00004.zst", b"not ours");
-    bench.write("out/mine", b"nobody's business");
-    let (report, said) = bench.batch_report("process tree out -q", 3);
+    let dir = TestDir::new();
+    plant_small(&dir.path("tree"), 20);
+    fs::create_dir_all(dir.path("out/d000")).unwrap();
+    dir.write("out/d000/f00004.zst", b"not ours");
+    dir.write("out/mine", b"nobody's business");
+    let (report, said) = dir.batch_report("process tree out -q", 3);
     assert_eq!(counts(&report), words([("file_count", 20), ("done_count", 19), ("failed_count", 1)]));
     assert!(said.contains("'out/d000/f00004.zst' already exists"), "{said}");
-    assert_eq!(bench.read("out/d000/f00004.zst"), b"not ours");
-    let (report, _) = bench.batch_report("process tree out -q -f", 0);
+    assert_eq!(dir.read("out/d000/f00004.zst"), b"not ours");
+    let (report, _) = dir.batch_report("process tree out -q -f", 0);
     assert_eq!(counts(&report), words([("file_count", 20), ("done_count", 1), ("unchanged_count", 19)]));
     // An output of ours that somebody wrote to is theirs.
-    bench.write("out/d000/f00005.zst", b"changed by somebody");
-    let (report, _) = bench.batch_report("process tree out -q", 3);
+    dir.write("out/d000/f00005.zst", b"changed by somebody");
+    let (report, _) = dir.batch_report("process tree out -q", 3);
     assert_eq!(counts(&report), words([("file_count", 20), ("failed_count", 1), ("unchanged_count", 19)]));
-    assert_eq!(bench.read("out/mine"), b"nobody's business");
+    assert_eq!(dir.read("out/mine"), b"nobody's business");
 }
 
 #[test]
 fn rm_deletes_inputs_whose_outputs_are_there_and_no_others() {
-    let (bench, recipient) = Bench::with_key();
-    plant_mixed(&bench.path("tree"), 30);
-    plant_mixed(&bench.path("same"), 30);
-    fs::create_dir_all(bench.path("out/d000/f00004.zst.age")).unwrap();
+    let (dir, recipient) = TestDir::with_key();
+    plant_mixed(&dir.path("tree"), 30);
+    plant_mixed(&dir.path("same"), 30);
+    fs::create_dir_all(dir.path("out/d000/f00004.zst.age")).unwrap();
     let line = format!("process tree out -q --rm --verify -r {recipient}");
-    let (report, _) = bench.batch_report(&line, 3);
+    let (report, _) = dir.batch_report(&line, 3);
     assert_eq!(counts(&report), words([("file_count", 37), ("done_count", 36), ("failed_count", 1)]));
-    assert_eq!(finished(&bench.path("tree")).into_keys().collect::<Vec<_>>(), [PathBuf::from("d000/f00004")]);
-    fs::remove_dir(bench.path("out/d000/f00004.zst.age")).unwrap();
-    bench.ok(&line);
-    assert_eq!(files_of(&bench.path("tree")), 0);
-    bench.ok("restore out back -q -i key --rm");
-    assert_eq!(finished(&bench.path("out")).len(), 0);
+    assert_eq!(finished(&dir.path("tree")).into_keys().collect::<Vec<_>>(), [PathBuf::from("d000/f00004")]);
+    fs::remove_dir(dir.path("out/d000/f00004.zst.age")).unwrap();
+    dir.ok(&line);
+    assert_eq!(files_of(&dir.path("tree")), 0);
+    dir.ok("restore out back -q -i key --rm");
+    assert_eq!(finished(&dir.path("out")).len(), 0);
     let contents = |root: &str| -> Vec<(PathBuf, Node)> {
-        look(&bench.path(root)).into_iter().map(|(name, seen)| (name, seen.node)).collect()
+        look(&dir.path(root)).into_iter().map(|(name, seen)| (name, seen.node)).collect()
     };
     assert!(contents("back") == contents("same"));
-    bench.fails("process same out2 -q --rm --no-sync", 2);
+    dir.fails("process same out2 -q --rm --no-sync", 2);
 }
 
 /// Whoever sees the sealed tree learns no more of its content than its names and lengths.
 #[test]
 fn the_journal_of_a_sealed_tree_tells_nothing_of_its_inputs() {
-    let (bench, recipient) = Bench::with_key();
-    fs::create_dir(bench.path("tree")).unwrap();
+    let (dir, recipient) = TestDir::with_key();
+    fs::create_dir(dir.path("tree")).unwrap();
     let content = text(3000, 1);
-    bench.write("tree/secret", &content);
-    bench.ok("process tree bare -q");
-    bench.ok(&format!("process tree sealed -q -r {recipient}"));
+    dir.write("tree/secret", &content);
+    dir.ok("process tree bare -q");
+    dir.ok(&format!("process tree sealed -q -r {recipient}"));
     let hash = format!("{:016x}", twox_hash::XxHash64::oneshot(0, &content));
-    let journal = |tree: &str| String::from_utf8(bench.read(&format!("{tree}/.pipeline-journal"))).unwrap();
+    let journal = |tree: &str| String::from_utf8(dir.read(&format!("{tree}/.pipeline-journal"))).unwrap();
     assert!(journal("bare").contains(&hash) && journal("bare").contains("\"in\":"));
     assert!(!journal("sealed").contains(&hash) && !journal("sealed").contains("\"in\":"), "{}", journal("sealed"));
     // On another machine what is known of inputs is missing: all is done again, and nothing is lost.
-    fs::remove_dir_all(bench.path("state")).unwrap();
-    let (report, _) = bench.batch_report(&format!("process tree sealed -q -r {recipient}"), 0);
+    fs::remove_dir_all(dir.path("state")).unwrap();
+    let (report, _) = dir.batch_report(&format!("process tree sealed -q -r {recipient}"), 0);
     assert_eq!(counts(&report), words([("file_count", 1), ("redone_count", 1)]));
-    bench.ok("verify sealed -q -i key");
+    dir.ok("verify sealed -q -i key");
 }

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::child::{Running, child_of, signal, wait_until};
-use crate::support::{Bench, text};
+use crate::support::{TestDir, text};
 
 fn json(stdout: &[u8]) -> Value {
     serde_json::from_slice(stdout).unwrap()
@@ -14,12 +14,11 @@ fn json(stdout: &[u8]) -> Value {
 
 #[test]
 fn every_case_is_run_in_every_round_and_nothing_stays() {
-    let bench = Bench::new();
-    bench.write("in", &text(3 << 20, 1));
-    bench.ok("bench in --rounds 3 --workers 1,3 --channel-depth 2,4 --level 1,-5 --dir . --json --html page -q");
-    assert_eq!(bench.names(), ["in", "page"]);
-    let ran =
-        bench.ok("bench in --rounds 3 --workers 1,3 --channel-depth 2,4 --level 1,-5 --dir . --json --no-peers -q");
+    let dir = TestDir::new();
+    dir.write("in", &text(3 << 20, 1));
+    dir.ok("bench in --rounds 3 --workers 1,3 --channel-depth 2,4 --level 1,-5 --dir . --json --html page -q");
+    assert_eq!(dir.names(), ["in", "page"]);
+    let ran = dir.ok("bench in --rounds 3 --workers 1,3 --channel-depth 2,4 --level 1,-5 --dir . --json --no-peers -q");
     let results = json(&ran.stdout);
     let cases = results["cases"].as_array().unwrap();
     let settings = |case: &&Value| case["task"] == "process";
@@ -45,12 +44,12 @@ fn every_case_is_run_in_every_round_and_nothing_stays() {
 
 #[test]
 fn the_page_has_all_plots_and_asks_nobody_for_anything() {
-    let bench = Bench::new();
-    bench.write("<in> & out", &text(200_000, 1));
-    let mut command = bench.command(["bench", "<in> & out", "--rounds=1", "--html=page", "--dir=.", "-q"]);
+    let dir = TestDir::new();
+    dir.write("<in> & out", &text(200_000, 1));
+    let mut command = dir.command(["bench", "<in> & out", "--rounds=1", "--html=page", "--dir=.", "-q"]);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let page = String::from_utf8(bench.read("page")).unwrap();
+    let page = String::from_utf8(dir.read("page")).unwrap();
     assert_eq!(page.matches("<figure>").count(), 7 + 4);
     assert_eq!(page.matches("<svg ").count(), page.matches("<figure>").count());
     assert!(page.contains("&lt;in&gt; &amp; out") && !page.contains("<in>"));
@@ -62,10 +61,10 @@ fn the_page_has_all_plots_and_asks_nobody_for_anything() {
 
 #[test]
 fn peers_stand_beside_ours_with_a_ratio() {
-    let bench = Bench::new();
-    bench.write("in", &text(1 << 20, 1));
-    let Some(_) = bench.tool("age", &["--version"], None) else { return };
-    let results = json(&bench.ok("bench in --rounds 3 --dir . --json -q -w 2 --channel-depth 4").stdout);
+    let dir = TestDir::new();
+    dir.write("in", &text(1 << 20, 1));
+    let Some(_) = dir.tool("age", &["--version"], None) else { return };
+    let results = json(&dir.ok("bench in --rounds 3 --dir . --json -q -w 2 --channel-depth 4").stdout);
     let cases = results["cases"].as_array().unwrap();
     let name_of = |task: &str| {
         let is_peer = |case: &&Value| case["task"] == task && case["is_ours"] == false;
@@ -83,46 +82,46 @@ fn peers_stand_beside_ours_with_a_ratio() {
 /// A peer that fails is told and left out; the others are still measured.
 #[test]
 fn a_tool_that_fails_is_named_and_left_out() {
-    let bench = Bench::new();
-    bench.write("in", &text(100_000, 1));
-    std::fs::create_dir(bench.path("bin")).unwrap();
-    let age = bench.write("bin/age", b"#!/bin/sh\necho 'no age today' >&2; exit 7\n");
+    let dir = TestDir::new();
+    dir.write("in", &text(100_000, 1));
+    std::fs::create_dir(dir.path("bin")).unwrap();
+    let age = dir.write("bin/age", b"#!/bin/sh\necho 'no age today' >&2; exit 7\n");
     std::fs::set_permissions(age, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let mut command = bench.command(["bench", "in", "--rounds=2", "--dir=.", "--json", "-q", "-w1"]);
-    let path = format!("{}:{}", bench.path("bin").display(), std::env::var("PATH").unwrap());
+    let mut command = dir.command(["bench", "in", "--rounds=2", "--dir=.", "--json", "-q", "-w1"]);
+    let path = format!("{}:{}", dir.path("bin").display(), std::env::var("PATH").unwrap());
     let output = command.env("PATH", path).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("age failed, exit status: 7: no age today"), "{said}");
     let results = json(&output.stdout);
     assert!(results["cases"].as_array().unwrap().iter().all(|case| case["name"] != "age"));
-    assert_eq!(bench.names(), ["bin", "in"]);
+    assert_eq!(dir.names(), ["bin", "in"]);
 }
 
 #[test]
 fn a_signal_ends_it_with_its_children_and_leaves_nothing() {
-    let bench = Bench::new();
-    bench.write("in", &text(64 << 20, 1));
-    let mut command = bench.command(["bench", "in", "--rounds=1000", "--dir=.", "-q", "--html=page"]);
+    let dir = TestDir::new();
+    dir.write("in", &text(64 << 20, 1));
+    let mut command = dir.command(["bench", "in", "--rounds=1000", "--dir=.", "-q", "--html=page"]);
     let mut child = Running(command.stdout(Stdio::null()).spawn().unwrap());
     wait_until("a case runs", || child_of(child.id()).is_some());
     signal(&child, Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(143));
-    assert_eq!(bench.names(), ["in"]);
+    assert_eq!(dir.names(), ["in"]);
 }
 
 #[test]
 fn what_cannot_be_measured_is_refused() {
-    let bench = Bench::new();
-    bench.write("in", b"content");
-    bench.write("page", b"old");
-    assert!(bench.fails("bench /dev/null", 2).contains("regular file"));
-    assert!(bench.fails("bench -", 2).contains("regular file"));
-    assert!(bench.fails("bench in --html page", 1).contains("already exists"));
-    assert!(bench.fails("bench in --html in --force", 1).contains("same file"));
-    bench.fails("bench in --level 0", 2);
-    bench.fails("bench in --workers 9999", 2);
-    bench.fails("bench in --channel-depth 0", 2);
-    bench.fails("bench in --dir nowhere", 1);
-    assert_eq!(bench.read("page"), b"old");
+    let dir = TestDir::new();
+    dir.write("in", b"content");
+    dir.write("page", b"old");
+    assert!(dir.fails("bench /dev/null", 2).contains("regular file"));
+    assert!(dir.fails("bench -", 2).contains("regular file"));
+    assert!(dir.fails("bench in --html page", 1).contains("already exists"));
+    assert!(dir.fails("bench in --html in --force", 1).contains("same file"));
+    dir.fails("bench in --level 0", 2);
+    dir.fails("bench in --workers 9999", 2);
+    dir.fails("bench in --channel-depth 0", 2);
+    dir.fails("bench in --dir nowhere", 1);
+    assert_eq!(dir.read("page"), b"old");
 }

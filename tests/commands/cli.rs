@@ -7,26 +7,26 @@ use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::child::{signal, wait, wait_until_waiting};
-use crate::support::{Bench, finish, noise, text};
+use crate::support::{TestDir, finish, noise, text};
 use rustix::process::Signal;
 
-fn bench_with_input() -> (Bench, Vec<u8>) {
-    let bench = Bench::new();
+fn dir_with_input() -> (TestDir, Vec<u8>) {
+    let dir = TestDir::new();
     let content = text(300_000, 1);
-    bench.write("in", &content);
-    (bench, content)
+    dir.write("in", &content);
+    (dir, content)
 }
 
 #[test]
 fn errors_are_one_line_with_the_path_and_the_cause() {
-    let (bench, _) = bench_with_input();
-    fs::create_dir(bench.path("dir")).unwrap();
-    bench.write("empty", b"");
-    bench.write("plain", b"plain text");
-    bench.write("out.log", b"another input, it seems");
-    bench.write("recipients", b"# the team\n\nnobody\n");
-    bench.write("age", b"age-encryption.org/v1\n-> X25519 abc\n");
-    bench.ok("process in in.zst -q");
+    let (dir, _) = dir_with_input();
+    fs::create_dir(dir.path("dir")).unwrap();
+    dir.write("empty", b"");
+    dir.write("plain", b"plain text");
+    dir.write("out.log", b"another input, it seems");
+    dir.write("recipients", b"# the team\n\nnobody\n");
+    dir.write("age", b"age-encryption.org/v1\n-> X25519 abc\n");
+    dir.ok("process in in.zst -q");
     for (line, code, said) in [
         ("process missing out", 1, "cannot open 'missing': No such file or directory"),
         ("process dir", 2, "'dir' is a directory, and OUT is missing\nhint: give a directory"),
@@ -77,28 +77,28 @@ fn errors_are_one_line_with_the_path_and_the_cause() {
         ("restore in.zst out --window-max 3M", 2, "not a power of two"),
         ("frobnicate in out", 2, "unrecognized subcommand 'frobnicate'"),
     ] {
-        let stderr = bench.fails(line, code);
+        let stderr = dir.fails(line, code);
         assert!(stderr.contains(said), "{line}: {stderr}");
     }
-    assert!(bench.run("").status.code() == Some(2));
+    assert!(dir.run("").status.code() == Some(2));
 }
 
 #[test]
 fn help_and_version_go_to_stdout() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for line in ["--help", "--version", "process --help", "restore -h"] {
-        let ran = bench.ok(line);
+        let ran = dir.ok(line);
         assert!(!ran.stdout.is_empty() && ran.stderr.is_empty(), "{line}");
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
-        let status = bench.command(line.split_whitespace()).stdout(full).stderr(Stdio::null()).status().unwrap();
+        let status = dir.command(line.split_whitespace()).stdout(full).stderr(Stdio::null()).status().unwrap();
         assert_eq!(status.code(), Some(1), "{line} to a full disk");
     }
 }
 
 #[test]
 fn the_command_line_of_the_readme_works() {
-    let (bench, content) = bench_with_input();
-    let said = bench.ok("process in out --channel-depth=4").stderr;
+    let (dir, content) = dir_with_input();
+    let said = dir.ok("process in out --channel-depth=4").stderr;
     for word in [
         "processed: ",
         "read>compress",
@@ -110,96 +110,96 @@ fn the_command_line_of_the_readme_works() {
     ] {
         assert!(said.contains(word), "{word} is missing: {said}");
     }
-    bench.ok("restore out back");
-    assert_eq!(bench.read("back"), content);
+    dir.ok("restore out back");
+    assert_eq!(dir.read("back"), content);
 }
 
 #[test]
 fn out_is_named_after_in() {
-    let (bench, content) = bench_with_input();
-    bench.ok("process in -q");
-    fs::remove_file(bench.path("in")).unwrap();
-    bench.ok("restore in.zst -q");
-    assert_eq!(bench.read("in"), content);
-    assert_eq!(bench.names(), ["in", "in.zst"]);
-    bench.ok("restore in.zst -o other -q");
-    assert_eq!(bench.read("other"), content);
+    let (dir, content) = dir_with_input();
+    dir.ok("process in -q");
+    fs::remove_file(dir.path("in")).unwrap();
+    dir.ok("restore in.zst -q");
+    assert_eq!(dir.read("in"), content);
+    assert_eq!(dir.names(), ["in", "in.zst"]);
+    dir.ok("restore in.zst -o other -q");
+    assert_eq!(dir.read("other"), content);
 }
 
 #[test]
 fn mode_and_times_are_the_sources() {
-    let (bench, _) = bench_with_input();
+    let (dir, _) = dir_with_input();
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-    fs::File::options().write(true).open(bench.path("in")).unwrap().set_modified(then).unwrap();
-    fs::set_permissions(bench.path("in"), fs::Permissions::from_mode(0o640)).unwrap();
-    bench.ok("process in out -q");
-    bench.ok("restore out back -q");
+    fs::File::options().write(true).open(dir.path("in")).unwrap().set_modified(then).unwrap();
+    fs::set_permissions(dir.path("in"), fs::Permissions::from_mode(0o640)).unwrap();
+    dir.ok("process in out -q");
+    dir.ok("restore out back -q");
     for name in ["out", "back"] {
-        let metadata = fs::metadata(bench.path(name)).unwrap();
+        let metadata = fs::metadata(dir.path(name)).unwrap();
         assert_eq!((metadata.mode() & 0o7777, metadata.modified().unwrap()), (0o640, then), "{name}");
     }
 }
 
 #[test]
 fn a_forced_output_replaces_the_file_a_link_leads_to_and_keeps_the_link() {
-    let (bench, content) = bench_with_input();
-    bench.write("target", b"old");
-    symlink("target", bench.path("link")).unwrap();
-    symlink("nowhere", bench.path("dangling")).unwrap();
-    bench.fails("process in link -q", 1);
-    bench.ok("process in link -qf");
-    bench.ok("process in dangling -q");
-    assert!(fs::symlink_metadata(bench.path("link")).unwrap().is_symlink());
+    let (dir, content) = dir_with_input();
+    dir.write("target", b"old");
+    symlink("target", dir.path("link")).unwrap();
+    symlink("nowhere", dir.path("dangling")).unwrap();
+    dir.fails("process in link -q", 1);
+    dir.ok("process in link -qf");
+    dir.ok("process in dangling -q");
+    assert!(fs::symlink_metadata(dir.path("link")).unwrap().is_symlink());
     for name in ["target", "nowhere"] {
-        bench.ok(&format!("restore {name} back -qf"));
-        assert_eq!(bench.read("back"), content);
+        dir.ok(&format!("restore {name} back -qf"));
+        assert_eq!(dir.read("back"), content);
     }
 }
 
 #[test]
 fn input_and_output_may_not_be_the_same_file_by_whatever_name() {
-    let (bench, content) = bench_with_input();
-    symlink("in", bench.path("link")).unwrap();
-    fs::hard_link(bench.path("in"), bench.path("hard")).unwrap();
+    let (dir, content) = dir_with_input();
+    symlink("in", dir.path("link")).unwrap();
+    fs::hard_link(dir.path("in"), dir.path("hard")).unwrap();
     for out in ["in", "./in", "link", "hard", "../PARENT/in"] {
-        let out = out.replace("PARENT", bench.root().file_name().unwrap().to_str().unwrap());
-        let said = bench.fails(&format!("process in {out} -qf"), 1);
+        let out = out.replace("PARENT", dir.root().file_name().unwrap().to_str().unwrap());
+        let said = dir.fails(&format!("process in {out} -qf"), 1);
         assert!(said.contains("are the same file"), "{said}");
     }
-    let appending = fs::File::options().append(true).open(bench.path("in")).unwrap();
-    let ran = bench.command(["process", "in", "-"]).stdout(appending).output().unwrap();
+    let appending = fs::File::options().append(true).open(dir.path("in")).unwrap();
+    let ran = dir.command(["process", "in", "-"]).stdout(appending).output().unwrap();
     assert_eq!(ran.status.code(), Some(1));
-    assert_eq!(bench.read("in"), content);
+    assert_eq!(dir.read("in"), content);
 }
 
 #[test]
 fn rm_deletes_the_source_only_once_all_is_well() {
-    let (bench, content) = bench_with_input();
-    bench.write("old", b"");
-    bench.fails("process in old --rm -q", 1);
-    assert_eq!(bench.read("in"), content);
-    bench.fails("process in new --rm --no-sync -q", 2);
-    bench.fails("process in /dev/null --rm -q", 2);
-    bench.ok("process in out --rm -q");
-    assert_eq!(bench.names(), ["old", "out"]);
-    symlink("out", bench.path("link")).unwrap();
-    bench.fails("restore link back --rm -q", 2);
+    let (dir, content) = dir_with_input();
+    dir.write("old", b"");
+    dir.fails("process in old --rm -q", 1);
+    assert_eq!(dir.read("in"), content);
+    dir.fails("process in new --rm --no-sync -q", 2);
+    dir.fails("process in /dev/null --rm -q", 2);
+    dir.ok("process in out --rm -q");
+    assert_eq!(dir.names(), ["old", "out"]);
+    symlink("out", dir.path("link")).unwrap();
+    dir.fails("restore link back --rm -q", 2);
     // Without its table it might not be whole, so it is kept.
-    bench.write("cut", &bench.read("out")[..bench.read("out").len() - 29]);
-    let ran = bench.run("restore cut back --rm");
-    assert!(ran.status.code() == Some(3) && bench.path("cut").exists(), "{ran:?}");
+    dir.write("cut", &dir.read("out")[..dir.read("out").len() - 29]);
+    let ran = dir.run("restore cut back --rm");
+    assert!(ran.status.code() == Some(3) && dir.path("cut").exists(), "{ran:?}");
 }
 
 #[test]
 fn a_source_that_changes_while_it_is_read_is_told_and_never_deleted() {
-    let (bench, _) = bench_with_input();
-    let Some(_) = bench.tool("mkfifo", &["fifo"], None) else { return };
-    let mut command = bench.command(["process", "in", "fifo", "-q"]);
+    let (dir, _) = dir_with_input();
+    let Some(_) = dir.tool("mkfifo", &["fifo"], None) else { return };
+    let mut command = dir.command(["process", "in", "fifo", "-q"]);
     let child = command.stderr(Stdio::piped()).spawn().unwrap();
     // It waits for a reader, its input open.
     wait_until_waiting(&child);
-    fs::File::options().append(true).open(bench.path("in")).unwrap().write_all(b"more").unwrap();
-    std::io::copy(&mut fs::File::open(bench.path("fifo")).unwrap(), &mut std::io::sink()).unwrap();
+    fs::File::options().append(true).open(dir.path("in")).unwrap().write_all(b"more").unwrap();
+    std::io::copy(&mut fs::File::open(dir.path("fifo")).unwrap(), &mut std::io::sink()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "pipeline: warning: 'in' changed while it was read\n");
@@ -207,15 +207,15 @@ fn a_source_that_changes_while_it_is_read_is_told_and_never_deleted() {
 
 #[test]
 fn a_source_that_changes_while_it_is_rekeyed_is_told() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", b"content");
-    bench.ok(&format!("process in a -q -r {recipient}"));
-    let Some(_) = bench.tool("mkfifo", &["fifo"], None) else { return };
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", b"content");
+    dir.ok(&format!("process in a -q -r {recipient}"));
+    let Some(_) = dir.tool("mkfifo", &["fifo"], None) else { return };
     let line = format!("rekey a fifo -q -i key -r {recipient}");
-    let child = bench.command(line.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = dir.command(line.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap();
     wait_until_waiting(&child);
-    fs::File::options().write(true).open(bench.path("a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-    std::io::copy(&mut fs::File::open(bench.path("fifo")).unwrap(), &mut std::io::sink()).unwrap();
+    fs::File::options().write(true).open(dir.path("a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    std::io::copy(&mut fs::File::open(dir.path("fifo")).unwrap(), &mut std::io::sink()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "pipeline: warning: 'a' changed while it was read\n");
@@ -223,9 +223,9 @@ fn a_source_that_changes_while_it_is_rekeyed_is_told() {
 
 #[test]
 fn a_report_never_overwrites_input_or_output_and_is_opened_before_the_run() {
-    let (bench, content) = bench_with_input();
-    bench.ok("process in good -q");
-    let good = bench.read("good");
+    let (dir, content) = dir_with_input();
+    dir.ok("process in good -q");
+    let good = dir.read("good");
     for line in [
         "process in out --stats-file in -q",
         "process in out --stats-file out -q",
@@ -234,21 +234,21 @@ fn a_report_never_overwrites_input_or_output_and_is_opened_before_the_run() {
         "verify good --against in --stats-file in -q",
         "cat good --stats-file good -q",
     ] {
-        bench.fails(line, 2);
+        dir.fails(line, 2);
     }
-    bench.fails("process in out --stats-file missing/report -q", 1);
-    bench.write("bad", &good[..good.len() / 2]);
-    bench.fails("restore bad out --stats-file report -q", 4);
-    assert_eq!((bench.read("in"), bench.read("good")), (content, good));
-    bench.write("report", b"an old and longer report".repeat(1000).as_slice());
-    bench.ok("verify good --stats json --stats-file report");
-    serde_json::from_slice::<serde_json::Value>(&bench.read("report")).unwrap();
+    dir.fails("process in out --stats-file missing/report -q", 1);
+    dir.write("bad", &good[..good.len() / 2]);
+    dir.fails("restore bad out --stats-file report -q", 4);
+    assert_eq!((dir.read("in"), dir.read("good")), (content, good));
+    dir.write("report", b"an old and longer report".repeat(1000).as_slice());
+    dir.ok("verify good --stats json --stats-file report");
+    serde_json::from_slice::<serde_json::Value>(&dir.read("report")).unwrap();
 }
 
 #[test]
 fn closed_standard_descriptors_are_errors() {
-    let (bench, _) = bench_with_input();
-    bench.ok("process in good -q");
+    let (dir, _) = dir_with_input();
+    dir.ok("process in good -q");
     for (line, said) in [
         ("process in - -q >&-", "cannot write standard output: it is closed"),
         ("cat good >&-", "cannot write standard output: it is closed"),
@@ -256,96 +256,96 @@ fn closed_standard_descriptors_are_errors() {
         ("process - out -q <&-", "cannot open standard input: it is closed"),
     ] {
         let script = format!("{} {line}", env!("CARGO_BIN_EXE_pipeline"));
-        let ran = bench.tool("bash", &["-c", &script], None).unwrap();
+        let ran = dir.tool("bash", &["-c", &script], None).unwrap();
         assert!(ran.status.code() == Some(1) && ran.stderr.contains(said), "{line}: {ran:?}");
     }
-    assert_eq!(bench.names(), ["good", "in"]);
+    assert_eq!(dir.names(), ["good", "in"]);
 }
 
 #[test]
 fn standard_output_by_another_name_is_written_not_replaced() {
-    let (bench, content) = bench_with_input();
+    let (dir, content) = dir_with_input();
     for out in ["/dev/stdout", "/dev/fd/1"] {
         let script =
             format!("{{ echo head; {} process in {out} -qf; echo tail; }} > all", env!("CARGO_BIN_EXE_pipeline"));
-        let ran = bench.tool("bash", &["-c", &script], None).unwrap();
+        let ran = dir.tool("bash", &["-c", &script], None).unwrap();
         assert!(ran.status.success(), "{out}: {ran:?}");
-        let all = bench.read("all");
+        let all = dir.read("all");
         assert!(all.starts_with(b"head\n") && all.ends_with(b"tail\n"), "{out}");
-        assert_eq!(bench.run_with("restore - -q", &all[5..all.len() - 5]).stdout, content, "{out}");
+        assert_eq!(dir.run_with("restore - -q", &all[5..all.len() - 5]).stdout, content, "{out}");
     }
     // A pipe that has a name, as bash makes for >(...); the script ends when the reader has.
     let script = format!(
         "{} process in >(cat > through; echo done > finished) -q; until test -e finished; do :; done",
         env!("CARGO_BIN_EXE_pipeline")
     );
-    let ran = bench.tool("bash", &["-c", &script], None).unwrap();
+    let ran = dir.tool("bash", &["-c", &script], None).unwrap();
     assert!(ran.status.success(), "{ran:?}");
-    assert_eq!(bench.run("restore through - -q").stdout, content);
+    assert_eq!(dir.run("restore through - -q").stdout, content);
 }
 
 #[test]
 fn a_private_file_that_is_replaced_stays_private() {
-    let (bench, content) = bench_with_input();
-    bench.write("out", b"old");
-    fs::set_permissions(bench.path("out"), fs::Permissions::from_mode(0o600)).unwrap();
-    let ran = bench.run_with("process - out -qf", &content);
+    let (dir, content) = dir_with_input();
+    dir.write("out", b"old");
+    fs::set_permissions(dir.path("out"), fs::Permissions::from_mode(0o600)).unwrap();
+    let ran = dir.run_with("process - out -qf", &content);
     assert!(ran.status.success());
-    assert_eq!(fs::metadata(bench.path("out")).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(dir.path("out")).unwrap().mode() & 0o777, 0o600);
 }
 
 #[test]
 fn signals_that_were_ignored_before_stay_ignored() {
-    let (bench, content) = bench_with_input();
+    let (dir, content) = dir_with_input();
     let script = format!("trap '' INT HUP; exec {} process - out -q", env!("CARGO_BIN_EXE_pipeline"));
     let mut command = std::process::Command::new("bash");
-    command.args(["-c", &script]).current_dir(bench.root()).stdin(Stdio::piped());
+    command.args(["-c", &script]).current_dir(dir.root()).stdin(Stdio::piped());
     let mut child = command.spawn().unwrap();
     wait_until_waiting(&child);
     signal(&child, Signal::INT);
     signal(&child, Signal::HUP);
     child.stdin.take().unwrap().write_all(&content).unwrap();
     wait(child, 0);
-    assert_eq!(bench.run("restore out - -q").stdout, content);
+    assert_eq!(dir.run("restore out - -q").stdout, content);
 }
 
 #[test]
 fn a_file_system_without_modes_is_no_reason_to_fail() {
-    let (bench, _) = bench_with_input();
+    let (dir, _) = dir_with_input();
     for fault in ["fchmod:error=EPERM", "fchmod:error=EOPNOTSUPP", "utimensat:error=EPERM"] {
         let inject = format!("inject={fault}");
         let args =
             ["-f", "-qq", "-o", "trace", "-e", &inject, env!("CARGO_BIN_EXE_pipeline"), "process", "in", "out", "-qf"];
-        let Some(ran) = bench.tool("strace", &args, None) else { return };
+        let Some(ran) = dir.tool("strace", &args, None) else { return };
         assert!(ran.status.success(), "{fault}: {}", ran.stderr);
-        assert!(String::from_utf8(bench.read("trace")).unwrap().contains("INJECTED"), "{fault} did not strike");
+        assert!(String::from_utf8(dir.read("trace")).unwrap().contains("INJECTED"), "{fault} did not strike");
     }
 }
 
 #[test]
 fn devices_and_fifos_are_written_and_stay_what_they_are() {
-    let (bench, content) = bench_with_input();
-    bench.ok("process in /dev/null -q");
+    let (dir, content) = dir_with_input();
+    dir.ok("process in /dev/null -q");
     assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
-    let Some(_) = bench.tool("mkfifo", &["fifo"], None) else { return };
-    let writer = bench.command(["process", "in", "fifo", "-q"]).spawn().unwrap();
+    let Some(_) = dir.tool("mkfifo", &["fifo"], None) else { return };
+    let writer = dir.command(["process", "in", "fifo", "-q"]).spawn().unwrap();
     let mut compressed = Vec::new();
-    fs::File::open(bench.path("fifo")).unwrap().read_to_end(&mut compressed).unwrap();
+    fs::File::open(dir.path("fifo")).unwrap().read_to_end(&mut compressed).unwrap();
     wait(writer, 0);
-    assert!(fs::metadata(bench.path("fifo")).unwrap().file_type().is_fifo());
-    let reader = bench.command(["restore", "fifo", "back", "-q"]).spawn().unwrap();
-    fs::File::options().write(true).open(bench.path("fifo")).unwrap().write_all(&compressed).unwrap();
+    assert!(fs::metadata(dir.path("fifo")).unwrap().file_type().is_fifo());
+    let reader = dir.command(["restore", "fifo", "back", "-q"]).spawn().unwrap();
+    fs::File::options().write(true).open(dir.path("fifo")).unwrap().write_all(&compressed).unwrap();
     wait(reader, 0);
-    assert_eq!(bench.read("back"), content);
+    assert_eq!(dir.read("back"), content);
 }
 
 #[test]
 fn a_reader_of_stdout_that_goes_away_ends_it_without_a_word() {
-    let bench = Bench::new();
-    bench.write("in", &noise(8 << 20, 1));
-    bench.ok("process in out -q");
+    let dir = TestDir::new();
+    dir.write("in", &noise(8 << 20, 1));
+    dir.ok("process in out -q");
     for line in ["process in -", "cat out", "restore out - --progress always"] {
-        let mut command = bench.command(line.split_whitespace());
+        let mut command = dir.command(line.split_whitespace());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut first = [0; 10];
         child.stdout.take().unwrap().read_exact(&mut first).unwrap();
@@ -356,14 +356,14 @@ fn a_reader_of_stdout_that_goes_away_ends_it_without_a_word() {
 
 #[test]
 fn stdout_carries_data_only_and_a_full_disk_is_an_error() {
-    let (bench, content) = bench_with_input();
-    let ran = bench.ok("process in -");
+    let (dir, content) = dir_with_input();
+    let ran = dir.ok("process in -");
     assert!(ran.stdout.starts_with(b"\x28\xb5\x2f\xfd"));
-    bench.write("out", &ran.stdout);
-    assert_eq!(bench.ok("restore out -").stdout, content);
+    dir.write("out", &ran.stdout);
+    assert_eq!(dir.ok("restore out -").stdout, content);
     for line in ["cat out --range 0..+1K", "restore out -", "process in -"] {
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
-        let output = bench.command(line.split_whitespace()).stdout(full).output().unwrap();
+        let output = dir.command(line.split_whitespace()).stdout(full).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{line}");
         assert!(said.contains("standard output: cannot write: No space left on device"), "{line}: {said}");
@@ -372,29 +372,29 @@ fn stdout_carries_data_only_and_a_full_disk_is_an_error() {
 
 #[test]
 fn temporaries_are_private_while_they_last() {
-    let (bench, content) = bench_with_input();
-    let mut command = bench.command(["process", "-", "out", "--chunk-size", "64K", "-q"]);
+    let (dir, content) = dir_with_input();
+    let mut command = dir.command(["process", "-", "out", "--chunk-size", "64K", "-q"]);
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(&content).unwrap();
     wait_until_waiting(&child);
-    let names = bench.names();
+    let names = dir.names();
     let temporary = names.iter().find(|name| name.starts_with(".pipeline-")).unwrap();
-    let metadata = fs::symlink_metadata(bench.path(temporary)).unwrap();
+    let metadata = fs::symlink_metadata(dir.path(temporary)).unwrap();
     assert!(metadata.is_file() && metadata.mode() & 0o7777 == 0o600);
     drop(child.stdin.take());
     wait(child, 0);
-    assert_eq!(bench.names(), ["in", "out"]);
+    assert_eq!(dir.names(), ["in", "out"]);
 }
 
 #[test]
 fn the_environment_counts_where_there_is_no_flag() {
-    let (bench, _) = bench_with_input();
+    let (dir, _) = dir_with_input();
     let workers = |command: &mut std::process::Command| {
         let output = command.output().unwrap();
         let report: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
         (report["workers"].as_u64().unwrap(), report["channel_depth"].as_u64().unwrap())
     };
-    let line = || bench.command("process in - --chunk-size 64K --stats json".split_whitespace());
+    let line = || dir.command("process in - --chunk-size 64K --stats json".split_whitespace());
     assert_eq!(workers(line().env("PIPELINE_WORKERS", "3").env("PIPELINE_CHANNEL_DEPTH", "2")), (3, 2));
     assert_eq!(workers(line().env("ZSTD_NBTHREADS", "4")), (4, 4));
     assert_eq!(workers(line().env("PIPELINE_WORKERS", "3").args(["-T", "1"])), (1, 4));
@@ -409,63 +409,63 @@ fn the_environment_counts_where_there_is_no_flag() {
 
 #[test]
 fn reports_go_where_they_are_asked_to() {
-    let (bench, _) = bench_with_input();
-    assert_eq!(bench.ok("process in a -q").stderr, "");
-    assert_eq!(bench.ok("process in b --stats none").stderr, "");
-    assert_eq!(bench.ok("process in c --stats json --stats-file report").stderr, "");
-    let report: serde_json::Value = serde_json::from_slice(&bench.read("report")).unwrap();
+    let (dir, _) = dir_with_input();
+    assert_eq!(dir.ok("process in a -q").stderr, "");
+    assert_eq!(dir.ok("process in b --stats none").stderr, "");
+    assert_eq!(dir.ok("process in c --stats json --stats-file report").stderr, "");
+    let report: serde_json::Value = serde_json::from_slice(&dir.read("report")).unwrap();
     assert_eq!((&report["command"], &report["frame_count"]), (&"processed".into(), &1.into()));
     for (engine, waits) in [("channels", 0), ("mutex", 2)] {
-        let report = bench.report(&format!("process in d-{engine} --engine {engine}"));
+        let report = dir.report(&format!("process in d-{engine} --engine {engine}"));
         assert_eq!(report["waits"].as_array().unwrap().len(), waits);
         assert!(report["peak_memory_bytes"].as_u64().unwrap() > 0);
     }
-    assert!(bench.ok("process in e --engine mutex").stderr.contains("permit"));
+    assert!(dir.ok("process in e --engine mutex").stderr.contains("permit"));
 }
 
 #[test]
 fn inspect_tells_what_a_file_holds() {
-    let (bench, _) = bench_with_input();
-    bench.ok("process in out --chunk-size 64K -q");
-    let from_file = bench.ok("inspect out --json").stdout;
+    let (dir, _) = dir_with_input();
+    dir.ok("process in out --chunk-size 64K -q");
+    let from_file = dir.ok("inspect out --json").stdout;
     let found: serde_json::Value = serde_json::from_slice(&from_file).unwrap();
     assert_eq!(found["frame_count"], 5);
     assert_eq!(found["content_bytes"], 300_000);
     assert_eq!(found["checksummed_frame_count"], 5);
     assert_eq!(found["seek_table"], true);
     assert!(found["seek_table_problem"].is_null());
-    assert_eq!(found["file_bytes"], bench.read("out").len());
-    let piped = bench.run_with("inspect - --json", &bench.read("out"));
+    assert_eq!(found["file_bytes"], dir.read("out").len());
+    let piped = dir.run_with("inspect - --json", &dir.read("out"));
     let piped: serde_json::Value = serde_json::from_slice(&piped.stdout).unwrap();
     assert_eq!((&piped["frame_count"], &piped["content_bytes"]), (&5.into(), &300_000.into()));
-    let text = String::from_utf8(bench.ok("inspect out").stdout).unwrap();
+    let text = String::from_utf8(dir.ok("inspect out").stdout).unwrap();
     assert!(text.contains("frames      5 (5 with a checksum)"), "{text}");
-    let cut = &bench.read("out")[..9000];
-    bench.write("cut", cut);
-    assert!(bench.fails("inspect cut", 4).contains("truncated: the input ends at offset 9000"));
+    let cut = &dir.read("out")[..9000];
+    dir.write("cut", cut);
+    assert!(dir.fails("inspect cut", 4).contains("truncated: the input ends at offset 9000"));
 }
 
 #[test]
 fn windows_above_the_limit_are_refused_with_a_hint() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let content = text(40 << 20, 2);
-    let Some(ran) = bench.tool("zstd", &["-q", "-1", "--long=28", "-c", "-"], Some(&content)) else { return };
-    bench.write("wide", &ran.stdout);
-    let said = bench.fails("restore wide out -q", 1);
+    let Some(ran) = dir.tool("zstd", &["-q", "-1", "--long=28", "-c", "-"], Some(&content)) else { return };
+    dir.write("wide", &ran.stdout);
+    let said = dir.fails("restore wide out -q", 1);
     assert!(
         said.contains("needs a window of 268435456 bytes") && said.contains("hint: --window-max 256M accepts it"),
         "{said}"
     );
-    bench.ok("restore wide out -q -M 256M");
-    assert!(bench.read("out") == content);
+    dir.ok("restore wide out -q -M 256M");
+    assert!(dir.read("out") == content);
 }
 
 #[test]
 fn the_mutex_mode_refuses_what_does_not_fit_memory() {
-    let bench = Bench::new();
-    let sparse = fs::File::create(bench.path("sparse")).unwrap();
+    let dir = TestDir::new();
+    let sparse = fs::File::create(dir.path("sparse")).unwrap();
     sparse.set_len(1 << 43).unwrap();
-    let said = bench.fails("process sparse out --engine mutex -q", 1);
+    let said = dir.fails("process sparse out --engine mutex -q", 1);
     assert!(said.contains("holds the whole input in memory") && said.contains("hint: --engine channels"), "{said}");
 }
 
@@ -473,25 +473,25 @@ fn the_mutex_mode_refuses_what_does_not_fit_memory() {
 fn names_that_are_no_text_are_shown_escaped() {
     use std::os::unix::ffi::OsStrExt;
 
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let name = std::ffi::OsStr::from_bytes(b"new\nline \xff");
-    fs::write(bench.path(name), b"content").unwrap();
-    let output = bench.command(["process".as_ref(), name, "missing/out".as_ref()]).output().unwrap();
+    fs::write(dir.path(name), b"content").unwrap();
+    let output = dir.command(["process".as_ref(), name, "missing/out".as_ref()]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let output = bench.command(["restore".as_ref(), name, "out".as_ref()]).output().unwrap();
+    let output = dir.command(["restore".as_ref(), name, "out".as_ref()]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         said,
         "pipeline: error: restore 'new\\nline \\xff': it is neither a zstd nor an age file: it begins with 'content'\n"
     );
-    let ran = bench.command(["process".as_ref(), name, "-q".as_ref()]).output().unwrap();
-    assert!(ran.status.success() && bench.names().len() == 2);
+    let ran = dir.command(["process".as_ref(), name, "-q".as_ref()]).output().unwrap();
+    assert!(ran.status.success() && dir.names().len() == 2);
 }
 
 #[test]
 fn sigusr1_asks_how_far_it_is_and_stops_nothing() {
-    let (bench, content) = bench_with_input();
-    let mut command = bench.command(["process", "-", "out", "-q", "--chunk-size", "64K"]);
+    let (dir, content) = dir_with_input();
+    let mut command = dir.command(["process", "-", "out", "-q", "--chunk-size", "64K"]);
     let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(&content).unwrap();
@@ -503,14 +503,14 @@ fn sigusr1_asks_how_far_it_is_and_stops_nothing() {
     assert!(line.starts_with("pipeline: read ") && line.contains("written "), "{line}");
     drop(stdin);
     assert!(child.wait().unwrap().success());
-    bench.ok("verify out --against in -q");
+    dir.ok("verify out --against in -q");
 }
 
 #[test]
 fn tune_prints_a_command_line_that_works_and_the_figures_behind_it() {
-    let bench = Bench::new();
-    bench.write("in put", &text(3_000_000, 1));
-    let mut command = bench.command(["tune", "in put", "--rounds", "1", "--sample", "2M", "--json"]);
+    let dir = TestDir::new();
+    dir.write("in put", &text(3_000_000, 1));
+    let mut command = dir.command(["tune", "in put", "--rounds", "1", "--sample", "2M", "--json"]);
     let ran = finish(command.output().unwrap());
     let json: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
     assert_eq!(json["sample_bytes"], 2 << 20, "{json}");
@@ -523,77 +523,74 @@ fn tune_prints_a_command_line_that_works_and_the_figures_behind_it() {
     }
     let words: Vec<&str> = json["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
     assert_eq!((words[0], words[2]), ("pipeline", "in put"));
-    assert!(finish(bench.command(&words[1..]).output().unwrap()).status.success());
-    assert!(bench.path("in put.zst").exists());
+    assert!(finish(dir.command(&words[1..]).output().unwrap()).status.success());
+    assert!(dir.path("in put.zst").exists());
     let mut command =
-        bench.command(["tune", "in put", "--rounds", "1", "--sample", "2M", "--level", "1", "--at-least", "1"]);
+        dir.command(["tune", "in put", "--rounds", "1", "--sample", "2M", "--level", "1", "--at-least", "1"]);
     let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
     assert!(said.lines().last().unwrap().starts_with("pipeline process 'in put' --workers="), "{said}");
     assert!(said.lines().last().unwrap().ends_with("--level=19"), "the highest keeps up with a byte a second: {said}");
-    assert!(bench.fails("tune -", 2).contains("has to be a regular file"));
-    bench.write("empty", b"");
-    assert!(bench.fails("tune empty", 2).contains("'empty' or the sample is empty"));
-    let ran = bench.run("tune empty-but-one --rounds 1");
+    assert!(dir.fails("tune -", 2).contains("has to be a regular file"));
+    dir.write("empty", b"");
+    assert!(dir.fails("tune empty", 2).contains("'empty' or the sample is empty"));
+    let ran = dir.run("tune empty-but-one --rounds 1");
     assert_eq!(ran.status.code(), Some(1));
     let ran = finish(
-        bench
-            .command(["tune", "in put", "-q", "--rounds", "1", "--sample", "1M", "--at-least", "1T"])
-            .output()
-            .unwrap(),
+        dir.command(["tune", "in put", "-q", "--rounds", "1", "--sample", "1M", "--at-least", "1T"]).output().unwrap(),
     );
     assert!(ran.status.code() == Some(3) && ran.stderr.contains("no level that was tried"), "{ran}");
 }
 
 #[test]
 fn an_input_that_is_processed_already_is_pointed_out() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", &text(300_000, 1));
-    assert!(!bench.ok("process in in.zst").stderr.contains("hint: "));
-    bench.ok(&format!("process in in.age -r {recipient} -q"));
-    bench.ok(&format!("process in in.txt -a -r {recipient} -q"));
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", &text(300_000, 1));
+    assert!(!dir.ok("process in in.zst").stderr.contains("hint: "));
+    dir.ok(&format!("process in in.age -r {recipient} -q"));
+    dir.ok(&format!("process in in.txt -a -r {recipient} -q"));
     for (line, said) in [
         ("process in.zst a", "hint: 'in.zst' is a zstd file already, and gets no smaller; restore brings back"),
         (&format!("process in.zst b --no-compress -r {recipient}"), "hint: 'in.zst' is a zstd file, so restore will"),
         ("process in.age c", "hint: 'in.age' is an age file already"),
         (&format!("process in.txt d.age -r {recipient}"), "hint: 'in.txt' is an age file already"),
     ] {
-        assert!(bench.ok(line).stderr.contains(said), "{line}");
+        assert!(dir.ok(line).stderr.contains(said), "{line}");
     }
-    assert_eq!(bench.ok("process in.zst e -q").stderr, "");
+    assert_eq!(dir.ok("process in.zst e -q").stderr, "");
 }
 
 /// A directory with `sealed` of several segments, a tree with it, and the recipient.
-fn bench_with_sealed() -> (Bench, String) {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("tree/in", &noise(400_000, 1));
-    bench.ok(&format!("process tree/in one.age -r {recipient} -q"));
-    bench.ok(&format!("process tree sealed -r {recipient} -q"));
-    (bench, recipient)
+fn bench_with_sealed() -> (TestDir, String) {
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("tree/in", &noise(400_000, 1));
+    dir.ok(&format!("process tree/in one.age -r {recipient} -q"));
+    dir.ok(&format!("process tree sealed -r {recipient} -q"));
+    (dir, recipient)
 }
 
 #[test]
 fn rekey_of_one_file_writes_the_reports_that_are_asked_for() {
-    let (bench, recipient) = bench_with_sealed();
+    let (dir, recipient) = bench_with_sealed();
     let reports = "--stats json --stats-file stats --prometheus metrics.prom --hdr-log log";
-    bench.ok(&format!("rekey one.age two.age -i key -r {recipient} -q {reports}"));
-    let report: serde_json::Value = serde_json::from_slice(&bench.read("stats")).unwrap();
+    dir.ok(&format!("rekey one.age two.age -i key -r {recipient} -q {reports}"));
+    let report: serde_json::Value = serde_json::from_slice(&dir.read("stats")).unwrap();
     assert_eq!((&report["command"], &report["error"]), (&"rekeyed".into(), &serde_json::Value::Null));
-    assert_eq!(report["read_bytes"], bench.read("one.age").len());
-    assert_eq!(report["written_bytes"], bench.read("two.age").len());
-    assert!(!bench.read("metrics.prom").is_empty() && !bench.read("log").is_empty());
+    assert_eq!(report["read_bytes"], dir.read("one.age").len());
+    assert_eq!(report["written_bytes"], dir.read("two.age").len());
+    assert!(!dir.read("metrics.prom").is_empty() && !dir.read("log").is_empty());
 }
 
 #[test]
 fn rekey_and_salvage_are_no_faster_than_is_asked_for() {
-    let (bench, recipient) = bench_with_sealed();
-    bench.ok("process tree/in whole.zst -q");
+    let (dir, recipient) = bench_with_sealed();
+    dir.ok("process tree/in whole.zst -q");
     for line in [
         format!("rekey one.age two.age -i key -r {recipient} -q"),
         "restore one.age back -i key --salvage -q".to_owned(),
         "restore whole.zst back2 --salvage -q".to_owned(),
     ] {
         let start = Instant::now();
-        bench.ok(&format!("{line} --limit-rate 400K"));
+        dir.ok(&format!("{line} --limit-rate 400K"));
         // 400,000 bytes take a second, but for a burst of a tenth and what the last read is ahead.
         assert!(start.elapsed() >= Duration::from_millis(500), "{line}: {:?}", start.elapsed());
     }
@@ -601,31 +598,31 @@ fn rekey_and_salvage_are_no_faster_than_is_asked_for() {
 
 #[test]
 fn rekey_heeds_memory_for_one_file_and_for_many() {
-    let (bench, recipient) = bench_with_sealed();
-    let before = bench.read("sealed/in.zst.age");
-    bench.fails(&format!("rekey one.age two.age -i key -r {recipient} --memory 1M"), 2);
-    bench.fails(&format!("rekey sealed --in-place -i key -r {recipient} --memory 1M"), 2);
-    assert!(bench.read("sealed/in.zst.age") == before);
-    bench.ok(&format!("rekey one.age two.age -i key -r {recipient} --memory 64M -q"));
-    bench.ok(&format!("rekey sealed --in-place -i key -r {recipient} --memory 64M -q"));
+    let (dir, recipient) = bench_with_sealed();
+    let before = dir.read("sealed/in.zst.age");
+    dir.fails(&format!("rekey one.age two.age -i key -r {recipient} --memory 1M"), 2);
+    dir.fails(&format!("rekey sealed --in-place -i key -r {recipient} --memory 1M"), 2);
+    assert!(dir.read("sealed/in.zst.age") == before);
+    dir.ok(&format!("rekey one.age two.age -i key -r {recipient} --memory 64M -q"));
+    dir.ok(&format!("rekey sealed --in-place -i key -r {recipient} --memory 64M -q"));
 }
 
 #[test]
 fn a_report_of_rekey_never_overwrites_the_configuration() {
-    let (bench, recipient) = bench_with_sealed();
-    bench.write("config.toml", b"level = 3\n");
+    let (dir, recipient) = bench_with_sealed();
+    dir.write("config.toml", b"level = 3\n");
     for flag in ["--stats-file", "--prometheus", "--hdr-log"] {
         let rekey = format!("-i key -r {recipient} --config config.toml {flag} config.toml");
-        bench.fails(&format!("rekey sealed --in-place {rekey}"), 2);
-        bench.fails(&format!("rekey one.age two.age {rekey}"), 2);
-        assert_eq!(bench.read("config.toml"), b"level = 3\n", "{flag}");
+        dir.fails(&format!("rekey sealed --in-place {rekey}"), 2);
+        dir.fails(&format!("rekey one.age two.age {rekey}"), 2);
+        assert_eq!(dir.read("config.toml"), b"level = 3\n", "{flag}");
     }
 }
 
 #[test]
 fn a_flag_that_is_not_used_is_an_error_and_a_setting_is_not() {
-    let (bench, recipient) = bench_with_sealed();
-    bench.ok("process tree/in whole.zst -q");
+    let (dir, recipient) = bench_with_sealed();
+    dir.ok("process tree/in whole.zst -q");
     for line in [
         "process tree/in out --jobs 2".to_owned(),
         "restore whole.zst back --include x".to_owned(),
@@ -634,10 +631,10 @@ fn a_flag_that_is_not_used_is_an_error_and_a_setting_is_not() {
         "process tree out --size-hint 1M".to_owned(),
         format!("rekey one.age two.age -i key -r {recipient} --jobs 2"),
     ] {
-        bench.fails(&line, 2);
+        dir.fails(&line, 2);
     }
     for line in ["restore whole.zst back -q", "restore whole.zst back -q -f --salvage"] {
-        let mut command = bench.command(line.split_whitespace());
+        let mut command = dir.command(line.split_whitespace());
         command.env("PIPELINE_JOBS", "2").env("PIPELINE_RETRIES", "2").env("PIPELINE_WORKERS", "2");
         let ran = command.output().unwrap();
         assert!(ran.status.success(), "{line}: {ran:?}");

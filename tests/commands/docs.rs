@@ -12,7 +12,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::{Bench, Need, finish, noise, skip, text};
+use crate::support::{Need, TestDir, finish, noise, skip, text};
 
 /// Page, first command, and reason of every block that is not run. Keep it short: what is not run drifts.
 const NOT_RUN: [(&str, &str, &str); 3] = [
@@ -106,27 +106,27 @@ fn prose(page: &str) -> String {
 
 /// A directory with what every page may use: `documents`, `big.tar` made of it, `stock.zst` as stock zstd makes it of that, `app.log`, and
 /// a stand-in for `pg_dump`.
-fn set_up() -> Bench {
-    let bench = Bench::new();
-    fs::create_dir_all(bench.path("work/documents/letters")).unwrap();
-    bench.write("work/documents/notes.txt", &text(6_000_000, 1));
-    bench.write("work/documents/picture.jpg", &noise(3_000_000, 2));
-    bench.write("work/documents/letters/one.txt", b"Dear reader,\n");
+fn set_up() -> TestDir {
+    let dir = TestDir::new();
+    fs::create_dir_all(dir.path("work/documents/letters")).unwrap();
+    dir.write("work/documents/notes.txt", &text(6_000_000, 1));
+    dir.write("work/documents/picture.jpg", &noise(3_000_000, 2));
+    dir.write("work/documents/letters/one.txt", b"Dear reader,\n");
     let log = (0..200_000).fold(String::new(), |mut log, i| {
         writeln!(log, "12:{:02}:{:02} request {i} took {} ms", i / 3600 % 60, i / 60 % 60, i * 7919 % 997).unwrap();
         log
     });
-    bench.write("work/app.log", log.as_bytes());
-    let tar = Command::new("tar").args(["-cf", "big.tar", "documents"]).current_dir(bench.path("work")).status();
+    dir.write("work/app.log", log.as_bytes());
+    let tar = Command::new("tar").args(["-cf", "big.tar", "documents"]).current_dir(dir.path("work")).status();
     assert!(tar.unwrap().success());
-    bench.write("work/stock.zst", &zstd::encode_all(&bench.read("work/big.tar")[..], 3).unwrap());
-    fs::create_dir(bench.path("bin")).unwrap();
-    symlink(env!("CARGO_BIN_EXE_pipeline"), bench.path("bin/pipeline")).unwrap();
+    dir.write("work/stock.zst", &zstd::encode_all(&dir.read("work/big.tar")[..], 3).unwrap());
+    fs::create_dir(dir.path("bin")).unwrap();
+    symlink(env!("CARGO_BIN_EXE_pipeline"), dir.path("bin/pipeline")).unwrap();
     let dump = "#!/bin/sh\n[ \"$1\" = shop ] || { echo \"pg_dump: error: no database $1\" >&2; exit 1; }\n\
                 seq -f 'INSERT INTO orders VALUES (%.0f);' 100000\n";
-    let dump = bench.write("bin/pg_dump", dump.as_bytes());
+    let dump = dir.write("bin/pg_dump", dump.as_bytes());
     fs::set_permissions(dump, fs::Permissions::from_mode(0o755)).unwrap();
-    bench
+    dir
 }
 
 /// The first of [`TOOLS`] that `commands` use and that is not installed.
@@ -142,10 +142,10 @@ fn missing_tool(commands: &str) -> Option<&'static str> {
 
 /// Runs the blocks of a page that can run as one script; compares what they print where the page tells.
 fn run(page: &str) {
-    let bench = set_up();
+    let dir = set_up();
     let blocks = blocks(page);
     let mut script = String::new();
-    let log = |index: usize| bench.path(format!("log-{index}"));
+    let log = |index: usize| dir.path(format!("log-{index}"));
     let mut runs = Vec::new();
     for (index, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "sh") {
         if block.not_run.is_some() {
@@ -158,8 +158,8 @@ fn run(page: &str) {
         write!(script, "exec > '{}' 2>&1\n{}", log(index).display(), block.text).unwrap();
         runs.push(index);
     }
-    let script = bench.write("script", script.as_bytes());
-    let status = bash(&bench, &script);
+    let script = dir.write("script", script.as_bytes());
+    let status = bash(&dir, &script);
     let printed = |index: usize| fs::read_to_string(log(index)).unwrap_or_default();
     let reached = runs.iter().rev().find(|index| log(**index).exists()).copied();
     if let Some(index) = reached.filter(|_| !status.success()) {
@@ -174,13 +174,13 @@ fn run(page: &str) {
 }
 
 /// Runs `script` in the page's directory, which is the home directory as well, with nothing of our own environment but the path.
-fn bash(bench: &Bench, script: &Path) -> std::process::ExitStatus {
+fn bash(dir: &TestDir, script: &Path) -> std::process::ExitStatus {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = [bench.path("bin")].into_iter().chain(std::env::split_paths(&path)).collect();
+    let folders: Vec<PathBuf> = [dir.path("bin")].into_iter().chain(std::env::split_paths(&path)).collect();
     let mut command = Command::new("bash");
-    command.arg("-eu").arg(script).current_dir(bench.path("work")).env_clear();
+    command.arg("-eu").arg(script).current_dir(dir.path("work")).env_clear();
     command.env("PATH", std::env::join_paths(folders).unwrap()).env("LC_ALL", "C");
-    command.env("HOME", bench.path("work")).env("XDG_CONFIG_HOME", bench.path("work/.config"));
+    command.env("HOME", dir.path("work")).env("XDG_CONFIG_HOME", dir.path("work/.config"));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap()
 }
 
@@ -282,12 +282,12 @@ fn an_output_block_stands_behind_the_commands_that_print_it() {
 
 #[test]
 fn commands_and_flags_that_the_text_names_exist() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let help_of = |command: &str| -> Option<String> {
-        let help = finish(bench.command([command, "--help"]).output().unwrap());
+        let help = finish(dir.command([command, "--help"]).output().unwrap());
         help.status.success().then(|| String::from_utf8(help.stdout).unwrap())
     };
-    let list = String::from_utf8(bench.ok("--help").stdout).unwrap();
+    let list = String::from_utf8(dir.ok("--help").stdout).unwrap();
     let list = list.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let commands: Vec<&str> = list.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(commands.contains(&"process") && commands.contains(&"bench"), "{commands:?}");

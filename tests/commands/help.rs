@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::support::{Bench, finish};
+use crate::support::{TestDir, finish};
 use clap::Command;
 use pipeline::cli::args::help;
 
@@ -25,17 +25,17 @@ fn commands() -> Vec<String> {
 }
 
 /// What `line` prints to a terminal of 80 columns.
-fn help_of(bench: &Bench, line: &str) -> String {
-    let ran = finish(bench.command(line.split_whitespace()).env("COLUMNS", "80").output().unwrap());
+fn help_of(dir: &TestDir, line: &str) -> String {
+    let ran = finish(dir.command(line.split_whitespace()).env("COLUMNS", "80").output().unwrap());
     assert!(ran.status.success() && ran.stderr.is_empty(), "{line}: {ran}");
     String::from_utf8(ran.stdout).unwrap()
 }
 
 #[test]
 fn the_short_help_of_every_command_fits_a_screen() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for command in commands() {
-        let help = help_of(&bench, &format!("{command} -h"));
+        let help = help_of(&dir, &format!("{command} -h"));
         let lines = help.lines().count();
         assert!(lines <= SHORT_HELP_LINES_MAX, "{command} -h has {lines} lines:\n{help}");
         let widest = help.lines().map(|line| line.chars().count()).max().unwrap();
@@ -45,9 +45,9 @@ fn the_short_help_of_every_command_fits_a_screen() {
 
 #[test]
 fn the_long_help_has_every_flag() {
-    let bench = Bench::new();
-    let short = help_of(&bench, "process -h");
-    let long = help_of(&bench, "process --help");
+    let dir = TestDir::new();
+    let short = help_of(&dir, "process -h");
+    let long = help_of(&dir, "process --help");
     for flag in ["--channel-depth", "--engine", "--stats-file", "--config"] {
         assert!(long.contains(flag) && !short.contains(flag), "{flag}");
     }
@@ -58,9 +58,9 @@ fn the_long_help_has_every_flag() {
 
 #[test]
 fn every_command_has_two_to_four_examples_and_their_flags_exist() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for command in commands() {
-        let help = help_of(&bench, &format!("{command} --help"));
+        let help = help_of(&dir, &format!("{command} --help"));
         let (_, examples) = help.split_once("\nExamples:\n").unwrap_or_else(|| panic!("{command}: no examples"));
         let lines: Vec<&str> = examples.lines().filter(|line| !line.starts_with("      ")).collect();
         assert!((2..=4).contains(&lines.len()), "{command}: {lines:?}");
@@ -84,10 +84,10 @@ fn calls(line: &str) -> Vec<Vec<&str>> {
 
 #[test]
 fn the_long_version_tells_the_library_and_the_formats_and_the_short_one_is_a_line() {
-    let bench = Bench::new();
-    let short = help_of(&bench, "-V");
+    let dir = TestDir::new();
+    let short = help_of(&dir, "-V");
     assert_eq!(short, format!("pipeline {}\n", env!("CARGO_PKG_VERSION")));
-    let long = help_of(&bench, "--version");
+    let long = help_of(&dir, "--version");
     assert!(long.starts_with(&short), "{long}");
     for word in ["libzstd 1.", "RFC 8878", "seekable format 0.1.0", "age v1"] {
         assert!(long.contains(word), "{word}: {long}");
@@ -96,23 +96,23 @@ fn the_long_version_tells_the_library_and_the_formats_and_the_short_one_is_a_lin
 
 #[test]
 fn completions_parse_in_their_shells() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for (shell, check) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
-        bench.write(shell, help_of(&bench, &format!("completions {shell}")).as_bytes());
-        if let Some(ran) = bench.tool(shell, &[check, shell], None) {
+        dir.write(shell, help_of(&dir, &format!("completions {shell}")).as_bytes());
+        if let Some(ran) = dir.tool(shell, &[check, shell], None) {
             assert!(ran.status.success() && ran.stderr.is_empty(), "{shell}: {ran}");
         }
     }
     for shell in ["elvish", "powershell"] {
-        assert!(help_of(&bench, &format!("completions {shell}")).contains("channel-depth"), "{shell}");
+        assert!(help_of(&dir, &format!("completions {shell}")).contains("channel-depth"), "{shell}");
     }
-    bench.fails("completions csh", 2);
+    dir.fails("completions csh", 2);
 }
 
 #[test]
 fn bash_completes_commands_and_flags() {
-    let bench = Bench::new();
-    bench.write("script", help_of(&bench, "completions bash").as_bytes());
+    let dir = TestDir::new();
+    dir.write("script", help_of(&dir, "completions bash").as_bytes());
     for (typed, word, completed) in [
         ("pipeline resto", 1, "restore"),
         ("pipeline process --chan", 2, "--channel-depth"),
@@ -122,27 +122,27 @@ fn bash_completes_commands_and_flags() {
             "source ./script; COMP_WORDS=({typed}); COMP_CWORD={word}; _pipeline pipeline \"${{COMP_WORDS[-1]}}\" \
              \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[@]}}\""
         );
-        let Some(ran) = bench.tool("bash", &["-c", &line], None) else { return };
+        let Some(ran) = dir.tool("bash", &["-c", &line], None) else { return };
         assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), completed, "{typed}: {ran}");
     }
 }
 
 #[test]
 fn every_command_has_a_man_page_that_renders_without_a_warning() {
-    let bench = Bench::new();
-    bench.ok("man pages/man1");
+    let dir = TestDir::new();
+    dir.ok("man pages/man1");
     let wanted: BTreeSet<String> = commands()
         .iter()
         .map(|command| format!("{}.1", format!("pipeline {command}").trim().replace(' ', "-")))
         .collect();
-    let there: BTreeSet<String> = fs::read_dir(bench.path("pages/man1"))
+    let there: BTreeSet<String> = fs::read_dir(dir.path("pages/man1"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(there, wanted);
     for name in wanted {
         let path = format!("pages/man1/{name}");
-        let page = fs::read_to_string(bench.path(&path)).unwrap();
+        let page = fs::read_to_string(dir.path(&path)).unwrap();
         assert!(page.is_ascii() && page.contains(".SH EXAMPLES") && page.contains(".SH \"SEE ALSO\""), "{name}");
         let mut lines = page.lines();
         while lines.by_ref().any(|line| line == ".TP") {
@@ -155,7 +155,7 @@ fn every_command_has_a_man_page_that_renders_without_a_warning() {
             ("groff", &["-ww", "-z", "-man", "-Tutf8", &path]),
             ("mandoc", &["-Tlint", "-W", "error", &path]),
         ] {
-            if let Some(ran) = bench.tool(tool, args, None) {
+            if let Some(ran) = dir.tool(tool, args, None) {
                 assert!(ran.status.success() && ran.stderr.is_empty(), "{tool} {name}: {ran}");
             }
         }
@@ -164,25 +164,25 @@ fn every_command_has_a_man_page_that_renders_without_a_warning() {
 
 #[test]
 fn man_pages_that_are_there_are_overwritten_only_by_force() {
-    let bench = Bench::new();
-    bench.ok("man pages");
-    let page = bench.read("pages/pipeline.1");
-    bench.write("pages/pipeline.1", b"mine");
-    fs::remove_file(bench.path("pages/pipeline-cat.1")).unwrap();
-    let said = bench.fails("man pages", 1);
+    let dir = TestDir::new();
+    dir.ok("man pages");
+    let page = dir.read("pages/pipeline.1");
+    dir.write("pages/pipeline.1", b"mine");
+    fs::remove_file(dir.path("pages/pipeline-cat.1")).unwrap();
+    let said = dir.fails("man pages", 1);
     assert!(said.contains("already exists"), "{said}");
-    assert!(bench.read("pages/pipeline.1") == b"mine" && !bench.path("pages/pipeline-cat.1").exists());
-    bench.ok("man pages --force");
-    assert_eq!(bench.read("pages/pipeline.1"), page);
+    assert!(dir.read("pages/pipeline.1") == b"mine" && !dir.path("pages/pipeline-cat.1").exists());
+    dir.ok("man pages --force");
+    assert_eq!(dir.read("pages/pipeline.1"), page);
 }
 
 #[test]
 fn the_same_program_writes_the_same_pages() {
-    let bench = Bench::new();
-    bench.ok("man one");
-    bench.ok("man two");
-    for entry in fs::read_dir(bench.path("one")).unwrap() {
+    let dir = TestDir::new();
+    dir.ok("man one");
+    dir.ok("man two");
+    for entry in fs::read_dir(dir.path("one")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert_eq!(bench.read(&format!("one/{name}")), bench.read(&format!("two/{name}")), "{name}");
+        assert_eq!(dir.read(&format!("one/{name}")), dir.read(&format!("two/{name}")), "{name}");
     }
 }

@@ -5,18 +5,18 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use crate::support::{Bench, Ran, finish, noise, text};
+use crate::support::{Ran, TestDir, finish, noise, text};
 use age_core::primitives::bech32_encode;
 
 #[test]
 fn every_kind_of_key_opens_what_was_encrypted_to_it() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     let content = text(200_000, 1);
-    bench.write("in", &content);
-    let post_quantum = bench.keygen("--pq -o pq");
-    bench.write("pq.pub", format!("# a comment\n\n{post_quantum}\n").as_bytes());
-    bench.write("passphrase", b"correct horse\n");
-    bench.write("both.pub", format!("{recipient}\n{}\n", bench.keygen("-o other")).as_bytes());
+    dir.write("in", &content);
+    let post_quantum = dir.keygen("--pq -o pq");
+    dir.write("pq.pub", format!("# a comment\n\n{post_quantum}\n").as_bytes());
+    dir.write("passphrase", b"correct horse\n");
+    dir.write("both.pub", format!("{recipient}\n{}\n", dir.keygen("-o other")).as_bytes());
     let mut cases = vec![
         (format!("-r {recipient}"), "-i key"),
         ("-R pq.pub".to_owned(), "-i pq"),
@@ -24,53 +24,53 @@ fn every_kind_of_key_opens_what_was_encrypted_to_it() {
         ("-R both.pub".to_owned(), "-i pq -i key"),
         ("--passphrase-file passphrase".to_owned(), "--passphrase-file passphrase"),
     ];
-    bench.add_ssh_keys();
+    dir.add_ssh_keys();
     cases.push(("-R ssh-ed25519.pub".to_owned(), "-i ssh-ed25519"));
     cases.push(("-R ssh-rsa.pub".to_owned(), "-i ssh-rsa"));
     cases.push(("-R ssh-rsa.pub -R ssh-ed25519.pub".to_owned(), "-i ssh-ed25519"));
     for (to, with) in cases {
-        bench.ok(&format!("process in out {to} -qf"));
-        bench.ok(&format!("restore out back {with} -qf"));
-        assert!(bench.read("back") == content, "{to}, {with}");
-        bench.ok(&format!("verify out {with} -q --against in"));
-        assert_eq!(bench.ok(&format!("cat out {with} --range 100000..+10 -q")).stdout, &content[100_000..100_010]);
+        dir.ok(&format!("process in out {to} -qf"));
+        dir.ok(&format!("restore out back {with} -qf"));
+        assert!(dir.read("back") == content, "{to}, {with}");
+        dir.ok(&format!("verify out {with} -q --against in"));
+        assert_eq!(dir.ok(&format!("cat out {with} --range 100000..+10 -q")).stdout, &content[100_000..100_010]);
     }
 }
 
 #[test]
 fn post_quantum_and_classic_recipients_do_not_mix_and_a_passphrase_stands_alone() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", b"content");
-    bench.write("passphrase", b"x");
-    let post_quantum = bench.keygen("--pq -o pq");
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", b"content");
+    dir.write("passphrase", b"x");
+    let post_quantum = dir.keygen("--pq -o pq");
     for flags in [format!("-r {post_quantum}"), "--passphrase-file passphrase".to_owned()] {
-        let said = bench.fails(&format!("process in out -r {recipient} {flags} -q"), 2);
+        let said = dir.fails(&format!("process in out -r {recipient} {flags} -q"), 2);
         assert!(said.contains("do not mix"), "{said}");
     }
 }
 
 #[test]
 fn a_wrong_key_is_exit_5_and_says_what_the_file_has_and_what_was_tried() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", b"content");
-    bench.ok("keygen -o other");
-    bench.ok(&format!("process in out -r {recipient} -q"));
-    let said = bench.fails("restore out back -i other -q", 5);
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", b"content");
+    dir.ok("keygen -o other");
+    dir.ok(&format!("process in out -r {recipient} -q"));
+    let said = dir.fails("restore out back -i other -q", 5);
     assert!(said.contains("no identity matches: the file has X25519, tried: X25519"), "{said}");
-    let said = bench.fails("restore out back -q", 5);
+    let said = dir.fails("restore out back -q", 5);
     assert!(said.contains("tried: none\nhint: -i FILE"), "{said}");
-    bench.write("good", b"right");
-    bench.write("bad", b"wrong");
-    bench.ok("process in pw --passphrase-file good -q");
-    bench.fails("restore pw back --passphrase-file bad -q", 5);
-    bench.ok("restore pw back --passphrase-file good -q");
+    dir.write("good", b"right");
+    dir.write("bad", b"wrong");
+    dir.ok("process in pw --passphrase-file good -q");
+    dir.fails("restore pw back --passphrase-file bad -q", 5);
+    dir.ok("restore pw back --passphrase-file good -q");
 }
 
 /// A pipe can be read once: looking whether there is a passphrase must not use it up.
 #[test]
 fn a_passphrase_comes_through_a_descriptor_once() {
-    let bench = Bench::new();
-    bench.write("in", b"content");
+    let dir = TestDir::new();
+    dir.write("in", b"content");
     let pipeline = env!("CARGO_BIN_EXE_pipeline");
     for script in [
         format!("{pipeline} process in pw --passphrase-fd 3 -q 3< <(echo secret)"),
@@ -84,43 +84,43 @@ fn a_passphrase_comes_through_a_descriptor_once() {
         format!("{pipeline} verify k -q -i <(sleep 0.1; cat key)"),
         format!("mkfifo fifo; (sleep 0.1; cat key > fifo) & {pipeline} verify k -q -i fifo"),
     ] {
-        let ran = bench.tool("bash", &["-c", &script], None).unwrap();
+        let ran = dir.tool("bash", &["-c", &script], None).unwrap();
         assert!(ran.status.success(), "{script}: {}", ran.stderr);
     }
-    assert_eq!((bench.read("back"), bench.read("range")), (b"content".to_vec(), b"on".to_vec()));
+    assert_eq!((dir.read("back"), dir.read("range")), (b"content".to_vec(), b"on".to_vec()));
 }
 
 #[test]
 fn mistakes_with_keys_are_told_with_a_hint_and_without_the_secret() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", b"content");
-    bench.write("recipient", recipient.as_bytes());
-    fs::set_permissions(bench.path("recipient"), fs::Permissions::from_mode(0o600)).unwrap();
-    let secret = String::from_utf8(bench.read("key")).unwrap().lines().last().unwrap().to_owned();
-    let said = bench.fails(&format!("process in out -r {secret} -q"), 2);
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", b"content");
+    dir.write("recipient", recipient.as_bytes());
+    fs::set_permissions(dir.path("recipient"), fs::Permissions::from_mode(0o600)).unwrap();
+    let secret = String::from_utf8(dir.read("key")).unwrap().lines().last().unwrap().to_owned();
+    let said = dir.fails(&format!("process in out -r {secret} -q"), 2);
     assert!(
         said.contains("this is an identity, which is secret") && said.contains("hint: ") && !said.contains(&secret)
     );
-    bench.ok(&format!("process in sealed -r {recipient} -q"));
-    let said = bench.fails("restore sealed out -i recipient -q", 2);
+    dir.ok(&format!("process in sealed -r {recipient} -q"));
+    let said = dir.fails("restore sealed out -i recipient -q", 2);
     assert!(said.contains("this is a recipient, not an identity\nhint: "), "{said}");
-    fs::set_permissions(bench.path("key"), fs::Permissions::from_mode(0o644)).unwrap();
-    let said = bench.ok("verify sealed -i key -q").stderr;
+    fs::set_permissions(dir.path("key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let said = dir.ok("verify sealed -i key -q").stderr;
     assert!(said.contains("warning: 'key' can be read by others"), "{said}");
-    let mut command = bench.command(["process", "in", "plain", "-q"]);
+    let mut command = dir.command(["process", "in", "plain", "-q"]);
     assert!(command.env("AGE_PASSPHRASE", "x").status().unwrap().success());
-    assert!(bench.read("plain").starts_with(b"\x28\xb5\x2f\xfd"), "the environment does not ask for encryption");
-    assert!(bench.fails("keygen -o key", 1).contains("'key' already exists\nhint: keys are never overwritten"));
+    assert!(dir.read("plain").starts_with(b"\x28\xb5\x2f\xfd"), "the environment does not ask for encryption");
+    assert!(dir.fails("keygen -o key", 1).contains("'key' already exists\nhint: keys are never overwritten"));
 }
 
 /// Runs `script` in a shell whose terminal is a pseudo-terminal. Each of `answers` is a prompt to wait for and what is typed then.
 /// Gives all that the terminal showed.
-fn on_a_terminal(bench: &Bench, script: &str, answers: &[(&str, &str)]) -> String {
+fn on_a_terminal(dir: &TestDir, script: &str, answers: &[(&str, &str)]) -> String {
     // Signals as a login has them, whatever this process was started to ignore.
     let mut command = Command::new("env");
     command
         .args(["--default-signal", "script", "-qec", script, "/dev/null"])
-        .current_dir(bench.root())
+        .current_dir(dir.root())
         .env("SHELL", "/bin/bash");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script is in bsdutils");
     let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
@@ -151,34 +151,33 @@ const PIPELINE: &str = env!("CARGO_BIN_EXE_pipeline");
 
 #[test]
 fn a_passphrase_is_asked_for_on_the_terminal_also_when_data_comes_through_stdin_and_is_not_shown() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let content = text(100_000, 1);
-    bench.write("in", &content);
+    dir.write("in", &content);
     let twice = [("new passphrase: ", "sesame\n"), ("the same again: ", "sesame\n")];
-    let shown = on_a_terminal(&bench, &format!("cat in | {PIPELINE} process - out -p -q; echo code $?"), &twice);
+    let shown = on_a_terminal(&dir, &format!("cat in | {PIPELINE} process - out -p -q; echo code $?"), &twice);
     assert!(shown.contains("code 0") && !shown.contains("sesame"), "{shown}");
     let once = [("passphrase: ", "sesame\n")];
-    let shown = on_a_terminal(&bench, &format!("cat out | {PIPELINE} restore - back -q; echo code $?"), &once);
+    let shown = on_a_terminal(&dir, &format!("cat out | {PIPELINE} restore - back -q; echo code $?"), &once);
     assert!(shown.contains("code 0") && !shown.contains("sesame"), "{shown}");
-    assert!(bench.read("back") == content);
+    assert!(dir.read("back") == content);
     let differ = [("new passphrase: ", "sesame\n"), ("the same again: ", "sesam\n")];
-    let shown = on_a_terminal(&bench, &format!("{PIPELINE} process in other -p -q; echo code $?"), &differ);
+    let shown = on_a_terminal(&dir, &format!("{PIPELINE} process in other -p -q; echo code $?"), &differ);
     assert!(shown.contains("the two passphrases differ") && shown.contains("code 1"), "{shown}");
-    let shown =
-        on_a_terminal(&bench, &format!("{PIPELINE} restore out b2 -q; echo code $?"), &[("passphrase: ", "x\n")]);
+    let shown = on_a_terminal(&dir, &format!("{PIPELINE} restore out b2 -q; echo code $?"), &[("passphrase: ", "x\n")]);
     assert!(shown.contains("the passphrase is wrong") && shown.contains("code 5"), "{shown}");
-    assert_eq!(bench.names(), ["back", "in", "out"]);
+    assert_eq!(dir.names(), ["back", "in", "out"]);
 }
 
 /// A prompt that was left by a signal once left the terminal without echo, and one in front of the run could not be left at all.
 #[test]
 fn a_signal_at_a_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
-    let bench = Bench::new();
-    bench.write("in", b"content");
-    bench.write("passphrase", b"sesame");
-    bench.ok("process in sealed --passphrase-file passphrase -q");
-    bench.ok("keygen -o key");
-    bench.ok("process key key.age --no-compress --passphrase-file passphrase -q");
+    let dir = TestDir::new();
+    dir.write("in", b"content");
+    dir.write("passphrase", b"sesame");
+    dir.ok("process in sealed --passphrase-file passphrase -q");
+    dir.ok("keygen -o key");
+    dir.ok("process key key.age --no-compress --passphrase-file passphrase -q");
     for (line, prompt) in [
         ("process in out -p -q", "new passphrase: "),
         ("restore sealed out -q", "passphrase: "),
@@ -186,54 +185,54 @@ fn a_signal_at_a_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
         ("rekey sealed out -p -q", "new passphrase: "),
     ] {
         let script = format!("trap : INT; {PIPELINE} {line}; echo code $?; stty -a");
-        let shown = on_a_terminal(&bench, &script, &[(prompt, "\x03")]);
+        let shown = on_a_terminal(&dir, &script, &[(prompt, "\x03")]);
         assert!(shown.contains("code 130") && shown.contains("stopped by SIGINT"), "{line}: {shown}");
         assert!(shown.contains(" echo ") && !shown.contains("-echo "), "{line}: {shown}");
     }
-    assert_eq!(bench.names(), ["in", "key", "key.age", "passphrase", "sealed"]);
+    assert_eq!(dir.names(), ["in", "key", "key.age", "passphrase", "sealed"]);
 }
 
 #[test]
 fn an_identity_file_may_be_encrypted_itself_and_hold_keys_of_all_kinds() {
-    let (bench, recipient) = Bench::with_key();
-    let post_quantum = bench.keygen("--pq -o pq");
-    bench.write("in", b"content");
-    bench.write("passphrase", b"sesame\n");
-    bench.write("keys", &[bench.read("key"), bench.read("pq")].concat());
-    bench.ok("process keys keys.age --no-compress --passphrase-file passphrase -q");
-    bench.ok("process keys keys.asc -a --no-compress --passphrase-file passphrase -q");
+    let (dir, recipient) = TestDir::with_key();
+    let post_quantum = dir.keygen("--pq -o pq");
+    dir.write("in", b"content");
+    dir.write("passphrase", b"sesame\n");
+    dir.write("keys", &[dir.read("key"), dir.read("pq")].concat());
+    dir.ok("process keys keys.age --no-compress --passphrase-file passphrase -q");
+    dir.ok("process keys keys.asc -a --no-compress --passphrase-file passphrase -q");
     for to in [recipient, post_quantum] {
-        bench.ok(&format!("process in out -r {to} -qf"));
+        dir.ok(&format!("process in out -r {to} -qf"));
         for file in ["keys.age", "keys.asc"] {
-            bench.ok(&format!("restore out back -i {file} --passphrase-file passphrase -qf"));
-            assert_eq!(bench.read("back"), b"content");
+            dir.ok(&format!("restore out back -i {file} --passphrase-file passphrase -qf"));
+            assert_eq!(dir.read("back"), b"content");
         }
-        let mut command = bench.command(["verify", "out", "-i", "keys.age", "-q"]);
+        let mut command = dir.command(["verify", "out", "-i", "keys.age", "-q"]);
         assert!(command.env("AGE_PASSPHRASE", "sesame").status().unwrap().success());
         let prompt = [("passphrase of 'keys.age': ", "sesame\n")];
-        let shown = on_a_terminal(&bench, &format!("{PIPELINE} cat out -i keys.age; echo code $?"), &prompt);
+        let shown = on_a_terminal(&dir, &format!("{PIPELINE} cat out -i keys.age; echo code $?"), &prompt);
         assert!(shown.contains("content") && shown.contains("code 0"), "{shown}");
     }
-    bench.write("wrong", b"other");
-    let said = bench.fails("restore out b2 -i keys.age --passphrase-file wrong -q", 5);
+    dir.write("wrong", b"other");
+    let said = dir.fails("restore out b2 -i keys.age --passphrase-file wrong -q", 5);
     assert!(said.contains("identity file 'keys.age'"), "{said}");
     let max = "--max-work-factor 17 --passphrase-file passphrase";
-    let said = bench.fails(&format!("restore out b2 -i keys.age {max} -q"), 4);
+    let said = dir.fails(&format!("restore out b2 -i keys.age {max} -q"), 4);
     assert!(said.contains("work factor"), "{said}");
 }
 
 #[test]
 fn an_encrypted_ssh_key_is_asked_for_its_passphrase_only_when_a_stanza_is_for_it() {
-    let (bench, recipient) = Bench::with_key();
-    bench.add_ssh_keys();
-    bench.write("in", b"content");
-    bench.ok("process in out -R ssh-encrypted.pub -R ssh-rsa.pub -q");
+    let (dir, recipient) = TestDir::with_key();
+    dir.add_ssh_keys();
+    dir.write("in", b"content");
+    dir.ok("process in out -R ssh-encrypted.pub -R ssh-rsa.pub -q");
     let prompt = [("passphrase of the ssh key: ", "secret\n")];
-    let shown = on_a_terminal(&bench, &format!("{PIPELINE} cat out -i ssh-encrypted; echo code $?"), &prompt);
+    let shown = on_a_terminal(&dir, &format!("{PIPELINE} cat out -i ssh-encrypted; echo code $?"), &prompt);
     assert!(shown.contains("content") && shown.contains("code 0") && !shown.contains("secret"), "{shown}");
-    bench.ok(&format!("process in other -r {recipient} -q"));
-    bench.fails("restore other back -i ssh-encrypted -q", 5);
-    bench.ok("restore other back -i ssh-encrypted -i key -q");
+    dir.ok(&format!("process in other -r {recipient} -q"));
+    dir.fails("restore other back -i ssh-encrypted -q", 5);
+    dir.ok("restore other back -i ssh-encrypted -i key -q");
 }
 
 /// The recipient and the identity of the plugin `name`.
@@ -243,96 +242,96 @@ fn plugin_keys(name: &str) -> (String, String) {
     (recipient, bech32_encode(hrp(&format!("age-plugin-{name}-")), b"whoever").to_uppercase())
 }
 
-fn with_plugin(bench: &Bench, line: &str, environment: &[(&str, &str)]) -> Ran {
+fn with_plugin(dir: &TestDir, line: &str, environment: &[(&str, &str)]) -> Ran {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/keys");
     let path = format!("{folder}:{}", std::env::var("PATH").unwrap());
-    let mut command = bench.command(line.split_whitespace());
+    let mut command = dir.command(line.split_whitespace());
     let output = command.env("PATH", path).envs(environment.iter().copied()).output().unwrap();
     Ran { status: output.status, stdout: output.stdout, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
 }
 
 #[test]
 fn a_plugin_wraps_and_unwraps() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     let (plugin, identity) = plugin_keys("test");
-    bench.write("in", &text(300_000, 1));
-    bench.write("plugin", identity.as_bytes());
-    fs::set_permissions(bench.path("plugin"), fs::Permissions::from_mode(0o600)).unwrap();
+    dir.write("in", &text(300_000, 1));
+    dir.write("plugin", identity.as_bytes());
+    fs::set_permissions(dir.path("plugin"), fs::Permissions::from_mode(0o600)).unwrap();
     for to in [format!("-r {plugin}"), format!("-r {recipient} -r {plugin}")] {
-        let ran = with_plugin(&bench, &format!("process in out {to} -qf"), &[]);
+        let ran = with_plugin(&dir, &format!("process in out {to} -qf"), &[]);
         assert!(ran.status.success(), "{}", ran.stderr);
-        let ran = with_plugin(&bench, "restore out back -i plugin -qf", &[]);
-        assert!(ran.status.success() && bench.read("back") == bench.read("in"), "{}", ran.stderr);
+        let ran = with_plugin(&dir, "restore out back -i plugin -qf", &[]);
+        assert!(ran.status.success() && dir.read("back") == dir.read("in"), "{}", ran.stderr);
     }
-    bench.ok("verify out -i key -q");
-    bench.ok(&format!("process in other -r {recipient} -q"));
-    let ran = with_plugin(&bench, "restore other b2 -i plugin -q", &[]);
+    dir.ok("verify out -i key -q");
+    dir.ok(&format!("process in other -r {recipient} -q"));
+    let ran = with_plugin(&dir, "restore other b2 -i plugin -q", &[]);
     assert_eq!(ran.status.code(), Some(5), "{}", ran.stderr);
     // Where it is not installed.
-    assert!(bench.fails("restore out b2 -i plugin -q", 5).contains("plugin"));
-    assert!(bench.fails(&format!("process in b2 -r {plugin} -q"), 1).contains("age-plugin-test is not installed"));
+    assert!(dir.fails("restore out b2 -i plugin -q", 5).contains("plugin"));
+    assert!(dir.fails(&format!("process in b2 -r {plugin} -q"), 1).contains("age-plugin-test is not installed"));
 }
 
 #[test]
 fn a_plugin_may_ask_on_the_terminal_and_gives_labels() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     let (plugin, _) = plugin_keys("test");
-    bench.write("in", b"content");
-    let post_quantum = bench.keygen("--pq -o pq");
+    dir.write("in", b"content");
+    let post_quantum = dir.keygen("--pq -o pq");
     let label = [("AGE_PLUGIN_TEST_LABEL", "postquantum")];
-    let ran = with_plugin(&bench, &format!("process in out -r {plugin} -r {post_quantum} -q"), &label);
+    let ran = with_plugin(&dir, &format!("process in out -r {plugin} -r {post_quantum} -q"), &label);
     assert!(ran.status.success(), "{}", ran.stderr);
-    let ran = with_plugin(&bench, &format!("process in b2 -r {plugin} -r {recipient} -q"), &label);
+    let ran = with_plugin(&dir, &format!("process in b2 -r {plugin} -r {recipient} -q"), &label);
     assert!(ran.status.code() == Some(2) && ran.stderr.contains("do not mix"), "{}", ran.stderr);
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/keys");
     let script =
         format!("PATH={folder}:$PATH AGE_PLUGIN_TEST_ASK=1 {PIPELINE} process in b2 -r {plugin}; echo code $?");
-    let shown = on_a_terminal(&bench, &script, &[("the PIN: ", "1234\n")]);
+    let shown = on_a_terminal(&dir, &script, &[("the PIN: ", "1234\n")]);
     assert!(shown.contains("it was 1234") && shown.contains("code 0"), "{shown}");
 }
 
 #[test]
 fn a_plugin_name_that_is_a_path_is_refused() {
-    let bench = Bench::new();
-    bench.write("in", b"content");
-    fs::create_dir(bench.path("age-plugin-x")).unwrap();
-    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/keys/age-plugin-test"), bench.path("evil")).unwrap();
+    let dir = TestDir::new();
+    dir.write("in", b"content");
+    fs::create_dir(dir.path("age-plugin-x")).unwrap();
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/keys/age-plugin-test"), dir.path("evil")).unwrap();
     for name in ["x/../evil", "/evil", "../evil", "x/../../../../../../../bin/sh"] {
         let (recipient, identity) = plugin_keys(name);
-        bench.write("plugin", identity.as_bytes());
-        fs::set_permissions(bench.path("plugin"), fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(bench.fails(&format!("process in out -r {recipient} -q"), 2).contains("not a recipient"), "{name}");
-        assert!(bench.fails("restore in out -i plugin -q", 2).contains("not an identity"), "{name}");
+        dir.write("plugin", identity.as_bytes());
+        fs::set_permissions(dir.path("plugin"), fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(dir.fails(&format!("process in out -r {recipient} -q"), 2).contains("not a recipient"), "{name}");
+        assert!(dir.fails("restore in out -i plugin -q", 2).contains("not an identity"), "{name}");
     }
 }
 
 /// What is written to the file while its new header is made would be lost.
 #[test]
 fn rekey_in_place_leaves_a_file_alone_that_changes_meanwhile() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let (plugin, identity) = plugin_keys("test");
-    bench.write("in", &noise(300_000, 1));
-    bench.write("plugin", identity.as_bytes());
-    fs::set_permissions(bench.path("plugin"), fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(with_plugin(&bench, &format!("process in sealed -r {plugin} -q"), &[]).status.success());
-    let sealed = bench.read("sealed");
-    let rekey = format!("rekey sealed --in-place -i plugin -r {} -q", bench.keygen("-o key"));
-    let touch = format!("touch -d 2001-01-01 {}", bench.path("sealed").display());
-    let ran = with_plugin(&bench, &rekey, &[("AGE_PLUGIN_TEST_RUN", &touch)]);
+    dir.write("in", &noise(300_000, 1));
+    dir.write("plugin", identity.as_bytes());
+    fs::set_permissions(dir.path("plugin"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(with_plugin(&dir, &format!("process in sealed -r {plugin} -q"), &[]).status.success());
+    let sealed = dir.read("sealed");
+    let rekey = format!("rekey sealed --in-place -i plugin -r {} -q", dir.keygen("-o key"));
+    let touch = format!("touch -d 2001-01-01 {}", dir.path("sealed").display());
+    let ran = with_plugin(&dir, &rekey, &[("AGE_PLUGIN_TEST_RUN", &touch)]);
     assert!(ran.status.code() == Some(1) && ran.stderr.contains("it changed while it was read"), "{}", ran.stderr);
-    assert_eq!(bench.read("sealed"), sealed);
-    assert!(with_plugin(&bench, &rekey, &[]).status.success());
-    bench.ok("verify sealed -i key -q --against in");
+    assert_eq!(dir.read("sealed"), sealed);
+    assert!(with_plugin(&dir, &rekey, &[]).status.success());
+    dir.ok("verify sealed -i key -q --against in");
 }
 
 #[test]
 fn an_empty_passphrase_in_the_environment_matters_only_where_one_is_wanted() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", b"content");
-    bench.ok(&format!("process in out -r {recipient} -q"));
-    let mut command = bench.command(["verify", "out", "-i", "key", "-q"]);
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", b"content");
+    dir.ok(&format!("process in out -r {recipient} -q"));
+    let mut command = dir.command(["verify", "out", "-i", "key", "-q"]);
     assert!(command.env("AGE_PASSPHRASE", "").status().unwrap().success());
-    let mut command = bench.command(["process", "in", "b2", "-p", "-q"]);
+    let mut command = dir.command(["process", "in", "b2", "-p", "-q"]);
     assert_eq!(command.env("AGE_PASSPHRASE", "").output().unwrap().status.code(), Some(2));
 }
 
@@ -341,11 +340,11 @@ fn an_empty_passphrase_in_the_environment_matters_only_where_one_is_wanted() {
 fn secrets_show_nowhere() {
     use crate::support::child::{Running, wait_until_waiting};
 
-    let bench = Bench::new();
-    bench.ok("keygen -o key");
-    bench.write("in", &noise(3 << 20, 1));
-    bench.write("passphrase", b"sesame-open");
-    let key = String::from_utf8(bench.read("key")).unwrap();
+    let dir = TestDir::new();
+    dir.ok("keygen -o key");
+    dir.write("in", &noise(3 << 20, 1));
+    dir.write("passphrase", b"sesame-open");
+    let key = String::from_utf8(dir.read("key")).unwrap();
     let secret = key.lines().last().unwrap().to_owned();
     let recipient = key.lines().next().unwrap().strip_prefix("# public key: ").unwrap();
     let shows_none = |said: &[u8], line: &str| {
@@ -365,12 +364,12 @@ fn secrets_show_nowhere() {
         "process in x -R key -v".to_owned(),
         "verify in -i passphrase -v".to_owned(),
     ] {
-        let ran = bench.run(&line);
+        let ran = dir.run(&line);
         shows_none(ran.stderr.as_bytes(), &line);
         shows_none(&ran.stdout, &line);
     }
     for line in ["restore p - --passphrase-file passphrase -q", "restore a - -i key -q", "process in - -p -q"] {
-        let mut command = bench.command(line.split(' '));
+        let mut command = dir.command(line.split(' '));
         let mut child = Running(command.env("AGE_PASSPHRASE", "sesame-open").stdout(Stdio::piped()).spawn().unwrap());
         wait_until_waiting(&child);
         let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
@@ -383,36 +382,36 @@ fn secrets_show_nowhere() {
 
 #[test]
 fn keygen_tells_the_recipients_of_identities() {
-    let (bench, recipient) = Bench::with_key();
-    let post_quantum = bench.keygen("--pq -o pq");
-    assert_eq!(bench.ok("keygen -y key").stdout, format!("{recipient}\n").as_bytes());
-    bench.write("both", &[bench.read("key"), bench.read("pq")].concat());
-    bench.ok("keygen -y both -o recipients");
-    assert_eq!(bench.read("recipients"), format!("{recipient}\n{post_quantum}\n").as_bytes());
-    bench.write("in", b"content");
-    bench.write("passphrase", b"x");
-    bench.ok("process key locked --no-compress --passphrase-file passphrase -q");
-    let mut command = bench.command(["keygen", "-y", "locked"]);
+    let (dir, recipient) = TestDir::with_key();
+    let post_quantum = dir.keygen("--pq -o pq");
+    assert_eq!(dir.ok("keygen -y key").stdout, format!("{recipient}\n").as_bytes());
+    dir.write("both", &[dir.read("key"), dir.read("pq")].concat());
+    dir.ok("keygen -y both -o recipients");
+    assert_eq!(dir.read("recipients"), format!("{recipient}\n{post_quantum}\n").as_bytes());
+    dir.write("in", b"content");
+    dir.write("passphrase", b"x");
+    dir.ok("process key locked --no-compress --passphrase-file passphrase -q");
+    let mut command = dir.command(["keygen", "-y", "locked"]);
     let ran = command.env("AGE_PASSPHRASE", "x").output().unwrap();
     assert_eq!(ran.stdout, format!("{recipient}\n").as_bytes());
-    bench.add_ssh_keys();
-    assert!(bench.fails("keygen -y ssh-ed25519", 1).contains("hint: ssh has it in the .pub file"));
-    assert!(bench.fails("keygen -y recipients", 2).contains("hint: recipients encrypt"));
+    dir.add_ssh_keys();
+    assert!(dir.fails("keygen -y ssh-ed25519", 1).contains("hint: ssh has it in the .pub file"));
+    assert!(dir.fails("keygen -y recipients", 2).contains("hint: recipients encrypt"));
 }
 
 #[test]
 fn a_key_is_never_taken_from_what_is_the_input_or_from_a_descriptor_that_is_not_open() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", b"content");
-    bench.write("recipients", format!("{recipient}\n").as_bytes());
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", b"content");
+    dir.write("recipients", format!("{recipient}\n").as_bytes());
     // Descriptor 9 is free: what is opened later would get it, IN for one, which --rm then deletes.
     for line in
         ["process in out --rm --passphrase-fd 9", "restore in out --passphrase-fd 9", "verify in --passphrase-fd 9"]
     {
-        assert!(bench.fails(line, 2).contains("--passphrase-fd: descriptor 9 is not open"), "{line}");
+        assert!(dir.fails(line, 2).contains("--passphrase-fd: descriptor 9 is not open"), "{line}");
     }
-    assert!(bench.fails("process in out --passphrase-fd 1", 2).contains("descriptors 1 and 2 are for output"));
-    let mut command = bench.command(["process", "in", "out", "-p"]);
+    assert!(dir.fails("process in out --passphrase-fd 1", 2).contains("descriptors 1 and 2 are for output"));
+    let mut command = dir.command(["process", "in", "out", "-p"]);
     let ran = finish(command.env("AGE_PASSPHRASE_FD", "9").output().unwrap());
     assert!(
         ran.status.code() == Some(2) && ran.stderr.contains("AGE_PASSPHRASE_FD: descriptor 9 is not open"),
@@ -425,29 +424,29 @@ fn a_key_is_never_taken_from_what_is_the_input_or_from_a_descriptor_that_is_not_
         "restore - out -i /dev/stdin",
         "rekey - out -i key -R /dev/stdin",
     ] {
-        let ran = bench.run_with(line, b"content");
+        let ran = dir.run_with(line, b"content");
         assert!(ran.stderr.contains("standard input cannot be both IN and the "), "{line}: {ran}");
         assert_eq!(ran.status.code(), Some(2), "{line}");
     }
-    assert!(!bench.path("out").exists() && bench.path("in").exists());
-    let ran = bench.run_with("process in out -q --passphrase-fd 0", b"secret\n");
+    assert!(!dir.path("out").exists() && dir.path("in").exists());
+    let ran = dir.run_with("process in out -q --passphrase-fd 0", b"secret\n");
     assert!(ran.status.success(), "{ran}");
-    let ran = bench.run_with("restore out back -q --passphrase-file /dev/stdin", b"secret");
-    assert!(ran.status.success() && bench.read("back") == b"content", "{ran}");
+    let ran = dir.run_with("restore out back -q --passphrase-file /dev/stdin", b"secret");
+    assert!(ran.status.success() && dir.read("back") == b"content", "{ran}");
 }
 
 #[test]
 fn rekey_takes_a_new_passphrase_from_a_file() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", b"content");
-    bench.write("old", b"one");
-    bench.write("new", b"two");
-    bench.ok(&format!("process in sealed -q -r {recipient}"));
-    bench.ok("rekey sealed locked -q -i key --new-passphrase-file new");
-    bench.ok("verify locked -q --passphrase-file new");
-    bench.ok("rekey locked again -q --passphrase-file new --new-passphrase-file old");
-    bench.ok("verify again -q --passphrase-file old");
-    bench.fails("verify again --passphrase-file new", 5);
-    assert!(bench.fails("restore locked back -i key", 5).contains("hint: it is encrypted with a passphrase"));
-    assert!(bench.fails("process in out -r new", 2).contains("hint: -R FILE"));
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", b"content");
+    dir.write("old", b"one");
+    dir.write("new", b"two");
+    dir.ok(&format!("process in sealed -q -r {recipient}"));
+    dir.ok("rekey sealed locked -q -i key --new-passphrase-file new");
+    dir.ok("verify locked -q --passphrase-file new");
+    dir.ok("rekey locked again -q --passphrase-file new --new-passphrase-file old");
+    dir.ok("verify again -q --passphrase-file old");
+    dir.fails("verify again --passphrase-file new", 5);
+    assert!(dir.fails("restore locked back -i key", 5).contains("hint: it is encrypted with a passphrase"));
+    assert!(dir.fails("process in out -r new", 2).contains("hint: -R FILE"));
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::mount::Mount;
-use crate::support::{Bench, Need, Ran, finish, noise, skip};
+use crate::support::{Need, Ran, TestDir, finish, noise, skip};
 
 /// More than fits where it is written to.
 const LARGE_LEN: usize = 4 << 20;
@@ -22,81 +22,81 @@ const LINES: [&str; 5] = [
 ];
 
 /// A large input, and what becomes of it.
-fn bench() -> Bench {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("to", recipient.as_bytes());
-    bench.write("in", &noise(LARGE_LEN, 1));
-    bench.ok("process in z -q --chunk-size 64K");
-    bench.ok("process in a -q --chunk-size 64K -R to");
-    bench
+fn dir_with_files() -> TestDir {
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("to", recipient.as_bytes());
+    dir.write("in", &noise(LARGE_LEN, 1));
+    dir.ok("process in z -q --chunk-size 64K");
+    dir.ok("process in a -q --chunk-size 64K -R to");
+    dir
 }
 
 /// Runs `line` and wants exit code 1, one line that says `cause` of `at/out`, and in `at` what was there before.
-fn assert_fails(bench: &Bench, line: &str, cause: &str) {
-    assert_failed(bench, line, &bench.run(line), cause);
+fn assert_fails(dir: &TestDir, line: &str, cause: &str) {
+    assert_failed(dir, line, &dir.run(line), cause);
 }
 
-fn assert_failed(bench: &Bench, line: &str, ran: &Ran, cause: &str) {
+fn assert_failed(dir: &TestDir, line: &str, ran: &Ran, cause: &str) {
     assert_eq!(ran.status.code(), Some(1), "{line}: {ran}");
     let is_one_line = ran.stderr.lines().count() == 1 && ran.stderr.starts_with("pipeline: error: ");
     assert!(is_one_line && ran.stderr.contains("at/out'") && ran.stderr.contains(cause), "{line}: {ran}");
-    assert_eq!(fs::read(bench.path("at/out")).unwrap(), b"old", "{line}: the old file is not what it was");
-    let names: Vec<_> = fs::read_dir(bench.path("at")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(fs::read(dir.path("at/out")).unwrap(), b"old", "{line}: the old file is not what it was");
+    let names: Vec<_> = fs::read_dir(dir.path("at")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let left: Vec<_> = names.into_iter().filter(|name| name != "out" && name != "lost+found").collect();
     assert!(left.is_empty(), "{line} left {left:?} behind");
 }
 
 #[test]
 fn a_disk_that_gets_full_is_told_and_the_old_file_stays() {
-    let bench = bench();
-    let Some(_disk) = Mount::tmpfs(bench.path("at"), "size=1m") else { return };
-    bench.write("at/out", b"old");
+    let dir = dir_with_files();
+    let Some(_disk) = Mount::tmpfs(dir.path("at"), "size=1m") else { return };
+    dir.write("at/out", b"old");
     for line in LINES {
-        assert_fails(&bench, line, "No space left on device");
+        assert_fails(&dir, line, "No space left on device");
     }
 }
 
 #[test]
 fn a_disk_without_room_for_another_name_is_told_and_the_old_file_stays() {
-    let bench = bench();
-    let Some(_disk) = Mount::tmpfs(bench.path("at"), "nr_inodes=2") else { return };
-    bench.write("at/out", b"old");
+    let dir = dir_with_files();
+    let Some(_disk) = Mount::tmpfs(dir.path("at"), "nr_inodes=2") else { return };
+    dir.write("at/out", b"old");
     for line in LINES {
-        assert_fails(&bench, line, "cannot create 'at/out': No space left on device");
+        assert_fails(&dir, line, "cannot create 'at/out': No space left on device");
     }
 }
 
 #[test]
 fn a_read_only_file_system_is_told() {
-    let bench = bench();
-    let Some(disk) = Mount::tmpfs(bench.path("at"), "size=1m") else { return };
-    bench.write("at/out", b"old");
+    let dir = dir_with_files();
+    let Some(disk) = Mount::tmpfs(dir.path("at"), "size=1m") else { return };
+    dir.write("at/out", b"old");
     disk.remount("ro");
     for line in LINES {
-        assert_fails(&bench, line, "cannot create 'at/out': Read-only file system");
+        assert_fails(&dir, line, "cannot create 'at/out': Read-only file system");
     }
 }
 
 #[test]
 fn a_file_size_limit_is_told_and_the_old_file_stays() {
-    let bench = bench();
-    fs::create_dir(bench.path("at")).unwrap();
-    bench.write("at/out", b"old");
+    let dir = dir_with_files();
+    fs::create_dir(dir.path("at")).unwrap();
+    dir.write("at/out", b"old");
     for line in LINES {
         let script = format!("ulimit -f 500; exec {} {line}", env!("CARGO_BIN_EXE_pipeline"));
-        let ran = bench.tool("bash", &["-c", &script], None).unwrap();
-        assert_failed(&bench, line, &ran, "File too large");
+        let ran = dir.tool("bash", &["-c", &script], None).unwrap();
+        assert_failed(&dir, line, &ran, "File too large");
     }
 }
 
 #[test]
 fn a_destination_that_may_not_be_replaced_is_told_and_stays() {
-    let bench = bench();
+    let dir = dir_with_files();
     // A file system that knows such files, which that of the tests may not.
-    let Some(_disk) = Mount::new_ext4(&bench.path("image"), bench.path("at")) else { return };
-    bench.write("at/out", b"old");
+    let Some(_disk) = Mount::new_ext4(&dir.path("image"), dir.path("at")) else { return };
+    dir.write("at/out", b"old");
     let change = |flag: &str, what: &str| {
-        let changed = Command::new("chattr").arg(flag).arg(bench.path(what)).status();
+        let changed = Command::new("chattr").arg(flag).arg(dir.path(what)).status();
         changed.is_ok_and(|status| status.success())
     };
     for (what, cause) in [
@@ -108,7 +108,7 @@ fn a_destination_that_may_not_be_replaced_is_told_and_stays() {
             return;
         }
         for line in LINES {
-            assert_fails(&bench, line, cause);
+            assert_fails(&dir, line, cause);
         }
         assert!(change("-i", what));
     }
@@ -116,59 +116,59 @@ fn a_destination_that_may_not_be_replaced_is_told_and_stays() {
 
 #[test]
 fn what_permissions_forbid_is_told_to_users_who_are_not_root() {
-    let bench = bench();
+    let dir = dir_with_files();
     if !rustix::process::geteuid().is_root() {
         skip(Need::Right("root"));
         return;
     }
-    let binary = bench.path("pipeline");
+    let binary = dir.path("pipeline");
     fs::copy(env!("CARGO_BIN_EXE_pipeline"), &binary).unwrap();
     let run = |line: &str| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary);
-        finish(command.args(line.split_whitespace()).current_dir(bench.root()).output().unwrap())
+        finish(command.args(line.split_whitespace()).current_dir(dir.root()).output().unwrap())
     };
     let allow = |what: &Path, mode| fs::set_permissions(what, Permissions::from_mode(mode)).unwrap();
-    allow(bench.root(), 0o755);
-    allow(&bench.path("key"), 0o644);
-    fs::create_dir(bench.path("at")).unwrap();
-    bench.write("at/out", b"old");
+    allow(dir.root(), 0o755);
+    allow(&dir.path("key"), 0o644);
+    fs::create_dir(dir.path("at")).unwrap();
+    dir.write("at/out", b"old");
     for (mode, cause) in [
         (0o555, "cannot create 'at/out': Permission denied"),
         (0o400, "cannot write 'at/out': Permission denied"),
         (0o000, "cannot write 'at/out': Permission denied"),
     ] {
-        allow(&bench.path("at"), mode);
+        allow(&dir.path("at"), mode);
         for line in LINES {
-            assert_failed(&bench, line, &run(line), cause);
+            assert_failed(&dir, line, &run(line), cause);
         }
     }
-    bench.write("secret", b"x");
-    allow(&bench.path("secret"), 0o600);
+    dir.write("secret", b"x");
+    allow(&dir.path("secret"), 0o600);
     let said = run("process secret out").stderr;
     assert!(said.contains("cannot open 'secret': Permission denied"), "{said}");
 }
 
 #[test]
 fn the_source_is_deleted_last_when_its_successor_is_durable() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("content", &noise(300_000, 1));
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("content", &noise(300_000, 1));
     for line in [
         "process in at/out -q --rm".to_owned(),
         "process in at/out -qf --rm".to_owned(),
         format!("process in at/out -qf --rm -r {recipient}"),
         "restore z at/out -qf --rm".to_owned(),
     ] {
-        fs::create_dir_all(bench.path("at")).unwrap();
-        bench.write("in", &bench.read("content"));
-        bench.ok("process content z -qf");
+        fs::create_dir_all(dir.path("at")).unwrap();
+        dir.write("in", &dir.read("content"));
+        dir.ok("process content z -qf");
         // With -y each descriptor is shown with its path.
         let calls = "trace=fsync,fdatasync,rename,renameat,renameat2,linkat,unlink,unlinkat";
         let mut args = vec!["-f", "-y", "-qq", "-o", "trace", "-e", calls, env!("CARGO_BIN_EXE_pipeline")];
         args.extend(line.split_whitespace());
-        let Some(ran) = bench.tool("strace", &args, None) else { return };
+        let Some(ran) = dir.tool("strace", &args, None) else { return };
         assert!(ran.status.success(), "{line}: {ran}");
-        let trace = String::from_utf8(bench.read("trace")).unwrap();
+        let trace = String::from_utf8(dir.read("trace")).unwrap();
         let source = line.split_whitespace().nth(1).unwrap();
         let steps: Vec<&str> = trace.lines().filter_map(|call| step(call, source)).collect();
         assert_eq!(steps, ["sync file", "rename", "sync directory", "delete source"], "{line}: {trace}");

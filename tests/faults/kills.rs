@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::support::child::{
     Running, bytes_read, child_of, duration_of, end_of, signal, spin, thread_states, wait_until, wait_until_waiting,
 };
-use crate::support::{Bench, Need, noise, share, skip, text};
+use crate::support::{Need, TestDir, noise, share, skip, text};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What ends a run in order, its exit code, and its name.
@@ -45,52 +45,52 @@ const KILLED: [(&str, &str); 3] = [
 ];
 
 /// An input of `len` bytes, what becomes of it, and a FIFO.
-fn bench(len: usize) -> Bench {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("to", recipient.as_bytes());
-    bench.write("in", &noise(len, 1));
-    bench.ok("process in z -q --chunk-size 64K");
-    bench.ok("process in a -q --chunk-size 64K -R to");
-    bench.tool("mkfifo", &["fifo"], None);
-    bench
+fn bench(len: usize) -> TestDir {
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("to", recipient.as_bytes());
+    dir.write("in", &noise(len, 1));
+    dir.ok("process in z -q --chunk-size 64K");
+    dir.ok("process in a -q --chunk-size 64K -R to");
+    dir.tool("mkfifo", &["fifo"], None);
+    dir
 }
 
 /// Asserts that `out` is what it was before, or complete.
-fn assert_old_or_complete(bench: &Bench, line: &str, back: &str) {
-    if bench.read("out") == b"old" {
+fn assert_old_or_complete(dir: &TestDir, line: &str, back: &str) {
+    if dir.read("out") == b"old" {
         return;
     }
-    let complete = if line.starts_with("restore") { bench.read("z") } else { bench.read("in") };
-    assert!(bench.run(back).stdout == complete, "{line}: what was killed is neither old nor complete");
+    let complete = if line.starts_with("restore") { dir.read("z") } else { dir.read("in") };
+    assert!(dir.run(back).stdout == complete, "{line}: what was killed is neither old nor complete");
 }
 
-fn temporaries(bench: &Bench) -> Vec<String> {
-    bench.names().into_iter().filter(|name| name.starts_with(".pipeline-")).collect()
+fn temporaries(dir: &TestDir) -> Vec<String> {
+    dir.names().into_iter().filter(|name| name.starts_with(".pipeline-")).collect()
 }
 
 #[test]
 fn a_run_that_is_killed_at_any_time_leaves_the_destination_old_or_complete_and_the_next_run_in_peace() {
-    let bench = bench(8 << 20);
+    let dir = bench(8 << 20);
     let randoms = noise(16 * share(20, 200), 7);
     for (line, back) in KILLED {
-        let command = || bench.command(line.split_whitespace());
+        let command = || dir.command(line.split_whitespace());
         let whole = duration_of(command());
         let (mut killed_count, mut left_count) = (0, 0);
         for random in randoms.chunks(16) {
-            bench.write("out", b"old");
+            dir.write("out", b"old");
             let mut child = command().stderr(Stdio::null()).spawn().unwrap();
             let fraction = f64::from(u16::from_le_bytes([random[0], random[1]])) / f64::from(u16::MAX);
             spin(whole.mul_f64(fraction));
             child.kill().unwrap();
             killed_count += usize::from(child.wait().unwrap().signal() == Some(9));
-            assert_old_or_complete(&bench, line, back);
-            let left = temporaries(&bench);
+            assert_old_or_complete(&dir, line, back);
+            let left = temporaries(&dir);
             left_count += usize::from(!left.is_empty());
-            bench.ok(line);
-            assert!(bench.read("out") != b"old", "{line}: the next run did nothing");
-            assert_old_or_complete(&bench, line, back);
-            for name in temporaries(&bench) {
-                std::fs::remove_file(bench.path(name)).unwrap();
+            dir.ok(line);
+            assert!(dir.read("out") != b"old", "{line}: the next run did nothing");
+            assert_old_or_complete(&dir, line, back);
+            for name in temporaries(&dir) {
+                std::fs::remove_file(dir.path(name)).unwrap();
             }
         }
         eprintln!("{line}: {killed_count} killed, {left_count} left a temporary");
@@ -100,21 +100,21 @@ fn a_run_that_is_killed_at_any_time_leaves_the_destination_old_or_complete_and_t
 
 #[test]
 fn a_run_that_is_killed_at_a_step_of_its_commit_leaves_the_destination_old_or_complete() {
-    let bench = bench(1 << 20);
+    let dir = bench(1 << 20);
     for (line, back) in KILLED {
         for (call, count) in
             [("flock", 1), ("write", 4), ("fchmod", 1), ("utimensat", 1), ("fsync", 2), ("renameat", 1)]
         {
             for number in 1..=count {
-                bench.write("out", b"old");
+                dir.write("out", b"old");
                 let inject = format!("inject={call}:signal=SIGKILL:when={number}");
                 let mut args = vec!["-f", "-qq", "-o", "trace", "-e", &inject, env!("CARGO_BIN_EXE_pipeline")];
                 args.extend(line.split_whitespace());
-                let Some(ran) = bench.tool("strace", &args, None) else { return };
+                let Some(ran) = dir.tool("strace", &args, None) else { return };
                 assert_eq!(ran.status.signal(), Some(9), "{inject} did not strike {line}: {ran}");
-                assert_old_or_complete(&bench, line, back);
-                bench.ok(line);
-                assert_old_or_complete(&bench, line, back);
+                assert_old_or_complete(&dir, line, back);
+                dir.ok(line);
+                assert_old_or_complete(&dir, line, back);
             }
         }
     }
@@ -122,9 +122,9 @@ fn a_run_that_is_killed_at_a_step_of_its_commit_leaves_the_destination_old_or_co
 
 #[test]
 fn the_next_run_removes_what_a_killed_one_left_and_nothing_else() {
-    let bench = bench(1 << 20);
+    let dir = bench(1 << 20);
     let start = |line: &str| {
-        let mut child = Running(bench.command(line.split_whitespace()).stdin(Stdio::piped()).spawn().unwrap());
+        let mut child = Running(dir.command(line.split_whitespace()).stdin(Stdio::piped()).spawn().unwrap());
         child.stdin.as_mut().unwrap().write_all(&noise(300_000, 2)).unwrap();
         wait_until_waiting(&child);
         child
@@ -135,34 +135,34 @@ fn the_next_run_removes_what_a_killed_one_left_and_nothing_else() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let left = temporaries(&bench);
+    let left = temporaries(&dir);
     assert_eq!(left.len(), 2, "each left its own");
     let mut alive = start("process - out -q --chunk-size 64K");
-    let before: Vec<String> = temporaries(&bench);
-    bench.write(".pipeline-foreign.tmp", b"somebody else's");
-    bench.ok("process in out -q");
-    let gone: Vec<&String> = left.iter().filter(|name| !bench.path(name).exists()).collect();
+    let before: Vec<String> = temporaries(&dir);
+    dir.write(".pipeline-foreign.tmp", b"somebody else's");
+    dir.ok("process in out -q");
+    let gone: Vec<&String> = left.iter().filter(|name| !dir.path(name).exists()).collect();
     assert_eq!(
         gone.len(),
         1,
         "what was killed on the way to out is gone, what was on the way elsewhere stays: {gone:?}"
     );
-    assert!(before.iter().filter(|name| !left.contains(name)).all(|name| bench.path(name).exists()), "one was alive");
-    assert!(bench.path(".pipeline-foreign.tmp").exists());
+    assert!(before.iter().filter(|name| !left.contains(name)).all(|name| dir.path(name).exists()), "one was alive");
+    assert!(dir.path(".pipeline-foreign.tmp").exists());
     signal(&alive, Signal::TERM);
     assert_eq!(end_of(&mut alive).1, Some(143));
-    bench.ok("process in other -q");
-    assert_eq!(temporaries(&bench), [".pipeline-foreign.tmp"]);
+    dir.ok("process in other -q");
+    assert_eq!(temporaries(&dir), [".pipeline-foreign.tmp"]);
 }
 
 /// Signals `child` and asserts that it ends in time, in order, with one line, and leaves no file that is not in `before`.
-fn assert_stops(bench: &Bench, before: &[String], line: &str, mut child: Running, stop: (Signal, i32, &str)) {
+fn assert_stops(dir: &TestDir, before: &[String], line: &str, mut child: Running, stop: (Signal, i32, &str)) {
     let (number, code, name) = stop;
     signal(&child, number);
     let (said, ended, took) = end_of(&mut child);
     assert_eq!(ended, Some(code), "{line}, {name}: {said}");
     assert_says_so(line, name, &said);
-    assert_eq!(bench.names(), before, "{line}, {name}: something was left behind");
+    assert_eq!(dir.names(), before, "{line}, {name}: something was left behind");
     assert!(took < STOP_TIME_MAX, "{line}, {name}: it took {took:?} to stop");
     if took > Duration::from_secs(2) {
         eprintln!("{line}, {name}: it took {took:?} to stop");
@@ -175,15 +175,15 @@ fn assert_says_so(line: &str, name: &str, said: &str) {
 }
 
 /// Starts the binary with pipes at all ends.
-fn start(bench: &Bench, line: &str) -> Running {
-    let mut command = bench.command(line.split_whitespace());
+fn start(dir: &TestDir, line: &str) -> Running {
+    let mut command = dir.command(line.split_whitespace());
     Running(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
 #[test]
 fn signals_end_a_run_that_waits_for_its_first_byte() {
-    let bench = bench(1 << 20);
-    let before = bench.names();
+    let dir = bench(1 << 20);
+    let before = dir.names();
     for line in [
         "process - out",
         "process - out --engine mutex",
@@ -198,17 +198,17 @@ fn signals_end_a_run_that_waits_for_its_first_byte() {
         "rekey fifo out -i key -R to",
     ] {
         for stop in stops() {
-            let child = start(&bench, line);
+            let child = start(&dir, line);
             wait_until_waiting(&child);
-            assert_stops(&bench, &before, line, child, stop);
+            assert_stops(&dir, &before, line, child, stop);
         }
     }
 }
 
 #[test]
 fn signals_end_a_run_that_waits_for_more() {
-    let bench = bench(1 << 20);
-    let before = bench.names();
+    let dir = bench(1 << 20);
+    let before = dir.names();
     for (line, input) in [
         ("process - out -q --chunk-size 64K", "in"),
         ("process - out -q --chunk-size 64K -R to", "in"),
@@ -221,22 +221,22 @@ fn signals_end_a_run_that_waits_for_more() {
         ("rekey - out -q -i key -R to", "a"),
     ] {
         for stop in stops() {
-            let mut child = start(&bench, line);
-            let input = bench.read(input);
+            let mut child = start(&dir, line);
+            let input = dir.read(input);
             child.stdin.as_mut().unwrap().write_all(&input[..input.len() / 2]).unwrap();
             wait_until("all is read", || bytes_read(&child) >= input.len() as u64 / 2);
             wait_until_waiting(&child);
-            let is_written = bench.names() != before;
+            let is_written = dir.names() != before;
             assert_eq!(is_written, line.contains(" out "), "{line}: it is at work");
-            assert_stops(&bench, &before, line, child, stop);
+            assert_stops(&dir, &before, line, child, stop);
         }
     }
 }
 
 #[test]
 fn signals_end_a_run_whose_output_nobody_takes() {
-    let bench = bench(8 << 20);
-    let before = bench.names();
+    let dir = bench(8 << 20);
+    let before = dir.names();
     for line in [
         "process in - -q",
         "process in - -q --engine mutex",
@@ -249,25 +249,25 @@ fn signals_end_a_run_whose_output_nobody_takes() {
         "rekey a fifo -q -i key -R to",
     ] {
         for stop in stops() {
-            let child = start(&bench, line);
+            let child = start(&dir, line);
             wait_until_waiting(&child);
-            assert_stops(&bench, &before, line, child, stop);
+            assert_stops(&dir, &before, line, child, stop);
         }
     }
 }
 
 #[test]
 fn signals_end_a_run_in_the_midst_of_its_work() {
-    let bench = bench(1 << 20);
-    bench.write("text", &text(32 << 20, 3));
-    std::fs::File::create(bench.path("sparse")).unwrap().set_len(1 << 40).unwrap();
+    let dir = bench(1 << 20);
+    dir.write("text", &text(32 << 20, 3));
+    std::fs::File::create(dir.path("sparse")).unwrap().set_len(1 << 40).unwrap();
     // Frames of zeros, 256 GiB of content.
-    bench.write("zeros", &vec![0; 64 << 20]);
-    bench.ok("process zeros frame -q --chunk-size 64M");
+    dir.write("zeros", &vec![0; 64 << 20]);
+    dir.ok("process zeros frame -q --chunk-size 64M");
     let table_len = 8 + 12 + 9;
-    let frame = bench.read("frame");
-    bench.write("zeros.zst", &frame[..frame.len() - table_len].repeat(4096));
-    let before = bench.names();
+    let frame = dir.read("frame");
+    dir.write("zeros.zst", &frame[..frame.len() - table_len].repeat(4096));
+    let before = dir.names();
     for line in [
         "process sparse out -q",
         "process sparse out -q -R to",
@@ -277,30 +277,30 @@ fn signals_end_a_run_in_the_midst_of_its_work() {
         "verify zeros.zst -q",
     ] {
         for stop in stops() {
-            let child = start(&bench, line);
+            let child = start(&dir, line);
             wait_until("it is at work", || bytes_read(&child) > 100_000);
-            assert_stops(&bench, &before, line, child, stop);
+            assert_stops(&dir, &before, line, child, stop);
         }
     }
 }
 
 /// A run whose fsync does not return for as long as [`HELD`], and the process that is held there by a tracer; `None` where
 /// nothing can be traced.
-fn start_syncing(bench: &Bench, line: &str) -> Option<(Running, Pid)> {
+fn start_syncing(dir: &TestDir, line: &str) -> Option<(Running, Pid)> {
     let mut command = Command::new("strace");
     let inject = format!("inject=fsync:delay_enter={}", HELD.as_micros());
     command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", &inject]);
-    command.arg(env!("CARGO_BIN_EXE_pipeline")).args(line.split_whitespace()).current_dir(bench.root());
+    command.arg(env!("CARGO_BIN_EXE_pipeline")).args(line.split_whitespace()).current_dir(dir.root());
     let Ok(tracer) = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn() else {
         skip(Need::Tool("strace"));
         return None;
     };
     let tracer = Running(tracer);
     let is_synced_next = |name: &String| {
-        let mode = std::fs::metadata(bench.path(name)).map_or(0, |metadata| metadata.permissions().mode());
+        let mode = std::fs::metadata(dir.path(name)).map_or(0, |metadata| metadata.permissions().mode());
         name.starts_with(".pipeline-") && mode & 0o777 != 0o600
     };
-    wait_until("the temporary has got its mode", || bench.names().iter().any(is_synced_next));
+    wait_until("the temporary has got its mode", || dir.names().iter().any(is_synced_next));
     let pid = child_of(tracer.id()).unwrap();
     let mut in_a_row = 0;
     wait_until("a thread is held in fsync", || {
@@ -312,10 +312,10 @@ fn start_syncing(bench: &Bench, line: &str) -> Option<(Running, Pid)> {
 
 /// How long until a run that is held in fsync says that it was stopped, and has cleaned up, when it is signalled once or again
 /// and again. What is left of it then, the tracer does not let go before its time.
-fn time_to_say_so(bench: &Bench, line: &str, stop: (Signal, i32, &str), is_repeated: bool) -> Option<Duration> {
+fn time_to_say_so(dir: &TestDir, line: &str, stop: (Signal, i32, &str), is_repeated: bool) -> Option<Duration> {
     let (number, code, name) = stop;
-    let before = bench.names();
-    let (mut tracer, pid) = start_syncing(bench, line)?;
+    let before = dir.names();
+    let (mut tracer, pid) = start_syncing(dir, line)?;
     let mut stderr = BufReader::new(tracer.stderr.take().unwrap());
     let is_said = AtomicBool::new(false);
     let begun = Instant::now();
@@ -336,20 +336,20 @@ fn time_to_say_so(bench: &Bench, line: &str, stop: (Signal, i32, &str), is_repea
     });
     let took = begun.elapsed();
     assert_says_so(line, name, &said);
-    assert_eq!(bench.names(), before, "{line}, {name}: something was left behind");
+    assert_eq!(dir.names(), before, "{line}, {name}: something was left behind");
     assert_eq!(tracer.wait().unwrap().code(), Some(code), "{line}, {name}");
-    assert_eq!(bench.names(), before, "{line}, {name}: something came into being behind the end");
+    assert_eq!(dir.names(), before, "{line}, {name}: something came into being behind the end");
     Some(took)
 }
 
 #[test]
 fn signals_end_a_run_that_waits_for_the_disk_and_a_second_one_does_so_at_once() {
-    let bench = bench(1 << 20);
+    let dir = bench(1 << 20);
     let lines = ["process in out -q", "restore z out -q", "rekey a out -q -i key -R to"];
     for line in &lines[..share(1, 3)] {
         for stop in stops().into_iter().take(share(1, 3)) {
-            let Some(once) = time_to_say_so(&bench, line, stop, false) else { return };
-            let Some(often) = time_to_say_so(&bench, line, stop, true) else { return };
+            let Some(once) = time_to_say_so(&dir, line, stop, false) else { return };
+            let Some(often) = time_to_say_so(&dir, line, stop, true) else { return };
             // A whole second is waited after one.
             assert!(often < once / 2, "{line}, {}: {often:?} after several signals, {once:?} after one", stop.2);
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::support::child::{Running, wait_until_waiting};
-use crate::support::{Bench, Need, Ran, noise, share, skip, text};
+use crate::support::{Need, Ran, TestDir, noise, share, skip, text};
 
 const LIMIT_BYTES: u64 = 64 << 20;
 const GIB: u64 = 1 << 30;
@@ -39,23 +39,23 @@ impl Group {
     }
 
     /// The binary with the words of `line`, to run in this group.
-    fn command(&self, bench: &Bench, line: &str) -> Command {
+    fn command(&self, dir: &TestDir, line: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", r#"echo $$ > "$0" && exec "$@""#]);
         command.arg(self.0.join("cgroup.procs")).arg(env!("CARGO_BIN_EXE_pipeline")).args(line.split_whitespace());
-        command.current_dir(bench.root()).stdin(Stdio::null());
+        command.current_dir(dir.root()).stdin(Stdio::null());
         command
     }
 
     /// Runs it.
-    fn run(&self, bench: &Bench, line: &str) -> Ran {
-        let output = self.command(bench, line).output().unwrap();
+    fn run(&self, dir: &TestDir, line: &str) -> Ran {
+        let output = self.command(dir, line).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         Ran { status: output.status, stdout: output.stdout, stderr }
     }
 
-    fn ok(&self, bench: &Bench, line: &str) {
-        let ran = self.run(bench, line);
+    fn ok(&self, dir: &TestDir, line: &str) {
+        let ran = self.run(dir, line);
         assert!(ran.status.success(), "{line}: {:?} {}", ran.status, ran.stderr);
     }
 }
@@ -67,30 +67,30 @@ impl Drop for Group {
     }
 }
 
-fn sparse(bench: &Bench, name: &str, bytes: u64) {
-    fs::File::create(bench.path(name)).unwrap().set_len(bytes).unwrap();
+fn sparse(dir: &TestDir, name: &str, bytes: u64) {
+    fs::File::create(dir.path(name)).unwrap().set_len(bytes).unwrap();
 }
 
 #[test]
 fn a_huge_sparse_input_goes_both_ways_in_64_mib() {
     let Some(group) = Group::new("sparse") else { return };
-    let (bench, recipient) = Bench::with_key();
-    sparse(&bench, "in", share(3 * GIB, 100 * GIB));
-    group.ok(&bench, "process in out -w 2 -q --no-sync");
-    group.ok(&bench, &format!("process in sealed -w 2 -q --no-sync -r {recipient}"));
-    group.ok(&bench, "verify out -w 2 -q");
-    group.ok(&bench, "restore sealed /dev/null -f -w 2 -q -i key");
-    group.ok(&bench, "cat sealed --range 2G..+64K -q -i key");
-    group.ok(&bench, "inspect sealed -i key");
-    group.ok(&bench, "restore out /dev/null --salvage -q -f");
+    let (dir, recipient) = TestDir::with_key();
+    sparse(&dir, "in", share(3 * GIB, 100 * GIB));
+    group.ok(&dir, "process in out -w 2 -q --no-sync");
+    group.ok(&dir, &format!("process in sealed -w 2 -q --no-sync -r {recipient}"));
+    group.ok(&dir, "verify out -w 2 -q");
+    group.ok(&dir, "restore sealed /dev/null -f -w 2 -q -i key");
+    group.ok(&dir, "cat sealed --range 2G..+64K -q -i key");
+    group.ok(&dir, "inspect sealed -i key");
+    group.ok(&dir, "restore out /dev/null --salvage -q -f");
 }
 
 #[test]
 fn what_compresses_and_what_does_not_goes_both_ways_in_64_mib() {
     let Some(group) = Group::new("both") else { return };
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     for (name, content) in [("noise", noise(96 << 20, 1)), ("text", text(96 << 20, 2))] {
-        bench.write(name, &content);
+        dir.write(name, &content);
         drop(content);
         for flags in [
             "-w 2".to_owned(),
@@ -100,11 +100,11 @@ fn what_compresses_and_what_does_not_goes_both_ways_in_64_mib() {
             format!("-w 2 -a -r {recipient}"),
             format!("-w 2 --no-compress -r {recipient}"),
         ] {
-            group.ok(&bench, &format!("process {name} out -q -f --no-sync {flags}"));
-            group.ok(&bench, "restore out back -q -f --no-sync -w 2 -i key");
-            group.ok(&bench, &format!("verify out -q -w 2 -i key --against {name}"));
+            group.ok(&dir, &format!("process {name} out -q -f --no-sync {flags}"));
+            group.ok(&dir, "restore out back -q -f --no-sync -w 2 -i key");
+            group.ok(&dir, &format!("verify out -q -w 2 -i key --against {name}"));
             if flags.contains("-r ") {
-                group.ok(&bench, &format!("rekey out rekeyed -q -f --no-sync -i key -r {recipient}"));
+                group.ok(&dir, &format!("rekey out rekeyed -q -f --no-sync -i key -r {recipient}"));
             }
         }
     }
@@ -114,14 +114,14 @@ fn what_compresses_and_what_does_not_goes_both_ways_in_64_mib() {
 #[test]
 fn a_reader_that_waits_makes_nothing_grow_beyond_64_mib() {
     let Some(group) = Group::new("waiting") else { return };
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     for (name, content) in [("noise", noise(96 << 20, 3)), ("text", text(96 << 20, 4))] {
-        bench.write(name, &content);
+        dir.write(name, &content);
         for layer in [String::new(), format!("-r {recipient}")] {
-            bench.ok(&format!("process {name} {name}.done -f -q --no-sync {layer}"));
+            dir.ok(&format!("process {name} {name}.done -f -q --no-sync {layer}"));
             let restore = format!("restore {name}.done - -w 2 -q -i key");
             for line in [format!("process {name} - -w 2 -q {layer}"), restore] {
-                let mut command = group.command(&bench, &line);
+                let mut command = group.command(&dir, &line);
                 let mut child = Running(command.stdout(Stdio::piped()).spawn().unwrap());
                 wait_until_waiting(&child);
                 let mut output = child.stdout.take().unwrap();
@@ -135,30 +135,30 @@ fn a_reader_that_waits_makes_nothing_grow_beyond_64_mib() {
 #[test]
 fn a_bomb_is_decoded_in_64_mib() {
     let Some(group) = Group::new("bomb") else { return };
-    let bench = Bench::new();
-    sparse(&bench, "in", share(2 * GIB, 8 * GIB));
+    let dir = TestDir::new();
+    sparse(&dir, "in", share(2 * GIB, 8 * GIB));
     // One frame, as stock zstd writes it.
-    let Some(ran) = bench.tool("zstd", &["-q", "-1", "--long=23", "in", "-o", "bomb"], None) else { return };
+    let Some(ran) = dir.tool("zstd", &["-q", "-1", "--long=23", "in", "-o", "bomb"], None) else { return };
     assert!(ran.status.success(), "{}", ran.stderr);
-    assert!(fs::metadata(bench.path("bomb")).unwrap().len() < 1 << 20);
-    group.ok(&bench, "verify bomb --foreign -w 2 -q");
-    group.ok(&bench, "restore bomb /dev/null -f -w 2 -q");
-    group.ok(&bench, "cat bomb --range 1G..+1 -q");
-    group.ok(&bench, "inspect bomb");
+    assert!(fs::metadata(dir.path("bomb")).unwrap().len() < 1 << 20);
+    group.ok(&dir, "verify bomb --foreign -w 2 -q");
+    group.ok(&dir, "restore bomb /dev/null -f -w 2 -q");
+    group.ok(&dir, "cat bomb --range 1G..+1 -q");
+    group.ok(&dir, "inspect bomb");
 }
 
 #[test]
 fn hostile_numbers_are_refused_in_64_mib() {
     let Some(group) = Group::new("hostile") else { return };
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let frame_with = |descriptor: u8, fields: &[u8]| [&[0x28, 0xB5, 0x2F, 0xFD, descriptor][..], fields].concat();
     let table = |count: u32| {
         let footer = [&count.to_le_bytes()[..], &[0x80], &0x8F92_EAB1u32.to_le_bytes()].concat();
         [&0x184D_2A5Eu32.to_le_bytes()[..], &count.wrapping_mul(12).wrapping_add(9).to_le_bytes(), &footer].concat()
     };
     let valid = {
-        bench.write("x", b"content");
-        bench.ok("process x - -q").stdout
+        dir.write("x", b"content");
+        dir.ok("process x - -q").stdout
     };
     let cases: [(&str, Vec<u8>, i32); 8] = [
         // Window_Descriptor with exponent 31 - 10 and mantissa 0: 2 GiB; more than the 128 MiB that are accepted.
@@ -175,67 +175,67 @@ fn hostile_numbers_are_refused_in_64_mib() {
         ("half a header", frame_with(0xE0, &[0xFF; 3]), 4),
     ];
     for (what, bytes, code) in cases {
-        bench.write("hostile", &bytes);
+        dir.write("hostile", &bytes);
         for line in
             ["restore hostile out -q", "verify hostile -q", "cat hostile -q", "restore hostile out --salvage -q"]
         {
-            let ran = group.run(&bench, line);
+            let ran = group.run(&dir, line);
             let is_salvage = line.ends_with("--salvage -q");
             let is_expected =
                 ran.status.code() == Some(code) || (is_salvage && matches!(ran.status.code(), Some(0..=4)));
             let is_table_only = what.starts_with("a table") && !line.starts_with("verify");
             assert!(is_expected || is_table_only, "{what}, {line}: {:?} {}", ran.status, ran.stderr);
             assert!(ran.status.code().is_some(), "{what}, {line}: died of a signal");
-            let _ = fs::remove_file(bench.path("out"));
+            let _ = fs::remove_file(dir.path("out"));
         }
-        let ran = group.run(&bench, "inspect hostile");
+        let ran = group.run(&dir, "inspect hostile");
         assert!(ran.status.code().is_some(), "{what}: inspect died of a signal");
     }
     // Skippable frames without end, and empty frames: nothing grows with their number.
     let skippable = [&0x184D_2A51u32.to_le_bytes()[..], &[0; 4]].concat();
-    bench.write("hostile", &[&valid[..], &skippable.repeat(2_000_000)].concat());
-    group.ok(&bench, "verify hostile --foreign -q");
+    dir.write("hostile", &[&valid[..], &skippable.repeat(2_000_000)].concat());
+    group.ok(&dir, "verify hostile --foreign -q");
     let empty = frame_with(0x20, &[0, 1, 0, 0]);
-    bench.write("hostile", &empty.repeat(1_000_000));
-    group.ok(&bench, "verify hostile --foreign -q");
-    group.ok(&bench, "inspect hostile");
+    dir.write("hostile", &empty.repeat(1_000_000));
+    group.ok(&dir, "verify hostile --foreign -q");
+    group.ok(&dir, "inspect hostile");
 }
 
 #[test]
 fn a_work_factor_beyond_the_limit_costs_nothing() {
     let Some(group) = Group::new("scrypt") else { return };
-    let bench = Bench::new();
-    bench.write("in", b"content");
-    bench.write("passphrase", b"sesame");
-    bench.ok("process in out --passphrase-file passphrase -q");
-    let sealed = bench.read("out");
+    let dir = TestDir::new();
+    dir.write("in", b"content");
+    dir.write("passphrase", b"sesame");
+    dir.ok("process in out --passphrase-file passphrase -q");
+    let sealed = dir.read("out");
     let at = sealed.windows(4).position(|part| part == b" 18\n").unwrap();
     for factor in [b"21", b"30", b"63"] {
         let mut hostile = sealed.clone();
         hostile[at + 1..at + 3].copy_from_slice(factor);
-        bench.write("hostile", &hostile);
-        let ran = group.run(&bench, "restore hostile back --passphrase-file passphrase -q");
+        dir.write("hostile", &hostile);
+        let ran = group.run(&dir, "restore hostile back --passphrase-file passphrase -q");
         assert!(ran.status.code() == Some(4) && ran.stderr.contains("work factor"), "{:?} {}", ran.status, ran.stderr);
     }
     // Endless headers are refused before they are kept.
-    bench.write("hostile", &[&b"age-encryption.org/v1\n-> x\n"[..], &b"AAAA".repeat(30 << 20)].concat());
-    let ran = group.run(&bench, "restore hostile back -i /dev/null -q");
+    dir.write("hostile", &[&b"age-encryption.org/v1\n-> x\n"[..], &b"AAAA".repeat(30 << 20)].concat());
+    let ran = group.run(&dir, "restore hostile back -i /dev/null -q");
     assert!(matches!(ran.status.code(), Some(2 | 4)), "{:?} {}", ran.status, ran.stderr);
-    bench.ok("keygen -o key");
-    let ran = group.run(&bench, "restore hostile back -i key -q");
+    dir.ok("keygen -o key");
+    let ran = group.run(&dir, "restore hostile back -i key -q");
     assert!(ran.status.code() == Some(4), "{:?} {}", ran.status, ran.stderr);
 }
 
 /// Without a control group, which would make the run narrower.
 #[test]
 fn two_workers_stay_within_64_mib_untold() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     for (name, content) in [("noise", noise(160 << 20, 7)), ("text", text(160 << 20, 8))] {
-        bench.write(name, &content);
+        dir.write(name, &content);
         drop(content);
         for layer in [String::new(), format!("-r {recipient}"), format!("--no-compress -r {recipient}")] {
             for line in [format!("process {name} out -f --no-sync {layer}"), "restore out /dev/null -f -i key".into()] {
-                let report = bench.report(&format!("{line} -w 2"));
+                let report = dir.report(&format!("{line} -w 2"));
                 let peak_bytes = report["peak_memory_bytes"].as_u64().unwrap();
                 assert!(peak_bytes <= LIMIT_BYTES + UNOPTIMISED_BYTES, "{line}: {peak_bytes} bytes");
             }
@@ -245,42 +245,42 @@ fn two_workers_stay_within_64_mib_untold() {
 
 #[test]
 fn memory_that_runs_out_is_an_error_and_leaves_nothing() {
-    let bench = Bench::new();
-    sparse(&bench, "in", GIB);
+    let dir = TestDir::new();
+    sparse(&dir, "in", GIB);
     let line = "process in out -q -w 2 --chunk-size 64M";
     let script = format!("ulimit -v 400000; exec {} {line}", env!("CARGO_BIN_EXE_pipeline"));
-    let output = Command::new("sh").args(["-c", &script]).current_dir(bench.root()).output().unwrap();
+    let output = Command::new("sh").args(["-c", &script]).current_dir(dir.root()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.code() == Some(1) && said.contains("no memory for a buffer of"),
         "{:?} {said}",
         output.status
     );
-    assert_eq!(bench.names(), ["in"]);
+    assert_eq!(dir.names(), ["in"]);
 }
 
 #[test]
 fn a_limit_narrows_the_run_and_not_what_it_writes() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", &text(40 << 20, 1));
-    let wide = bench.report("process in wide -w 3 --no-sync");
-    let narrow = bench.report("process in narrow -w 3 --memory 40M --no-sync");
-    assert_eq!(bench.read("wide"), bench.read("narrow"));
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", &text(40 << 20, 1));
+    let wide = dir.report("process in wide -w 3 --no-sync");
+    let narrow = dir.report("process in narrow -w 3 --memory 40M --no-sync");
+    assert_eq!(dir.read("wide"), dir.read("narrow"));
     let width =
         |report: &serde_json::Value| (report["workers"].as_u64().unwrap(), report["channel_depth"].as_u64().unwrap());
     assert_eq!((width(&wide), width(&narrow)), ((3, 4), (2, 1)));
     assert!(narrow["peak_memory_bytes"].as_u64().unwrap() <= 40 << 20);
-    let mut command = bench.command(["restore", "wide", "back", "-q", "--stats", "json"]);
+    let mut command = dir.command(["restore", "wide", "back", "-q", "--stats", "json"]);
     let said = command.env("PIPELINE_MEMORY", "32M").output().unwrap().stderr;
     assert_eq!(width(&serde_json::from_slice(&said).unwrap()), (1, 1));
-    assert!(bench.read("back") == bench.read("in"));
-    let said = bench.fails("process in out --memory 1M -q", 2);
+    assert!(dir.read("back") == dir.read("in"));
+    let said = dir.fails("process in out --memory 1M -q", 2);
     assert!(said.contains("one worker alone takes") && said.contains("hint: "), "{said}");
-    bench.fails(&format!("process in out --memory lots -q -r {recipient}"), 2);
+    dir.fails(&format!("process in out --memory lots -q -r {recipient}"), 2);
     // A container's limit is kept without a word, as far as that goes.
     let Some(group) = Group::new("narrow") else { return };
-    let ran = group.run(&bench, "process in grouped -w 8 --no-sync --stats json");
+    let ran = group.run(&dir, "process in grouped -w 8 --no-sync --stats json");
     assert!(ran.status.success(), "{}", ran.stderr);
     assert!(width(&serde_json::from_str(&ran.stderr).unwrap()) < (8, 4));
-    assert_eq!(bench.read("wide"), bench.read("grouped"));
+    assert_eq!(dir.read("wide"), dir.read("grouped"));
 }

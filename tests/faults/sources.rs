@@ -9,11 +9,11 @@ use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::process::Stdio;
 
 use crate::support::child::{Running, wait_until_waiting};
-use crate::support::{Bench, noise, share, text};
+use crate::support::{TestDir, noise, share, text};
 
 /// Runs `line`, and `change` while it waits in the midst, for its output to be taken. Gives exit code, stderr, stdout.
-fn run_while(bench: &Bench, line: &str, change: impl FnOnce()) -> (Option<i32>, String, Vec<u8>) {
-    let mut command = bench.command(line.split_whitespace());
+fn run_while(dir: &TestDir, line: &str, change: impl FnOnce()) -> (Option<i32>, String, Vec<u8>) {
+    let mut command = dir.command(line.split_whitespace());
     let mut child = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     wait_until_waiting(&child);
     change();
@@ -28,7 +28,7 @@ type Change<'a> = &'a dyn Fn(&File);
 
 #[test]
 fn a_source_that_changes_while_it_is_read_is_told_with_exit_3() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     let content = noise(8 << 20, 1);
     let changes: [(&str, Change); 3] = [
         ("grows", &|mut file| {
@@ -44,9 +44,9 @@ fn a_source_that_changes_while_it_is_read_is_told_with_exit_3() {
             format!("process in - --chunk-size 64K -q -r {recipient}"),
             format!("process in - --no-compress -q -r {recipient}"),
         ] {
-            bench.write("in", &content);
-            let file = File::options().read(true).write(true).open(bench.path("in")).unwrap();
-            let (code, said, _) = run_while(&bench, &line, || change(&file));
+            dir.write("in", &content);
+            let file = File::options().read(true).write(true).open(dir.path("in")).unwrap();
+            let (code, said, _) = run_while(&dir, &line, || change(&file));
             assert_eq!(
                 (code, said.as_str()),
                 (Some(3), "pipeline: warning: 'in' changed while it was read\n"),
@@ -58,9 +58,9 @@ fn a_source_that_changes_while_it_is_read_is_told_with_exit_3() {
 
 #[test]
 fn a_compressed_source_that_changes_is_damaged_or_told() {
-    let bench = Bench::new();
-    bench.write("in", &noise(8 << 20, 2));
-    bench.ok("process in whole --chunk-size 64K -q");
+    let dir = TestDir::new();
+    dir.write("in", &noise(8 << 20, 2));
+    dir.ok("process in whole --chunk-size 64K -q");
     let changes: [(&str, Change); 2] = [
         ("shrinks", &|file| file.set_len(7 << 20).unwrap()),
         ("grows", &|mut file| {
@@ -69,9 +69,9 @@ fn a_compressed_source_that_changes_is_damaged_or_told() {
         }),
     ];
     for (what, change) in changes {
-        fs::copy(bench.path("whole"), bench.path("file")).unwrap();
-        let file = File::options().read(true).write(true).open(bench.path("file")).unwrap();
-        let (code, said, _) = run_while(&bench, "restore file - -q", || change(&file));
+        fs::copy(dir.path("whole"), dir.path("file")).unwrap();
+        let file = File::options().read(true).write(true).open(dir.path("file")).unwrap();
+        let (code, said, _) = run_while(&dir, "restore file - -q", || change(&file));
         assert!(matches!(code, Some(3 | 4)) && !said.is_empty(), "{what}: {code:?} {said}");
     }
 }
@@ -79,46 +79,46 @@ fn a_compressed_source_that_changes_is_damaged_or_told() {
 /// They say that they hold nothing, or do not say how much.
 #[test]
 fn files_of_the_system_fifos_and_sockets_are_read_to_their_end() {
-    let bench = Bench::new();
-    bench.ok("process /proc/self/limits out -q");
-    bench.ok("restore out back -q");
-    assert!(String::from_utf8(bench.read("back")).unwrap().contains("Max open files"));
+    let dir = TestDir::new();
+    dir.ok("process /proc/self/limits out -q");
+    dir.ok("restore out back -q");
+    assert!(String::from_utf8(dir.read("back")).unwrap().contains("Max open files"));
     let content = text(3_000_000, 1);
-    bench.write("in", &content);
+    dir.write("in", &content);
     for source in ["cat in | ", "mkfifo fifo; cat in > fifo & "] {
         let name = if source.contains("fifo") { "fifo" } else { "-" };
         let script = format!("{source} {} process {name} piped -q -f", env!("CARGO_BIN_EXE_pipeline"));
-        let ran = bench.tool("bash", &["-c", &script], None).unwrap();
+        let ran = dir.tool("bash", &["-c", &script], None).unwrap();
         assert!(ran.status.success(), "{script}: {}", ran.stderr);
-        bench.ok("verify piped --against in -q");
+        dir.ok("verify piped --against in -q");
     }
     let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let feeder = std::thread::spawn(move || theirs.write_all(&content));
     let stdin: std::os::fd::OwnedFd = ours.into();
-    let status = bench.command(["process", "-", "socket", "-q"]).stdin(stdin).status().unwrap();
+    let status = dir.command(["process", "-", "socket", "-q"]).stdin(stdin).status().unwrap();
     feeder.join().unwrap().unwrap();
     assert!(status.success());
-    bench.ok("verify socket --against in -q");
+    dir.ok("verify socket --against in -q");
 }
 
 #[test]
 fn a_sparse_file_longer_than_4_gib_goes_both_ways() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     let len = share(300 << 20, (4u64 << 30) + 1);
-    let file = File::create(bench.path("in")).unwrap();
+    let file = File::create(dir.path("in")).unwrap();
     file.set_len(len).unwrap();
     file.write_all_at(b"the end", len - 7).unwrap();
     for flags in [String::new(), format!("-r {recipient}"), format!("--no-compress -r {recipient}")] {
-        bench.ok(&format!("process in out -q -f --no-sync {flags}"));
-        bench.ok("verify out --against in -q -i key");
+        dir.ok(&format!("process in out -q -f --no-sync {flags}"));
+        dir.ok("verify out --against in -q -i key");
         let range = format!("cat out --range {}.. -q -i key", len - 7);
-        assert_eq!(bench.ok(&range).stdout, b"the end", "{flags}");
+        assert_eq!(dir.ok(&range).stdout, b"the end", "{flags}");
     }
 }
 
 #[test]
 fn a_name_may_be_any_bytes_and_is_shown_escaped() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let content = text(1000, 1);
     for (name, shown) in [
         (&b"new\nline"[..], r"'new\nline'"),
@@ -129,8 +129,8 @@ fn a_name_may_be_any_bytes_and_is_shown_escaped() {
         (b"a b'c\"d", r#"'a b\'c"d'"#),
     ] {
         let name = OsStr::from_bytes(name);
-        fs::write(bench.path(name), &content).unwrap();
-        let run = |args: [&OsStr; 4]| bench.command(args).output().unwrap();
+        fs::write(dir.path(name), &content).unwrap();
+        let run = |args: [&OsStr; 4]| dir.command(args).output().unwrap();
         let [process, restore, q, dashes] = ["process", "restore", "-q", "--"].map(OsStr::new);
         assert!(run([process, q, dashes, name]).status.success(), "{shown}");
         let mut packed = name.to_owned();
@@ -138,9 +138,9 @@ fn a_name_may_be_any_bytes_and_is_shown_escaped() {
         // The name is there already, and the message escapes it.
         let said = String::from_utf8(run([restore, q, dashes, &packed]).stderr).unwrap();
         assert!(said.contains(&format!("{shown} already exists")) && said.lines().count() == 2, "{said:?}");
-        fs::remove_file(bench.path(name)).unwrap();
+        fs::remove_file(dir.path(name)).unwrap();
         assert!(run([restore, q, dashes, &packed]).status.success(), "{shown}");
-        assert_eq!(fs::read(bench.path(name)).unwrap(), content);
+        assert_eq!(fs::read(dir.path(name)).unwrap(), content);
         let said = String::from_utf8(run([process, q, dashes, OsStr::from_bytes(b"no\nsuch\xff")]).stderr).unwrap();
         assert!(said.contains(r"'no\nsuch\xff'") && said.lines().count() == 1, "{said:?}");
     }
@@ -148,15 +148,15 @@ fn a_name_may_be_any_bytes_and_is_shown_escaped() {
 
 #[test]
 fn the_source_is_never_modified() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", &text(300_000, 1));
-    bench.ok(&format!("process in sealed -q -r {recipient}"));
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", &text(300_000, 1));
+    dir.ok(&format!("process in sealed -q -r {recipient}"));
     let state = |name: &str| {
-        let metadata = fs::metadata(bench.path(name)).unwrap();
-        (bench.read(name), metadata.ino(), metadata.mode(), metadata.mtime(), metadata.mtime_nsec(), metadata.nlink())
+        let metadata = fs::metadata(dir.path(name)).unwrap();
+        (dir.read(name), metadata.ino(), metadata.mode(), metadata.mtime(), metadata.mtime_nsec(), metadata.nlink())
     };
     let before = (state("in"), state("sealed"));
-    symlink("in", bench.path("link")).unwrap();
+    symlink("in", dir.path("link")).unwrap();
     for line in [
         "process link out -q".to_owned(),
         format!("process in out2 -q --verify -r {recipient}"),
@@ -167,7 +167,7 @@ fn the_source_is_never_modified() {
         format!("rekey sealed rekeyed -q -i key -r {recipient}"),
         "restore sealed saved --salvage -q -i key".to_owned(),
     ] {
-        bench.ok(&line);
+        dir.ok(&line);
         assert!((state("in"), state("sealed")) == before, "{line}");
     }
 }

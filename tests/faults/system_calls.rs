@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::{Bench, Ran, can_trace, finish, share, text};
+use crate::support::{Ran, TestDir, can_trace, finish, share, text};
 
 /// A run that takes longer is stuck; an untouched one takes 50 ms.
 const HANG_S: &str = "20";
@@ -132,8 +132,8 @@ struct Sweep {
 
 /// Inputs that are never touched, a place for `out`, and one for traces.
 struct Site {
-    bench: Bench,
-    traces: Bench,
+    dir: TestDir,
+    traces: TestDir,
     inputs: BTreeMap<String, Vec<u8>>,
 }
 
@@ -189,23 +189,23 @@ fn sweeps() -> Vec<Sweep> {
 
 impl Site {
     fn new() -> Site {
-        let bench = Bench::new();
+        let dir = TestDir::new();
         let content = text(200_000, 1);
-        bench.write("in", &content);
-        bench.write("old", b"what was there before");
+        dir.write("in", &content);
+        dir.write("old", b"what was there before");
         for (key, to) in [("key", "to"), ("key2", "to2")] {
-            let recipient = bench.keygen(&format!("-o {key}"));
-            bench.write(to, recipient.as_bytes());
+            let recipient = dir.keygen(&format!("-o {key}"));
+            dir.write(to, recipient.as_bytes());
         }
-        bench.ok("process in z -q --chunk-size 64K");
-        bench.ok("process in mutex -q --engine mutex");
-        bench.ok("process in a -q --chunk-size 64K -R to");
-        let mut bad = bench.read("z");
+        dir.ok("process in z -q --chunk-size 64K");
+        dir.ok("process in mutex -q --engine mutex");
+        dir.ok("process in a -q --chunk-size 64K -R to");
+        let mut bad = dir.read("z");
         let last = bad.len() - 200;
         bad[last] ^= 1;
-        bench.write("bad", &bad);
-        let inputs = bench.names().into_iter().map(|name| (name.clone(), bench.read(&name))).collect();
-        Site { bench, traces: Bench::new(), inputs }
+        dir.write("bad", &bad);
+        let inputs = dir.names().into_iter().map(|name| (name.clone(), dir.read(&name))).collect();
+        Site { dir, traces: TestDir::new(), inputs }
     }
 
     /// Lets the first, second, … call fail until none is left to fail.
@@ -232,13 +232,13 @@ impl Site {
     }
 
     fn set_out(&self, old: Option<&str>) {
-        for name in self.bench.names() {
+        for name in self.dir.names() {
             if !self.inputs.contains_key(&name) {
-                std::fs::remove_file(self.bench.path(name)).unwrap();
+                std::fs::remove_file(self.dir.path(name)).unwrap();
             }
         }
         if let Some(old) = old {
-            self.bench.write("out", &self.inputs[old]);
+            self.dir.write("out", &self.inputs[old]);
         }
     }
 
@@ -246,7 +246,7 @@ impl Site {
         let mut command = Command::new("timeout");
         command.args(["-s", "KILL", HANG_S, "strace", "-f", "-qq", "-o"]).arg(self.traces.path("trace"));
         command.args(["-e", &format!("trace={calls}"), "-e", inject]).arg(env!("CARGO_BIN_EXE_pipeline"));
-        command.args(line.split_whitespace()).current_dir(self.bench.root()).stdin(Stdio::null());
+        command.args(line.split_whitespace()).current_dir(self.dir.root()).stdin(Stdio::null());
         // Cargo's own: the loader would look for libraries in more places, and words would be more than a line.
         command.env_remove("LD_LIBRARY_PATH").env_remove("RUST_BACKTRACE");
         finish(command.output().unwrap())
@@ -255,12 +255,12 @@ impl Site {
     /// The promises that a run broke.
     fn broken(&self, sweep: &Sweep, ran: &Ran, trace: &str) -> Vec<String> {
         let mut broken = Vec::new();
-        let out = std::fs::read(self.bench.path("out")).ok();
+        let out = std::fs::read(self.dir.path("out")).ok();
         let is_old = out.as_deref() == sweep.scenario.old.map(|old| &self.inputs[old][..]);
         let is_right = || match &sweep.scenario.right {
             Right::File(name) => out.as_ref() == Some(&self.inputs[*name]),
             Right::Opens(key) => {
-                out.is_some() && self.bench.run(&format!("restore out - -q -i {key}")).stdout == self.inputs["in"]
+                out.is_some() && self.dir.run(&format!("restore out - -q -i {key}")).stdout == self.inputs["in"]
             }
             Right::Prints(range) => ran.stdout == self.inputs["in"][range.clone()],
             Right::Saves => out.as_ref() == Some(&self.inputs["in"]),
@@ -286,7 +286,7 @@ impl Site {
             }
         }
         for (name, content) in &self.inputs {
-            if std::fs::read(self.bench.path(name)).ok().as_ref() != Some(content) {
+            if std::fs::read(self.dir.path(name)).ok().as_ref() != Some(content) {
                 broken.push(format!("{name} was changed"));
             }
         }
@@ -331,7 +331,7 @@ impl Site {
             wrong.push("an error is one line".to_owned());
         }
         let is_ours = |name: &String| name == "out" || self.inputs.contains_key(name);
-        if !kind.calls.starts_with("unlink") && !self.bench.names().iter().all(is_ours) {
+        if !kind.calls.starts_with("unlink") && !self.dir.names().iter().all(is_ours) {
             wrong.push("a temporary was left".to_owned());
         }
         wrong

@@ -3,29 +3,29 @@
 use std::collections::HashSet;
 use std::fs;
 
-use crate::support::{Bench, noise, text};
+use crate::support::{TestDir, noise, text};
 
 const SEGMENT: usize = 64 * 1024;
 
 #[test]
 fn stock_age_and_zstd_read_what_we_write_and_we_read_theirs() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     for content in [text(5 << 20, 1), noise(3 * SEGMENT, 2), Vec::new()] {
-        bench.write("in", &content);
+        dir.write("in", &content);
         for armor in ["", "-a"] {
-            bench.ok(&format!("process in out.age -r {recipient} {armor} -qf"));
-            let Some(ran) = bench.tool("age", &["-d", "-i", "key", "-o", "inner.zst", "out.age"], None) else { return };
+            dir.ok(&format!("process in out.age -r {recipient} {armor} -qf"));
+            let Some(ran) = dir.tool("age", &["-d", "-i", "key", "-o", "inner.zst", "out.age"], None) else { return };
             assert!(ran.status.success(), "{}", ran.stderr);
-            let ran = bench.tool("zstd", &["-dqf", "inner.zst", "-o", "back"], None).unwrap();
-            assert!(ran.status.success() && bench.read("back") == content, "{}", ran.stderr);
+            let ran = dir.tool("zstd", &["-dqf", "inner.zst", "-o", "back"], None).unwrap();
+            assert!(ran.status.success() && dir.read("back") == content, "{}", ran.stderr);
             let args = ["-r", &recipient, "-o", "theirs", "in"];
             let args: Vec<&str> = armor.split_whitespace().chain(args).collect();
-            let ran = bench.tool("age", &args, None).unwrap();
+            let ran = dir.tool("age", &args, None).unwrap();
             assert!(ran.status.success(), "{}", ran.stderr);
-            bench.ok("restore theirs back -i key -qf");
-            assert!(bench.read("back") == content, "{armor}");
+            dir.ok("restore theirs back -i key -qf");
+            assert!(dir.read("back") == content, "{armor}");
             for name in ["theirs", "inner.zst"] {
-                fs::remove_file(bench.path(name)).unwrap();
+                fs::remove_file(dir.path(name)).unwrap();
             }
         }
     }
@@ -33,13 +33,13 @@ fn stock_age_and_zstd_read_what_we_write_and_we_read_theirs() {
 
 #[test]
 fn every_flipped_bit_and_every_cut_of_a_sealed_file_is_refused() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     let content = text(300, 1);
-    bench.write("in", &content);
-    bench.ok(&format!("process in out -r {recipient} -q"));
-    let sealed = bench.read("out");
+    dir.write("in", &content);
+    dir.ok(&format!("process in out -r {recipient} -q"));
+    let sealed = dir.read("out");
     let refuse = |bytes: &[u8], what: &str| {
-        let ran = bench.run_with("restore - - -i key -q", bytes);
+        let ran = dir.run_with("restore - - -i key -q", bytes);
         assert!(matches!(ran.status.code(), Some(1 | 4 | 5)) && ran.stdout.is_empty(), "{what}: {:?}", ran.status);
     };
     for at in 0..sealed.len() {
@@ -55,17 +55,17 @@ fn every_flipped_bit_and_every_cut_of_a_sealed_file_is_refused() {
 
 #[test]
 fn what_is_authentic_in_front_of_damage_comes_out_and_nothing_else() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     let content = noise(9 * SEGMENT + 100, 1);
-    bench.write("in", &content);
-    bench.ok(&format!("process in out --no-compress -r {recipient} -q"));
-    let sealed = bench.read("out");
+    dir.write("in", &content);
+    dir.ok(&format!("process in out --no-compress -r {recipient} -q"));
+    let sealed = dir.read("out");
     let payload = sealed.len() - (content.len() + 10 * 16);
     for (at, index) in [(0, 0), (SEGMENT + 16, 1), (5 * (SEGMENT + 16) + 9, 5), (sealed.len() - payload - 1, 9)] {
         let mut flipped = sealed.clone();
         flipped[payload + at] ^= 1;
-        bench.write("bad", &flipped);
-        let ran = bench.run("restore bad - -i key -q");
+        dir.write("bad", &flipped);
+        let ran = dir.run("restore bad - -i key -q");
         assert_eq!(ran.status.code(), Some(4));
         assert!(ran.stdout == content[..index * SEGMENT], "segment {index}: {} bytes", ran.stdout.len());
         let offset = index * (SEGMENT + 16);
@@ -74,14 +74,14 @@ fn what_is_authentic_in_front_of_damage_comes_out_and_nothing_else() {
             "{}",
             ran.stderr
         );
-        bench.fails("restore bad back -i key -q", 4);
-        bench.fails("verify bad -i key -q", 4);
+        dir.fails("restore bad back -i key -q", 4);
+        dir.fails("verify bad -i key -q", 4);
     }
     for (cut, said) in
         [(5 * (SEGMENT + 16), "segment 5 at offset 327760 of the payload: missing"), (100, "not authentic")]
     {
-        bench.write("bad", &sealed[..payload + cut]);
-        let said_too = bench.fails("restore bad back -i key -q", 4);
+        dir.write("bad", &sealed[..payload + cut]);
+        let said_too = dir.fails("restore bad back -i key -q", 4);
         assert!(said_too.contains(said), "{said_too}");
     }
 }
@@ -96,12 +96,12 @@ fn ten_thousand_ranges_of_a_sealed_file_equal_the_slices_of_the_original() {
     use std::io::{Cursor, Read, Seek, SeekFrom};
 
     let content = text(3 << 20, 1);
-    let bench = Bench::new();
-    bench.write("in", &content);
-    bench.ok("process in plain --chunk-size 64K -q");
+    let dir = TestDir::new();
+    dir.write("in", &content);
+    dir.ok("process in plain --chunk-size 64K -q");
     let key = PayloadKey::new([5; 32]);
     let (cipher, mut sealed) = (SegmentCipher::new(&key), Vec::new());
-    let plain = bench.read("plain");
+    let plain = dir.read("plain");
     let segments: Vec<&[u8]> = plain.chunks(SEGMENT).collect();
     for (index, part) in segments.iter().enumerate() {
         let mut segment = [part, &[0; TAG_LEN][..]].concat();
@@ -145,13 +145,13 @@ fn a_thousand_runs_have_a_thousand_file_keys_and_nonces_and_equal_chunks_look_di
     use pipeline::store::prompt::Prompter;
     use pipeline::store::sys::WakeUp;
 
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", &vec![b'x'; 2 * SEGMENT]);
-    let identities = Identity::parse_file(&String::from_utf8(bench.read("key")).unwrap()).unwrap();
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", &vec![b'x'; 2 * SEGMENT]);
+    let identities = Identity::parse_file(&String::from_utf8(dir.read("key")).unwrap()).unwrap();
     let prompter = Prompter::new(WakeUp::new().unwrap(), |_| ());
     let (mut file_keys, mut nonces, mut segments) = (HashSet::new(), HashSet::new(), HashSet::new());
     for _ in 0..1000 {
-        let sealed = bench.ok(&format!("process in - --no-compress -r {recipient} -q")).stdout;
+        let sealed = dir.ok(&format!("process in - --no-compress -r {recipient} -q")).stdout;
         let Parsed::Whole(header) = Header::parse(&sealed).unwrap() else { panic!("a header is whole") };
         let file_key = unwrap(&header, &identities, &prompter, 20).unwrap();
         let payload = &sealed[header.len + 16..];
@@ -166,19 +166,19 @@ fn a_thousand_runs_have_a_thousand_file_keys_and_nonces_and_equal_chunks_look_di
 
 #[test]
 fn inspect_tells_of_an_age_layer_without_a_key_and_of_everything_with_one() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", &text(300_000, 1));
-    bench.ok(&format!("process in out --chunk-size 64K -r {recipient} -q"));
-    let found: serde_json::Value = serde_json::from_slice(&bench.ok("inspect out --json").stdout).unwrap();
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", &text(300_000, 1));
+    dir.ok(&format!("process in out --chunk-size 64K -r {recipient} -q"));
+    let found: serde_json::Value = serde_json::from_slice(&dir.ok("inspect out --json").stdout).unwrap();
     assert_eq!(
         (&found["layers"], &found["age"]["stanzas"]),
         (&serde_json::json!(["age"]), &serde_json::json!(["X25519"]))
     );
     assert_eq!(
         (&found["age"]["is_authenticated"], &found["file_bytes"]),
-        (&false.into(), &bench.read("out").len().into())
+        (&false.into(), &dir.read("out").len().into())
     );
-    let with_key: serde_json::Value = serde_json::from_slice(&bench.ok("inspect out -i key --json").stdout).unwrap();
+    let with_key: serde_json::Value = serde_json::from_slice(&dir.ok("inspect out -i key --json").stdout).unwrap();
     assert_eq!(with_key["layers"], serde_json::json!(["age", "zstd"]));
     assert_eq!((&with_key["frame_count"], &with_key["content_bytes"]), (&5.into(), &300_000.into()));
     assert_eq!(with_key["age"]["segment_count"], found["age"]["segment_count"]);
@@ -188,49 +188,49 @@ fn inspect_tells_of_an_age_layer_without_a_key_and_of_everything_with_one() {
 
 #[test]
 fn rekey_changes_who_opens_it_and_not_a_byte_of_the_payload() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     let content = text(500_000, 1);
-    bench.write("in", &content);
-    let new = bench.ok("keygen --pq -o new").stderr.trim().strip_prefix("Public key: ").unwrap().to_owned();
+    dir.write("in", &content);
+    let new = dir.ok("keygen --pq -o new").stderr.trim().strip_prefix("Public key: ").unwrap().to_owned();
     for armor in ["", "-a"] {
-        bench.ok(&format!("process in old --chunk-size 64K -r {recipient} {armor} -qf"));
-        let said = bench.ok(&format!("rekey old rekeyed -i key -r {new} -f")).stderr;
+        dir.ok(&format!("process in old --chunk-size 64K -r {recipient} {armor} -qf"));
+        let said = dir.ok(&format!("rekey old rekeyed -i key -r {new} -f")).stderr;
         assert!(said.starts_with("note: the payload's key is the old one"), "{said}");
-        bench.fails("restore rekeyed back -i key -q", 5);
-        bench.ok("verify rekeyed -i new -q --against in");
+        dir.fails("restore rekeyed back -i key -q", 5);
+        dir.ok("verify rekeyed -i new -q --against in");
     }
-    bench.ok(&format!("process in old --chunk-size 64K -r {recipient} -qf"));
-    bench.ok(&format!("rekey old rekeyed -i key -r {new} -qf"));
-    let (old, rekeyed) = (bench.read("old"), bench.read("rekeyed"));
+    dir.ok(&format!("process in old --chunk-size 64K -r {recipient} -qf"));
+    dir.ok(&format!("rekey old rekeyed -i key -r {new} -qf"));
+    let (old, rekeyed) = (dir.read("old"), dir.read("rekeyed"));
     let header_end = |file: &[u8]| {
         let mac = file.windows(5).position(|bytes| bytes == b"\n--- ").unwrap() + 1;
         mac + file[mac..].iter().position(|byte| *byte == b'\n').unwrap() + 1
     };
     assert!(old[header_end(&old)..] == rekeyed[header_end(&rekeyed)..]);
-    bench.ok(&format!("rekey old --in-place -i key -r {new} -q"));
-    bench.ok("verify old -i new -q --against in");
-    bench.fails(&format!("rekey old -i new -r {new} -q"), 2);
-    bench.fails(&format!("rekey old old -f -i new -r {new} -q"), 1);
-    bench.fails("rekey old out -i new -q", 2);
-    let said = bench.fails(&format!("rekey old out -i new -q -r {new} -r {recipient}"), 2);
+    dir.ok(&format!("rekey old --in-place -i key -r {new} -q"));
+    dir.ok("verify old -i new -q --against in");
+    dir.fails(&format!("rekey old -i new -r {new} -q"), 2);
+    dir.fails(&format!("rekey old old -f -i new -r {new} -q"), 1);
+    dir.fails("rekey old out -i new -q", 2);
+    let said = dir.fails(&format!("rekey old out -i new -q -r {new} -r {recipient}"), 2);
     assert!(said.contains("post-quantum and classic recipients do not mix") && !said.contains("cannot read"), "{said}");
 }
 
 #[test]
 fn rekey_never_blesses_damage() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", &noise(3 * SEGMENT, 1));
-    bench.ok(&format!("process in good --no-compress -r {recipient} -q"));
-    let good = bench.read("good");
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", &noise(3 * SEGMENT, 1));
+    dir.ok(&format!("process in good --no-compress -r {recipient} -q"));
+    let good = dir.read("good");
     for at in [200, good.len() / 2, good.len() - 1] {
         let mut bad = good.clone();
         bad[at] ^= 1;
-        bench.write("bad", &bad);
+        dir.write("bad", &bad);
         for line in ["rekey bad out", "rekey bad --in-place"] {
-            bench.fails(&format!("{line} -i key -r {recipient} -q"), 4);
-            assert_eq!(bench.read("bad"), bad, "what was there stays as it was");
+            dir.fails(&format!("{line} -i key -r {recipient} -q"), 4);
+            assert_eq!(dir.read("bad"), bad, "what was there stays as it was");
         }
     }
-    bench.write("bad", &good[..good.len() - 1]);
-    bench.fails(&format!("rekey bad out -i key -r {recipient} -q"), 4);
+    dir.write("bad", &good[..good.len() - 1]);
+    dir.fails(&format!("rekey bad out -i key -r {recipient} -q"), 4);
 }

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 
-use crate::support::{Bench, noise, text};
+use crate::support::{TestDir, noise, text};
 use age::armor::{ArmoredReader, ArmoredWriter, Format};
 use age::secrecy::SecretString;
 
@@ -44,7 +44,7 @@ fn crate_seals(content: &[u8], recipient: &dyn age::Recipient, format: Format) -
 
 /// Both ways for contents of `lens`, compressible or not, compressed or not: `to` are the flags of process, `with` those of restore.
 fn both_ways(
-    bench: &Bench,
+    dir: &TestDir,
     lens: &[usize],
     (to, with): (&str, &str),
     identity: &dyn age::Identity,
@@ -53,94 +53,94 @@ fn both_ways(
     let format = || if to.starts_with("-a ") { Format::AsciiArmor } else { Format::Binary };
     for &len in lens {
         for content in [text(len, 1), noise(len, 2)] {
-            bench.write("in", &content);
-            bench.ok("process in plain --chunk-size 192K --no-sync -qf");
-            bench.ok(&format!("process in out --chunk-size 192K {to} --no-sync -qf"));
-            assert!(crate_opens(&bench.read("out"), identity) == bench.read("plain"), "{len} bytes {to}");
-            bench.ok(&format!("restore out back {with} --no-sync -qf"));
-            assert!(bench.read("back") == content, "{len} bytes {to}");
-            bench.ok(&format!("process in out --no-compress {to} --no-sync -qf"));
-            assert!(crate_opens(&bench.read("out"), identity) == content, "{len} bytes {to}, not compressed");
-            for (inner, what) in [(content.clone(), "plain"), (bench.read("plain"), "compressed")] {
-                bench.write("theirs", &crate_seals(&inner, recipient, format()));
-                bench.ok(&format!("restore theirs back {with} --no-sync -qf"));
-                assert!(bench.read("back") == content, "{len} bytes {with}, theirs, {what}");
+            dir.write("in", &content);
+            dir.ok("process in plain --chunk-size 192K --no-sync -qf");
+            dir.ok(&format!("process in out --chunk-size 192K {to} --no-sync -qf"));
+            assert!(crate_opens(&dir.read("out"), identity) == dir.read("plain"), "{len} bytes {to}");
+            dir.ok(&format!("restore out back {with} --no-sync -qf"));
+            assert!(dir.read("back") == content, "{len} bytes {to}");
+            dir.ok(&format!("process in out --no-compress {to} --no-sync -qf"));
+            assert!(crate_opens(&dir.read("out"), identity) == content, "{len} bytes {to}, not compressed");
+            for (inner, what) in [(content.clone(), "plain"), (dir.read("plain"), "compressed")] {
+                dir.write("theirs", &crate_seals(&inner, recipient, format()));
+                dir.ok(&format!("restore theirs back {with} --no-sync -qf"));
+                assert!(dir.read("back") == content, "{len} bytes {with}, theirs, {what}");
             }
         }
     }
 }
 
-fn x25519(bench: &Bench) -> age::x25519::Identity {
-    String::from_utf8(bench.read("key")).unwrap().lines().last().unwrap().parse().unwrap()
+fn x25519(dir: &TestDir) -> age::x25519::Identity {
+    String::from_utf8(dir.read("key")).unwrap().lines().last().unwrap().parse().unwrap()
 }
 
 #[test]
 fn classic_keys() {
-    let (bench, recipient) = Bench::with_key();
-    let identity = x25519(&bench);
-    both_ways(&bench, &LENS, (&format!("-r {recipient}"), "-i key"), &identity, &identity.to_public());
+    let (dir, recipient) = TestDir::with_key();
+    let identity = x25519(&dir);
+    both_ways(&dir, &LENS, (&format!("-r {recipient}"), "-i key"), &identity, &identity.to_public());
 }
 
 #[test]
 fn armor() {
-    let (bench, recipient) = Bench::with_key();
-    let identity = x25519(&bench);
-    both_ways(&bench, &LENS, (&format!("-a -r {recipient}"), "-i key"), &identity, &identity.to_public());
+    let (dir, recipient) = TestDir::with_key();
+    let identity = x25519(&dir);
+    both_ways(&dir, &LENS, (&format!("-a -r {recipient}"), "-i key"), &identity, &identity.to_public());
 }
 
 #[test]
 fn ssh_keys() {
-    let bench = Bench::new();
-    bench.add_ssh_keys();
+    let dir = TestDir::new();
+    dir.add_ssh_keys();
     for (name, lens) in [("ssh-ed25519", &LENS[..]), ("ssh-rsa", &LENS[3..5])] {
-        let identity = age::ssh::Identity::from_buffer(&bench.read(name)[..], None).unwrap();
+        let identity = age::ssh::Identity::from_buffer(&dir.read(name)[..], None).unwrap();
         let recipient: age::ssh::Recipient =
-            String::from_utf8(bench.read(&format!("{name}.pub"))).unwrap().parse().unwrap();
-        both_ways(&bench, lens, (&format!("-R {name}.pub"), &format!("-i {name}")), &identity, &recipient);
+            String::from_utf8(dir.read(&format!("{name}.pub"))).unwrap().parse().unwrap();
+        both_ways(&dir, lens, (&format!("-R {name}.pub"), &format!("-i {name}")), &identity, &recipient);
     }
 }
 
 /// Each of these derives a key from the passphrase, which takes its time on purpose.
 #[test]
 fn passphrases() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let passphrase = SecretString::from("correct horse".to_owned());
-    bench.write("passphrase", b"correct horse\n");
+    dir.write("passphrase", b"correct horse\n");
     let identity = age::scrypt::Identity::new(passphrase.clone());
     let mut recipient = age::scrypt::Recipient::new(passphrase);
     recipient.set_work_factor(10);
     for len in LENS {
         let content = noise(len, 3);
-        bench.write("in", &content);
-        bench.ok("process in out --no-compress --passphrase-file passphrase --no-sync -qf");
-        assert!(crate_opens(&bench.read("out"), &identity) == content, "{len} bytes");
-        bench.write("theirs", &crate_seals(&content, &recipient, Format::Binary));
-        bench.ok("restore theirs back --passphrase-file passphrase --no-sync -qf");
-        assert!(bench.read("back") == content, "{len} bytes, theirs");
+        dir.write("in", &content);
+        dir.ok("process in out --no-compress --passphrase-file passphrase --no-sync -qf");
+        assert!(crate_opens(&dir.read("out"), &identity) == content, "{len} bytes");
+        dir.write("theirs", &crate_seals(&content, &recipient, Format::Binary));
+        dir.ok("restore theirs back --passphrase-file passphrase --no-sync -qf");
+        assert!(dir.read("back") == content, "{len} bytes, theirs");
     }
 }
 
 #[test]
 fn every_width_and_both_engines_write_what_the_crate_reads() {
-    let (bench, recipient) = Bench::with_key();
-    let identity = x25519(&bench);
+    let (dir, recipient) = TestDir::with_key();
+    let identity = x25519(&dir);
     for len in LENS {
         let content = text(len, 4);
-        bench.write("in", &content);
-        bench.ok("process in plain --chunk-size 64K --no-sync -qf");
+        dir.write("in", &content);
+        dir.ok("process in plain --chunk-size 64K --no-sync -qf");
         for flags in ["-w 1 --channel-depth 1", "-w 2", "-w 5", "--engine mutex"] {
             let to = format!("-r {recipient} --no-sync -qf {flags}");
-            bench.ok(&format!("process in out --chunk-size 64K {to}"));
-            assert!(crate_opens(&bench.read("out"), &identity) == bench.read("plain"), "{len} bytes, {flags}");
-            bench.ok(&format!("restore out back -i key --no-sync -qf {flags}"));
-            assert!(bench.read("back") == content, "{len} bytes, {flags}");
-            bench.ok(&format!("process in out --no-compress {to}"));
-            assert!(crate_opens(&bench.read("out"), &identity) == content, "{len} bytes, {flags}, not compressed");
-            bench.ok(&format!("restore out back -i key --no-sync -qf {flags}"));
-            assert!(bench.read("back") == content, "{len} bytes, {flags}, not compressed");
+            dir.ok(&format!("process in out --chunk-size 64K {to}"));
+            assert!(crate_opens(&dir.read("out"), &identity) == dir.read("plain"), "{len} bytes, {flags}");
+            dir.ok(&format!("restore out back -i key --no-sync -qf {flags}"));
+            assert!(dir.read("back") == content, "{len} bytes, {flags}");
+            dir.ok(&format!("process in out --no-compress {to}"));
+            assert!(crate_opens(&dir.read("out"), &identity) == content, "{len} bytes, {flags}, not compressed");
+            dir.ok(&format!("restore out back -i key --no-sync -qf {flags}"));
+            assert!(dir.read("back") == content, "{len} bytes, {flags}, not compressed");
         }
-        bench.ok(&format!("process in out --chunk-size 64K -r {recipient} --no-sync -qf"));
-        bench.ok("restore out inner -i key --no-decompress --no-sync -qf");
-        assert_eq!(bench.read("inner"), bench.read("plain"));
+        dir.ok(&format!("process in out --chunk-size 64K -r {recipient} --no-sync -qf"));
+        dir.ok("restore out inner -i key --no-decompress --no-sync -qf");
+        assert_eq!(dir.read("inner"), dir.read("plain"));
     }
 }

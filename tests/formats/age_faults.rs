@@ -4,7 +4,7 @@
 //! is put in, and the MAC made over what stands there then, so that nothing but the fault is wrong.
 
 use crate::support::verdict::verdict_of;
-use crate::support::{Bench, Ran};
+use crate::support::{Ran, TestDir};
 use age::secrecy::SecretString;
 use age::{Identity as _, Recipient as _};
 use age_core::format::{FileKey, Stanza};
@@ -28,7 +28,7 @@ type Segments<'a> = &'a [(Place, &'a [u8])];
 
 /// Keys that open what the makers here make.
 struct Keys {
-    bench: Bench,
+    dir: TestDir,
     x25519: age::x25519::Recipient,
     hybrid: hybrid::Recipient,
 }
@@ -39,10 +39,10 @@ fn file_key() -> FileKey {
 
 impl Keys {
     fn new() -> Keys {
-        let (bench, recipient) = Bench::with_key();
-        let hybrid = hybrid::Recipient::parse(&bench.keygen("--pq -o pq")).unwrap();
-        bench.keygen("-o other");
-        Keys { bench, x25519: recipient.parse().unwrap(), hybrid }
+        let (dir, recipient) = TestDir::with_key();
+        let hybrid = hybrid::Recipient::parse(&dir.keygen("--pq -o pq")).unwrap();
+        dir.keygen("-o other");
+        Keys { dir, x25519: recipient.parse().unwrap(), hybrid }
     }
 
     fn x25519(&self) -> Stanza {
@@ -61,9 +61,9 @@ impl Keys {
 
     /// What the binary says of `file` with the X25519 and the post-quantum identity and the passphrase.
     fn run(&self, file: &[u8]) -> Ran {
-        self.bench.write("file", file);
+        self.dir.write("file", file);
         let line = "restore file - -i key -i pq -q";
-        let output = self.bench.command(line.split(' ')).env("AGE_PASSPHRASE", "password").output().unwrap();
+        let output = self.dir.command(line.split(' ')).env("AGE_PASSPHRASE", "password").output().unwrap();
         Ran {
             status: output.status,
             stdout: output.stdout,

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::support::verdict::verdict_of;
-use crate::support::{Bench, Need, Ran, skip};
+use crate::support::{Need, Ran, TestDir, skip};
 use sha2::{Digest, Sha256};
 
 struct Vector {
@@ -77,13 +77,13 @@ fn vectors() -> Vec<Vector> {
     vectors
 }
 
-fn run(bench: &Bench, vector: &Vector, line: &str) -> Ran {
-    bench.write("vector", &vector.file);
+fn run(dir: &TestDir, vector: &Vector, line: &str) -> Ran {
+    dir.write("vector", &vector.file);
     let mut identities = String::new();
     vector.identities.iter().for_each(|identity| identities.push_str(&format!("{identity}\n")));
-    std::fs::set_permissions(bench.write("identities", identities.as_bytes()), Permissions::from_mode(0o600)).unwrap();
+    std::fs::set_permissions(dir.write("identities", identities.as_bytes()), Permissions::from_mode(0o600)).unwrap();
     let line = if vector.identities.is_empty() { line.to_owned() } else { format!("{line} -i identities") };
-    let mut command = bench.command(line.split_whitespace());
+    let mut command = dir.command(line.split_whitespace());
     if let Some(passphrase) = vector.passphrases.first() {
         command.env("AGE_PASSPHRASE", passphrase);
     }
@@ -93,24 +93,24 @@ fn run(bench: &Bench, vector: &Vector, line: &str) -> Ran {
 
 #[test]
 fn every_vector_gives_its_verdict_and_its_plaintext() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let mut wrong = Vec::new();
     for vector in vectors() {
         let mut restored = Vec::new();
         for line in ["restore vector -", "cat vector", "verify vector", "inspect vector", "restore vector back"] {
             let ran =
-                run(&bench, &vector, &if line.starts_with("inspect") { line.to_owned() } else { format!("{line} -q") });
+                run(&dir, &vector, &if line.starts_with("inspect") { line.to_owned() } else { format!("{line} -q") });
             let verdict = verdict_of(&ran);
             if verdict != vector.expect {
                 wrong.push(format!("{}: {line} says {verdict} for {}: {}", vector.name, vector.expect, ran.stderr));
             }
-            let is_file_left = bench.path("back").exists();
+            let is_file_left = dir.path("back").exists();
             if is_file_left != (line.ends_with("back") && vector.expect == "success") {
                 wrong.push(format!("{}: {line}: the file is there: {is_file_left}", vector.name));
             }
             let released = match line {
                 "verify vector" | "inspect vector" => continue,
-                "restore vector back" if is_file_left => bench.read("back"),
+                "restore vector back" if is_file_left => dir.read("back"),
                 "restore vector back" => continue,
                 _ => ran.stdout,
             };
@@ -124,7 +124,7 @@ fn every_vector_gives_its_verdict_and_its_plaintext() {
             if vector.payload.as_ref().is_some_and(|payload| *payload != hash) && !is_less {
                 wrong.push(format!("{}: {line} released {} bytes, not the expected ones", vector.name, released.len()));
             }
-            let _ = std::fs::remove_file(bench.path("back"));
+            let _ = std::fs::remove_file(dir.path("back"));
         }
     }
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));

@@ -16,17 +16,17 @@ use pipeline::store::prompt::Prompter;
 use pipeline::store::sys::WakeUp;
 use pipeline::task::wrap::{ArmorWriter, seal_for};
 
-struct Bench {
+struct TestDir {
     supervisor: Supervisor,
     identity: age::x25519::Identity,
     prompter: Prompter,
 }
 
-impl Bench {
-    fn new() -> Bench {
+impl TestDir {
+    fn new() -> TestDir {
         let supervisor = Supervisor::new([]).unwrap();
         let prompter = Prompter::new(WakeUp::new().unwrap(), |_| ());
-        Bench { supervisor, identity: age::x25519::Identity::generate(), prompter }
+        TestDir { supervisor, identity: age::x25519::Identity::generate(), prompter }
     }
 
     /// A sealed file, and how long what stands in front of its first segment is.
@@ -78,21 +78,21 @@ fn armored(file: &[u8]) -> Vec<u8> {
 
 #[test]
 fn every_bit_and_every_cut_of_a_sealed_file_counts() {
-    let mut bench = Bench::new();
+    let mut dir = TestDir::new();
     let content = text(200, 1);
     for compress in [true, false] {
-        let (file, _) = bench.seal(&content, compress);
-        assert_eq!(bench.restore(&file), (true, content.clone()));
+        let (file, _) = dir.seal(&content, compress);
+        assert_eq!(dir.restore(&file), (true, content.clone()));
         for bit in 0..8 * file.len() {
             let mut bad = file.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            bench.refuse(&bad, &content, &format!("bit {bit}, compressed {compress}"));
+            dir.refuse(&bad, &content, &format!("bit {bit}, compressed {compress}"));
         }
         for len in 0..file.len() {
-            bench.refuse(&file[..len], &content, &format!("cut at {len}, compressed {compress}"));
+            dir.refuse(&file[..len], &content, &format!("cut at {len}, compressed {compress}"));
         }
         for more in [&b"\0"[..], b"\n", &[0; 16], &file] {
-            bench.refuse(&[&file, more].concat(), &content, "bytes behind it");
+            dir.refuse(&[&file, more].concat(), &content, "bytes behind it");
         }
     }
 }
@@ -100,31 +100,31 @@ fn every_bit_and_every_cut_of_a_sealed_file_counts() {
 /// In armor a few changes say the same: none of those that do gives other bytes.
 #[test]
 fn every_bit_and_every_cut_of_armor_gives_the_same_bytes_or_an_error() {
-    let mut bench = Bench::new();
+    let mut dir = TestDir::new();
     let content = text(100, 1);
-    let file = armored(&bench.seal(&content, false).0);
-    assert_eq!(bench.restore(&file), (true, content.clone()));
+    let file = armored(&dir.seal(&content, false).0);
+    assert_eq!(dir.restore(&file), (true, content.clone()));
     let mut harmless_count = 0;
     for bit in 0..8 * file.len() {
         let mut bad = file.clone();
         bad[bit / 8] ^= 1 << (bit % 8);
-        let (is_accepted, out) = bench.restore(&bad);
+        let (is_accepted, out) = dir.restore(&bad);
         assert!(content.starts_with(&out) && (!is_accepted || out == content), "bit {bit}");
         harmless_count += usize::from(is_accepted);
     }
     // The final line end may be another white space.
     assert!(harmless_count <= 4, "{harmless_count} flips went unnoticed");
     for len in 0..file.len() - 1 {
-        bench.refuse(&file[..len], &content, &format!("cut at {len}"));
+        dir.refuse(&file[..len], &content, &format!("cut at {len}"));
     }
 }
 
 #[test]
 fn segments_that_are_moved_doubled_or_gone_are_noticed() {
-    let mut bench = Bench::new();
+    let mut dir = TestDir::new();
     let content = noise(4 * 64 * 1024 + 100, 1);
     for compress in [true, false] {
-        let (file, prefix_len) = bench.seal(&content, compress);
+        let (file, prefix_len) = dir.seal(&content, compress);
         let (prefix, payload) = file.split_at(prefix_len);
         let segments: Vec<&[u8]> = payload.chunks(SEALED_LEN).collect();
         assert_eq!(segments.len(), 5);
@@ -132,7 +132,7 @@ fn segments_that_are_moved_doubled_or_gone_are_noticed() {
             let parts: Vec<&[u8]> = order.iter().map(|index| segments[*index]).collect();
             [prefix, &parts.concat()].concat()
         };
-        assert!(bench.restore(&with(&[0, 1, 2, 3, 4])).0);
+        assert!(dir.restore(&with(&[0, 1, 2, 3, 4])).0);
         for order in [
             &[1, 0, 2, 3, 4][..],
             &[0, 1, 3, 2, 4],
@@ -149,13 +149,13 @@ fn segments_that_are_moved_doubled_or_gone_are_noticed() {
             &[],
             &[0, 1, 2, 3, 4, 0, 1, 2, 3, 4],
         ] {
-            bench.refuse(&with(order), &content, &format!("{order:?}, compressed {compress}"));
+            dir.refuse(&with(order), &content, &format!("{order:?}, compressed {compress}"));
         }
         // Of another file, with another key, at the same place.
-        let (other, other_prefix_len) = bench.seal(&content, compress);
+        let (other, other_prefix_len) = dir.seal(&content, compress);
         let foreign = &other[other_prefix_len..][SEALED_LEN..2 * SEALED_LEN];
         let mixed = [prefix, segments[0], foreign, segments[2], segments[3], segments[4]].concat();
-        bench.refuse(&mixed, &content, "a segment of another file");
-        bench.refuse(&[prefix, &other[other_prefix_len..]].concat(), &content, "the payload of another file");
+        dir.refuse(&mixed, &content, "a segment of another file");
+        dir.refuse(&[prefix, &other[other_prefix_len..]].concat(), &content, "the payload of another file");
     }
 }

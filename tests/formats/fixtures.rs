@@ -5,7 +5,7 @@
 mod generate;
 use std::path::Path;
 
-use crate::support::Bench;
+use crate::support::TestDir;
 use pipeline::format::zstd::scan::{Edge, FrameScanner};
 use pipeline::format::zstd::seek_table::{TableError, TableStatus};
 use pipeline::pipeline::supervisor::Supervisor;
@@ -44,10 +44,10 @@ fn good_fixtures_are_read() {
 
 #[test]
 fn stock_zstd_agrees_on_every_fixture() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for (name, bytes) in generate::all() {
-        bench.write(name, &bytes);
-        let Some(ran) = bench.tool("zstd", &["-t", "-q", name], None) else { return };
+        dir.write(name, &bytes);
+        let Some(ran) = dir.tool("zstd", &["-t", "-q", name], None) else { return };
         let is_good = !name.starts_with("bad-") && !name.starts_with("refused-");
         assert_eq!(ran.status.success(), is_good, "{name}: {}", ran.stderr);
     }
@@ -55,7 +55,7 @@ fn stock_zstd_agrees_on_every_fixture() {
 
 #[test]
 fn bad_fixtures_are_refused_with_the_damage_in_words() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for (name, bytes) in generate::all() {
         let (code, said) = match name {
             "bad-reserved-bit.zst" => (4, "the frame header sets a reserved bit"),
@@ -73,11 +73,11 @@ fn bad_fixtures_are_refused_with_the_damage_in_words() {
                 continue;
             }
         };
-        bench.write(name, &bytes);
+        dir.write(name, &bytes);
         for line in
             ["restore FILE out -q", "restore FILE out -q --engine mutex", "verify FILE -q --foreign", "cat FILE -q"]
         {
-            let stderr = bench.fails(&line.replace("FILE", name), code);
+            let stderr = dir.fails(&line.replace("FILE", name), code);
             assert!(stderr.contains(said), "{name}: {stderr}");
         }
     }

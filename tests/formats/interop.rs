@@ -2,16 +2,16 @@
 
 use std::io::Write;
 
-use crate::support::{Bench, noise, text};
+use crate::support::{TestDir, noise, text};
 
-fn assert_restores(bench: &Bench, file: &str, content: &[u8]) -> serde_json::Value {
-    let report = bench.report(&format!("restore {file} back --no-sync -f"));
-    assert!(bench.read("back") == content, "{file} came back as something else");
+fn assert_restores(dir: &TestDir, file: &str, content: &[u8]) -> serde_json::Value {
+    let report = dir.report(&format!("restore {file} back --no-sync -f"));
+    assert!(dir.read("back") == content, "{file} came back as something else");
     for workers in [1, 5] {
-        bench.ok(&format!("restore {file} back --no-sync -qf -w {workers} --channel-depth 1"));
-        assert!(bench.read("back") == content, "{file} with {workers} workers came back as something else");
+        dir.ok(&format!("restore {file} back --no-sync -qf -w {workers} --channel-depth 1"));
+        assert!(dir.read("back") == content, "{file} with {workers} workers came back as something else");
     }
-    let piped = bench.run_with("restore - -q", &bench.read(file));
+    let piped = dir.run_with("restore - -q", &dir.read(file));
     assert!(piped.status.success() && piped.stdout == content, "{file} through a pipe: {}", piped.stderr);
     report
 }
@@ -22,26 +22,26 @@ fn mixed() -> Vec<u8> {
 
 #[test]
 fn stock_zstd_reads_all_we_write() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for (len, chunk) in
         [(0, "64K"), (1, "64K"), (65535, "64K"), (65536, "64K"), (65537, "64K"), (7 << 20, "1M"), (7 << 20, "4M")]
     {
         let content = text(len, 9);
-        bench.write("in", &content);
-        bench.ok(&format!("process in out.zst --chunk-size {chunk} --no-sync -qf"));
+        dir.write("in", &content);
+        dir.ok(&format!("process in out.zst --chunk-size {chunk} --no-sync -qf"));
         for args in [&["-t", "out.zst"][..], &["-l", "out.zst"], &["-dqf", "out.zst", "-o", "back"]] {
-            let Some(ran) = bench.tool("zstd", args, None) else { return };
+            let Some(ran) = dir.tool("zstd", args, None) else { return };
             assert!(ran.status.success(), "zstd {args:?} on {len} bytes: {}", ran.stderr);
         }
-        assert!(bench.read("back") == content, "{len} bytes");
+        assert!(dir.read("back") == content, "{len} bytes");
     }
 }
 
 #[test]
 fn we_read_what_stock_zstd_writes() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let content = mixed();
-    bench.write("in", &content);
+    dir.write("in", &content);
     for args in [
         &["-q", "-1"][..],
         &["-q", "-19", "-T1"],
@@ -52,36 +52,36 @@ fn we_read_what_stock_zstd_writes() {
         &["-q", "--fast=5"],
     ] {
         let args = [args, &["-f", "in", "-o", "out.zst"]].concat();
-        let Some(ran) = bench.tool("zstd", &args, None) else { return };
+        let Some(ran) = dir.tool("zstd", &args, None) else { return };
         assert!(ran.status.success(), "{}", ran.stderr);
-        let report = assert_restores(&bench, "out.zst", &content);
+        let report = assert_restores(&dir, "out.zst", &content);
         assert_eq!(report["frame_count"], 1, "{args:?}");
     }
-    let piped = bench.tool("zstd", &["-q", "-c"], Some(&content)).unwrap();
-    bench.write("piped.zst", &piped.stdout);
-    assert_restores(&bench, "piped.zst", &content);
+    let piped = dir.tool("zstd", &["-q", "-c"], Some(&content)).unwrap();
+    dir.write("piped.zst", &piped.stdout);
+    assert_restores(&dir, "piped.zst", &content);
 }
 
 #[test]
 fn we_read_what_pzstd_writes_on_all_workers() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let content = [mixed(), mixed(), mixed(), mixed()].concat();
-    bench.write("in", &content);
-    let Some(ran) = bench.tool("pzstd", &["-q", "-f", "-p", "4", "-1", "in", "-o", "out.zst"], None) else { return };
+    dir.write("in", &content);
+    let Some(ran) = dir.tool("pzstd", &["-q", "-f", "-p", "4", "-1", "in", "-o", "out.zst"], None) else { return };
     assert!(ran.status.success(), "{}", ran.stderr);
-    let report = assert_restores(&bench, "out.zst", &content);
+    let report = assert_restores(&dir, "out.zst", &content);
     assert!(report["frame_count"].as_u64().unwrap() > 4, "{report}");
     assert_eq!(report["seek_table"], "no seek table");
 }
 
 #[test]
 fn a_frame_too_large_for_the_workers_is_decoded_as_a_stream_in_bounded_memory() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let content = text(200 << 20, 4);
-    let Some(ran) = bench.tool("zstd", &["-q", "-1", "-c", "-"], Some(&content)) else { return };
-    bench.write("out.zst", &ran.stdout);
-    let report = bench.report("restore out.zst back --no-sync -f -q -w 2");
-    assert!(bench.read("back") == content);
+    let Some(ran) = dir.tool("zstd", &["-q", "-1", "-c", "-"], Some(&content)) else { return };
+    dir.write("out.zst", &ran.stdout);
+    let report = dir.report("restore out.zst back --no-sync -f -q -w 2");
+    assert!(dir.read("back") == content);
     assert_eq!(report["frame_count"], 1);
     let peak = report["peak_memory_bytes"].as_u64().unwrap();
     assert!(peak < 100 << 20, "{} MiB for a frame of 200 MiB", peak >> 20);
@@ -89,7 +89,7 @@ fn a_frame_too_large_for_the_workers_is_decoded_as_a_stream_in_bounded_memory() 
 
 #[test]
 fn we_read_what_an_independent_seekable_writer_writes_and_its_reader_reads_ours() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let content = mixed();
     let mut theirs = Vec::new();
     let mut encoder = zeekstd::EncodeOptions::new()
@@ -99,17 +99,17 @@ fn we_read_what_an_independent_seekable_writer_writes_and_its_reader_reads_ours(
         .unwrap();
     encoder.write_all(&content).unwrap();
     encoder.finish().unwrap();
-    bench.write("theirs.zst", &theirs);
-    let report = assert_restores(&bench, "theirs.zst", &content);
+    dir.write("theirs.zst", &theirs);
+    let report = assert_restores(&dir, "theirs.zst", &content);
     assert_eq!(report["seek_table"], "valid");
     assert!(report["frame_count"].as_u64().unwrap() > 60);
-    bench.ok("verify theirs.zst -q");
-    let ran = bench.ok("cat theirs.zst --range 3000000..+100000");
+    dir.ok("verify theirs.zst -q");
+    let ran = dir.ok("cat theirs.zst --range 3000000..+100000");
     assert_eq!(ran.stdout, &content[3_000_000..3_100_000]);
 
-    bench.write("in", &content);
-    bench.ok("process in ours.zst --chunk-size 1M --no-sync -q");
-    let ours = std::fs::File::open(bench.path("ours.zst")).unwrap();
+    dir.write("in", &content);
+    dir.ok("process in ours.zst --chunk-size 1M --no-sync -q");
+    let ours = std::fs::File::open(dir.path("ours.zst")).unwrap();
     let mut decoder = zeekstd::Decoder::new(ours).unwrap();
     let mut back = Vec::new();
     std::io::copy(&mut decoder, &mut back).unwrap();
@@ -118,9 +118,9 @@ fn we_read_what_an_independent_seekable_writer_writes_and_its_reader_reads_ours(
 
 #[test]
 fn frames_tables_and_skippable_frames_may_follow_each_other_in_any_order() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let (a, b) = (text(200_000, 1), noise(70_000, 2));
-    let compress = |content: &[u8]| bench.run_with("process - -q --chunk-size 64K", content).stdout;
+    let compress = |content: &[u8]| dir.run_with("process - -q --chunk-size 64K", content).stdout;
     let (ours_a, ours_b) = (compress(&a), compress(&b));
     let skippable = |nibble: u8, len: usize| {
         let mut frame = vec![0x50 | nibble, 0x2A, 0x4D, 0x18];
@@ -144,8 +144,8 @@ fn frames_tables_and_skippable_frames_may_follow_each_other_in_any_order() {
         ("skippable behind", vec![ours_a.clone(), ours_b.clone(), skippable(5, 300_000)], "no seek table"),
         ("empty skippable at the end", vec![ours_a.clone(), ours_b.clone(), skippable(15, 0)], "no seek table"),
     ] {
-        bench.write("out.zst", &parts.concat());
-        let report = assert_restores(&bench, "out.zst", &content);
+        dir.write("out.zst", &parts.concat());
+        let report = assert_restores(&dir, "out.zst", &content);
         assert_eq!(report["seek_table"], table, "{name}");
     }
 }

@@ -1,7 +1,7 @@
 //! Range reads give exactly the bytes asked for, or fail, and touch only the frames they need.
 
 use crate::in_memory::{entry, frame, table};
-use crate::support::{Bench, noise, text};
+use crate::support::{TestDir, noise, text};
 use pipeline::format::zstd::codec::content_checksum;
 use pipeline::format::zstd::seek_table::{Entry, TableError};
 use pipeline::pipeline::plan::{Content, ContentRange, Restore, Work};
@@ -189,54 +189,54 @@ fn tables_that_claim_absurd_sizes_are_refused_before_anything_is_allocated() {
 
 #[test]
 fn only_the_frames_of_the_range_are_read_and_decoded() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let content = noise(100 * 65536, 1);
-    bench.write("in", &content);
-    bench.ok("process in out --chunk-size 64K -q");
+    dir.write("in", &content);
+    dir.ok("process in out --chunk-size 64K -q");
     for (range, frames) in [("3000000..+1", 1), ("65535..65537", 2), ("65536..131072", 1), ("1M..2M", 16), ("5..5", 0)]
     {
-        let report = bench.report(&format!("cat out --range {range}"));
+        let report = dir.report(&format!("cat out --range {range}"));
         assert_eq!(report["frame_count"], frames, "{range}");
         let read = report["read_bytes"].as_u64().unwrap();
         assert!(read <= frames * 65600, "{range}: read {read} bytes for {frames} frames");
     }
-    let report = bench.report("cat out --range 1M..5M -w 2");
+    let report = dir.report("cat out --range 1M..5M -w 2");
     let decompress = report["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == "decompress").unwrap();
     assert_eq!(decompress["threads"], 2);
 }
 
 #[test]
 fn without_a_table_frames_are_decoded_from_the_start_and_that_is_said() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let content = text(500_000, 1);
-    bench.write("in", &content);
-    bench.ok("process in whole --chunk-size 64K -q");
-    let whole = bench.read("whole");
+    dir.write("in", &content);
+    dir.ok("process in whole --chunk-size 64K -q");
+    let whole = dir.read("whole");
     let without = &whole[..whole.len() - (17 + 12 * 8)];
-    bench.write("without", without);
-    let ran = bench.ok("cat without --range 100000..+1000");
+    dir.write("without", without);
+    let ran = dir.ok("cat without --range 100000..+1000");
     assert_eq!(ran.stdout, &content[100_000..101_000]);
     assert_eq!(ran.stderr, "pipeline: warning: 'without': no seek table: decoding from the start to find the range\n");
-    let report = bench.report("cat without --range 100000..+1000 -q");
+    let report = dir.report("cat without --range 100000..+1000 -q");
     assert!(report["frame_count"].as_u64().unwrap() < 8, "it stops behind the range: {report}");
-    let piped = bench.run_with("cat - --range 100000..+1000", &whole);
+    let piped = dir.run_with("cat - --range 100000..+1000", &whole);
     assert_eq!((piped.status.code(), &piped.stdout[..]), (Some(0), &content[100_000..101_000]));
-    let said = bench.fails("cat without --range 100000..500001 -q", 1);
+    let said = dir.fails("cat without --range 100000..500001 -q", 1);
     assert!(said.contains("the range reaches to byte 500001, the content ends at byte 500000"), "{said}");
 }
 
 #[test]
 fn one_huge_frame_streams_and_a_wrong_checksum_shows_at_its_end() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let content = text(60 << 20, 1);
-    let Some(ran) = bench.tool("zstd", &["-q", "-1", "-c", "-"], Some(&content)) else { return };
+    let Some(ran) = dir.tool("zstd", &["-q", "-1", "-c", "-"], Some(&content)) else { return };
     let mut stream = ran.stdout;
-    bench.write("good", &stream);
-    let ran = bench.ok("cat good --range 30M..+1M -q -w 1 --channel-depth 1");
+    dir.write("good", &stream);
+    let ran = dir.ok("cat good --range 30M..+1M -q -w 1 --channel-depth 1");
     assert!(ran.stdout == content[30 << 20..31 << 20]);
     *stream.last_mut().unwrap() ^= 1;
-    bench.write("bad", &stream);
-    let ran = bench.run("cat bad --range 30M..+1M -q -w 1 --channel-depth 1");
+    dir.write("bad", &stream);
+    let ran = dir.run("cat bad --range 30M..+1M -q -w 1 --channel-depth 1");
     assert_eq!(ran.status.code(), Some(4), "{}", ran.stderr);
     assert!(ran.stdout == content[30 << 20..31 << 20], "the bytes go out before the checksum is known");
 }
@@ -257,15 +257,15 @@ fn the_checksum_of_a_table_counts_where_the_frame_has_none() {
 /// An entry as long as two frames, with the content of the first, hid the second: what stood behind was found at the wrong place.
 #[test]
 fn an_entry_that_hides_a_frame_is_noticed_by_ranges_behind_it() {
-    let bench = crate::support::Bench::new();
+    let dir = crate::support::TestDir::new();
     let contents: Vec<Vec<u8>> = (0..3).map(|seed| crate::support::noise(1000, seed)).collect();
     let frames: Vec<Vec<u8>> = contents.iter().map(|content| frame(content)).collect();
     let first = pipeline::format::zstd::seek_table::Entry {
         compressed_len: u32::try_from(frames[0].len() + frames[1].len()).unwrap(),
         ..entry(&frames[0], 1000)
     };
-    bench.write("lie", &[frames.concat(), table(&[first, entry(&frames[2], 1000)])].concat());
-    let said = bench.fails("cat lie --range 1500..1510 -q", 4);
+    dir.write("lie", &[frames.concat(), table(&[first, entry(&frames[2], 1000)])].concat());
+    let said = dir.fails("cat lie --range 1500..1510 -q", 4);
     assert!(said.contains("it gives another length"), "{said}");
-    bench.fails("cat lie --range 500..510 -q", 4);
+    dir.fails("cat lie --range 500..510 -q", 4);
 }

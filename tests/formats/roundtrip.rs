@@ -1,6 +1,6 @@
 //! What goes in comes out, over the boundary table, by both engines, from files and from pipes, whatever the width.
 
-use crate::support::{Bench, noise, text};
+use crate::support::{TestDir, noise, text};
 
 const CHUNK: usize = 64 * 1024;
 
@@ -11,24 +11,24 @@ fn edges(n: usize) -> [usize; 7] {
 
 #[test]
 fn every_length_comes_back_at_every_width_from_both_engines() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for len in edges(CHUNK) {
         let content = text(len, len as u64);
-        bench.write("in", &content);
+        dir.write("in", &content);
         let mut first = None;
         for workers in [1, 2, 5] {
             for depth in [1, 4] {
                 for engine in ["channels", "mutex"] {
                     let flags = format!("--workers {workers} --channel-depth {depth} --engine {engine} --no-sync -qf");
-                    bench.ok(&format!("process in out --chunk-size 64K {flags}"));
-                    let compressed = bench.read("out");
+                    dir.ok(&format!("process in out --chunk-size 64K {flags}"));
+                    let compressed = dir.read("out");
                     let first = first.get_or_insert_with(|| compressed.clone());
                     assert_eq!(
                         &compressed, first,
                         "{len} bytes, {flags}: other bytes than with another width or engine"
                     );
-                    bench.ok(&format!("restore out back {flags}"));
-                    assert_eq!(bench.read("back"), content, "{len} bytes, {flags}");
+                    dir.ok(&format!("restore out back {flags}"));
+                    assert_eq!(dir.read("back"), content, "{len} bytes, {flags}");
                 }
             }
         }
@@ -37,70 +37,70 @@ fn every_length_comes_back_at_every_width_from_both_engines() {
 
 #[test]
 fn every_length_comes_back_through_pipes() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for len in edges(CHUNK) {
         let content = text(len, 7);
-        let compressed = bench.run_with("process - --chunk-size 64K -w 2 -q", &content);
+        let compressed = dir.run_with("process - --chunk-size 64K -w 2 -q", &content);
         assert_eq!(compressed.status.code(), Some(0), "{}", compressed.stderr);
-        bench.write("in", &content);
-        bench.ok("process in out --chunk-size 64K --no-sync -qf");
-        assert_eq!(compressed.stdout, bench.read("out"), "a pipe gives the bytes that a file gives");
-        let restored = bench.run_with("restore - -q", &compressed.stdout);
+        dir.write("in", &content);
+        dir.ok("process in out --chunk-size 64K --no-sync -qf");
+        assert_eq!(compressed.stdout, dir.read("out"), "a pipe gives the bytes that a file gives");
+        let restored = dir.run_with("restore - -q", &compressed.stdout);
         assert_eq!((restored.status.code(), restored.stdout), (Some(0), content), "{len} bytes");
     }
 }
 
 #[test]
 fn the_default_chunk_has_edges_too() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for len in [(4 << 20) - 1, 4 << 20, (4 << 20) + 1] {
         let content = noise(len, 3);
-        bench.write("in", &content);
-        let report = bench.report("process in out --no-sync -f");
+        dir.write("in", &content);
+        let report = dir.report("process in out --no-sync -f");
         assert_eq!(report["frame_count"], if len > 4 << 20 { 2 } else { 1 });
-        bench.ok("restore out back --no-sync -qf");
-        assert!(bench.read("back") == content, "{len} bytes");
+        dir.ok("restore out back --no-sync -qf");
+        assert!(dir.read("back") == content, "{len} bytes");
     }
 }
 
 #[test]
 fn levels_and_chunks_of_all_sizes_come_back() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let content = text(9 << 20, 5);
-    bench.write("in", &content);
+    dir.write("in", &content);
     for flags in ["-L -5", "-L 1", "-L 9", "-L 19 --chunk-size 1M", "-L 22 --chunk-size 64M", "--chunk-size 64K"] {
-        bench.ok(&format!("process in out {flags} --no-sync -qf"));
-        bench.ok("restore out back --no-sync -qf");
-        assert!(bench.read("back") == content, "{flags}");
+        dir.ok(&format!("process in out {flags} --no-sync -qf"));
+        dir.ok("restore out back --no-sync -qf");
+        assert!(dir.read("back") == content, "{flags}");
     }
 }
 
 #[test]
 fn windows_stay_within_eight_mebibytes_at_the_highest_level() {
-    let bench = Bench::new();
-    bench.write("in", &noise(9 << 20, 5));
+    let dir = TestDir::new();
+    dir.write("in", &noise(9 << 20, 5));
     for level in [19, 20, 22] {
-        bench.ok(&format!("process in out -L {level} --chunk-size 64M --no-sync -qf"));
-        let found: serde_json::Value = serde_json::from_slice(&bench.ok("inspect out --json").stdout).unwrap();
+        dir.ok(&format!("process in out -L {level} --chunk-size 64M --no-sync -qf"));
+        let found: serde_json::Value = serde_json::from_slice(&dir.ok("inspect out --json").stdout).unwrap();
         assert!(found["window_bytes_max"].as_u64().unwrap() <= 8 << 20, "level {level}: {found}");
     }
 }
 
 #[test]
 fn zeros_and_noise_and_tiny_frames_pass_at_depth_one() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for (name, content) in [("zeros", vec![0; 20 << 20]), ("noise", noise(5 << 20, 1))] {
-        bench.write(name, &content);
-        bench.ok(&format!("process {name} out --chunk-size 64K --channel-depth 1 --no-sync -qf"));
-        bench.ok("restore out back --channel-depth 1 --no-sync -qf");
-        assert!(bench.read("back") == content, "{name}");
+        dir.write(name, &content);
+        dir.ok(&format!("process {name} out --chunk-size 64K --channel-depth 1 --no-sync -qf"));
+        dir.ok("restore out back --channel-depth 1 --no-sync -qf");
+        assert!(dir.read("back") == content, "{name}");
     }
     // 20,000 frames of 13 bytes each: an empty one (of 13) and one that holds a byte.
-    let frame = |content: &[u8]| bench.run_with("process - -q", content).stdout;
+    let frame = |content: &[u8]| dir.run_with("process - -q", content).stdout;
     let (one, none) = (frame(b"x"), frame(b""));
     let tiny = [&one[..one.len() - 29], &none[..none.len() - 29]].concat().repeat(10_000);
-    bench.write("tiny", &tiny);
-    let report = bench.report("restore tiny back --channel-depth 1 --no-sync -f");
+    dir.write("tiny", &tiny);
+    let report = dir.report("restore tiny back --channel-depth 1 --no-sync -f");
     assert_eq!(report["frame_count"], 20_000);
-    assert_eq!(bench.read("back"), vec![b'x'; 10_000]);
+    assert_eq!(dir.read("back"), vec![b'x'; 10_000]);
 }

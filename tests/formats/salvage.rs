@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::support::{Bench, noise, text};
+use crate::support::{TestDir, noise, text};
 
 const SEGMENT: usize = 64 * 1024;
 const CHUNK: usize = 64 * 1024;
@@ -16,9 +16,9 @@ struct Told {
 }
 
 /// Salvages `bytes`, with the key in `key`, and gives the content, the exit code, and what was told.
-fn salvage(bench: &Bench, bytes: &[u8]) -> (Vec<u8>, Option<i32>, Told) {
-    bench.write("bad", bytes);
-    let ran = bench.run("restore bad saved --salvage -i key -q -f --no-sync");
+fn salvage(dir: &TestDir, bytes: &[u8]) -> (Vec<u8>, Option<i32>, Told) {
+    dir.write("bad", bytes);
+    let ran = dir.run("restore bad saved --salvage -i key -q -f --no-sync");
     let mut told = Told::default();
     for line in ran.stderr.lines() {
         let numbers: Vec<usize> =
@@ -36,8 +36,8 @@ fn salvage(bench: &Bench, bytes: &[u8]) -> (Vec<u8>, Option<i32>, Told) {
             assert!(is_other, "{line}");
         }
     }
-    let saved = if bench.path("saved").exists() { bench.read("saved") } else { Vec::new() };
-    let _ = std::fs::remove_file(bench.path("saved"));
+    let saved = if dir.path("saved").exists() { dir.read("saved") } else { Vec::new() };
+    let _ = std::fs::remove_file(dir.path("saved"));
     (saved, ran.status.code(), told)
 }
 
@@ -56,13 +56,13 @@ fn kinds(recipient: &str) -> [String; 3] {
 
 #[test]
 fn a_whole_file_is_salvaged_whole_and_exit_is_0() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     for len in [0, 1, SEGMENT, 5 * CHUNK + 77] {
         let content = text(len, 1);
-        bench.write("in", &content);
+        dir.write("in", &content);
         for flags in kinds(&recipient) {
-            bench.ok(&format!("process in out --chunk-size 64K -q -f {flags}"));
-            let (saved, code, told) = salvage(&bench, &bench.read("out"));
+            dir.ok(&format!("process in out --chunk-size 64K -q -f {flags}"));
+            let (saved, code, told) = salvage(&dir, &dir.read("out"));
             assert!(saved == content && code == Some(0) && told.filled.is_empty(), "{len} {flags}: {code:?} {told:?}");
         }
     }
@@ -72,21 +72,21 @@ fn a_whole_file_is_salvaged_whole_and_exit_is_0() {
 /// told as lost.
 #[test]
 fn a_skippable_frame_without_content_at_the_end_is_whole() {
-    let (bench, _) = Bench::with_key();
+    let (dir, _) = TestDir::with_key();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let stream = std::fs::read(folder.join("skippable-empty-at-end.zst")).unwrap();
-    let (saved, code, told) = salvage(&bench, &stream);
+    let (saved, code, told) = salvage(&dir, &stream);
     assert!(saved == b"hello" && code == Some(0), "{code:?} {told:?}");
 }
 
 #[test]
 fn a_flipped_bit_costs_the_frame_or_the_segment_it_is_in_and_no_more() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     let content = [text(3 * CHUNK, 1), noise(2 * CHUNK + 500, 2)].concat();
-    bench.write("in", &content);
+    dir.write("in", &content);
     for flags in kinds(&recipient) {
-        bench.ok(&format!("process in out --chunk-size 64K -q -f {flags}"));
-        let good = bench.read("out");
+        dir.ok(&format!("process in out --chunk-size 64K -q -f {flags}"));
+        let good = dir.read("out");
         // A segment of the two layers together can hold parts of three frames here, and the seek table.
         let lost_max = if flags.ends_with(&recipient) { 4 * CHUNK } else { CHUNK };
         let header = if flags.is_empty() { 0 } else { 250 };
@@ -94,7 +94,7 @@ fn a_flipped_bit_costs_the_frame_or_the_segment_it_is_in_and_no_more() {
         for at in (header..table).step_by(good.len() / 150 + 1).chain(table..good.len()) {
             let mut bad = good.clone();
             bad[at] ^= 1 << (at % 8);
-            let (saved, code, told) = salvage(&bench, &bad);
+            let (saved, code, told) = salvage(&dir, &bad);
             let what = format!("{flags}, byte {at} of {}", good.len());
             if told.left_out.is_empty() {
                 assert_filled(&saved, &content, &told, &what);
@@ -120,16 +120,16 @@ fn is_with_a_piece_left_out(saved: &[u8], content: &[u8]) -> bool {
 
 #[test]
 fn the_seek_table_inside_age_tells_where_frames_are_that_follow_a_lost_segment() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     let content = noise(12 * CHUNK, 3);
-    bench.write("in", &content);
-    bench.ok(&format!("process in out --chunk-size 64K -q -f -r {recipient}"));
-    let mut bad = bench.read("out");
+    dir.write("in", &content);
+    dir.ok(&format!("process in out --chunk-size 64K -q -f -r {recipient}"));
+    let mut bad = dir.read("out");
     let payload = bad.len() - (12 * (CHUNK + 15) + 12 * 12 + 17 + 13 * 16).min(bad.len());
     for segment in [0, 3, 7] {
         bad[payload + segment * (SEGMENT + 16) + 5000] ^= 0x10;
     }
-    let (saved, code, told) = salvage(&bench, &bad);
+    let (saved, code, told) = salvage(&dir, &bad);
     assert_filled(&saved, &content, &told, "three segments");
     assert_eq!((code, told.left_out.len()), (Some(4), 0));
     let lost: usize = told.filled.iter().map(ExactSizeIterator::len).sum();
@@ -138,14 +138,14 @@ fn the_seek_table_inside_age_tells_where_frames_are_that_follow_a_lost_segment()
 
 #[test]
 fn a_cut_file_gives_what_is_in_front_of_the_cut() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     let content = noise(6 * CHUNK + 1234, 4);
-    bench.write("in", &content);
+    dir.write("in", &content);
     for flags in kinds(&recipient) {
-        bench.ok(&format!("process in out --chunk-size 64K -q -f {flags}"));
-        let good = bench.read("out");
+        dir.ok(&format!("process in out --chunk-size 64K -q -f {flags}"));
+        let good = dir.read("out");
         for len in (300..good.len()).step_by(good.len() / 60 + 1) {
-            let (saved, code, told) = salvage(&bench, &good[..len]);
+            let (saved, code, told) = salvage(&dir, &good[..len]);
             // What is cut in the midst of a segment has a known length, which is shown as zeros.
             let zeros: usize = told.filled.iter().map(ExactSizeIterator::len).sum();
             let intact = &saved[..saved.len() - zeros];
@@ -158,134 +158,134 @@ fn a_cut_file_gives_what_is_in_front_of_the_cut() {
 
 #[test]
 fn frames_of_other_writers_are_found_by_their_chain() {
-    let bench = Bench::new();
-    bench.ok("keygen -o key");
+    let dir = TestDir::new();
+    dir.ok("keygen -o key");
     let parts: Vec<Vec<u8>> = (0..6u64).map(|i| text(30_000, i)).collect();
     let frames: Vec<Vec<u8>> = parts
         .iter()
         .map(|part| {
-            bench.write("part", part);
-            let ran = bench.ok("process part - -q").stdout;
+            dir.write("part", part);
+            let ran = dir.ok("process part - -q").stdout;
             // Its one frame, without the table behind it.
             ran[..ran.len() - (8 + 12 + 9)].to_vec()
         })
         .collect();
     let all = frames.concat();
     let start_of = |index: usize| frames[..index].iter().map(Vec::len).sum::<usize>();
-    let (saved, code, _) = salvage(&bench, &all);
+    let (saved, code, _) = salvage(&dir, &all);
     assert!(saved == parts.concat() && code == Some(0));
     // A body that is damaged, under headers that are right: the declared length is known.
     let mut bad = all.clone();
     bad[start_of(2) + 2000] ^= 1;
-    let (saved, _, told) = salvage(&bench, &bad);
+    let (saved, _, told) = salvage(&dir, &bad);
     assert_filled(&saved, &parts.concat(), &told, "a body");
     // A magic number that is damaged: nobody knows how much it was.
     let mut bad = all.clone();
     bad[start_of(2)] ^= 1;
-    let (saved, code, told) = salvage(&bench, &bad);
+    let (saved, code, told) = salvage(&dir, &bad);
     assert_eq!((code, told.left_out), (Some(4), vec![60_000]));
     assert!(saved == [&parts[..2], &parts[3..]].concat().concat());
     // The very first one.
     let mut bad = all.clone();
     bad[0] ^= 1;
-    let (saved, code, _) = salvage(&bench, &bad);
+    let (saved, code, _) = salvage(&dir, &bad);
     assert!(saved == parts[1..].concat() && code == Some(4));
 }
 
 /// Content that holds a frame must not be taken for what follows a break.
 #[test]
 fn frames_inside_of_content_are_not_taken_for_frames_of_the_file() {
-    let bench = Bench::new();
-    bench.ok("keygen -o key");
-    bench.write("inner", &text(5000, 1));
-    let inner = bench.ok("process inner - -q").stdout;
+    let dir = TestDir::new();
+    dir.ok("keygen -o key");
+    dir.write("inner", &text(5000, 1));
+    let inner = dir.ok("process inner - -q").stdout;
     // Noise around it keeps zstd from compressing it: it stands in the file as it is.
     let content = [noise(40_000, 2), inner, noise(20_000, 3)].concat();
-    bench.write("in", &content);
-    let whole = bench.ok("process in - -q").stdout;
+    dir.write("in", &content);
+    let whole = dir.ok("process in - -q").stdout;
     let mut bad = whole[..whole.len() - (8 + 12 + 9)].to_vec();
     bad[0] ^= 1;
-    let (saved, code, _) = salvage(&bench, &bad);
+    let (saved, code, _) = salvage(&dir, &bad);
     assert!(saved.is_empty() && code == Some(4), "{} bytes, {code:?}", saved.len());
 }
 
 #[test]
 fn a_wrong_entry_of_the_table_loses_nothing() {
-    let bench = Bench::new();
-    bench.ok("keygen -o key");
+    let dir = TestDir::new();
+    dir.ok("keygen -o key");
     let content = text(4 * CHUNK, 1);
-    bench.write("in", &content);
-    let mut bad = bench.ok("process in - --chunk-size 64K -q").stdout;
+    dir.write("in", &content);
+    let mut bad = dir.ok("process in - --chunk-size 64K -q").stdout;
     let entry = bad.len() - 9 - 2 * 12;
     bad[entry + 8] ^= 1;
-    let (saved, code, told) = salvage(&bench, &bad);
+    let (saved, code, told) = salvage(&dir, &bad);
     assert!(saved == content && code == Some(4) && told.filled.is_empty() && told.left_out.is_empty(), "{told:?}");
 }
 
 #[test]
 fn a_header_that_is_not_authentic_gives_nothing_and_flags_that_do_not_go_together_are_refused() {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", &text(1000, 1));
-    bench.ok(&format!("process in out -q -r {recipient}"));
-    bench.ok("process in plain -q");
-    let mut bad = bench.read("out");
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", &text(1000, 1));
+    dir.ok(&format!("process in out -q -r {recipient}"));
+    dir.ok("process in plain -q");
+    let mut bad = dir.read("out");
     let mac = bad.windows(4).position(|bytes| bytes == b"--- ").unwrap() + 6;
     bad[mac] = if bad[mac] == b'A' { b'B' } else { b'A' };
-    bench.write("bad", &bad);
-    bench.fails("restore bad saved --salvage -i key -q", 4);
-    bench.fails("restore out.age --salvage -i key -q", 2);
-    bench.fails("restore plain saved --salvage --rm -q", 2);
-    bench.fails("restore plain saved --salvage --require-table -q", 2);
-    bench.fails("restore - saved --salvage -q", 2);
-    bench.fails("restore in saved --salvage -q", 1);
-    bench.fails("restore plain plain --salvage -q -f", 1);
+    dir.write("bad", &bad);
+    dir.fails("restore bad saved --salvage -i key -q", 4);
+    dir.fails("restore out.age --salvage -i key -q", 2);
+    dir.fails("restore plain saved --salvage --rm -q", 2);
+    dir.fails("restore plain saved --salvage --require-table -q", 2);
+    dir.fails("restore - saved --salvage -q", 2);
+    dir.fails("restore in saved --salvage -q", 1);
+    dir.fails("restore plain plain --salvage -q -f", 1);
 }
 
 /// What is cut down to less than a segment was once told to be whole.
 #[test]
 fn a_payload_of_less_than_a_tag_is_damaged() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     for content in [&b"hello world"[..], b""] {
-        bench.write("in", content);
+        dir.write("in", content);
         for flags in ["", "--no-compress"] {
-            let whole = bench.ok(&format!("process in - -q -r {recipient} {flags}")).stdout;
+            let whole = dir.ok(&format!("process in - -q -r {recipient} {flags}")).stdout;
             let payload = whole.windows(4).position(|part| part == b"--- ").unwrap() + 48 + 16;
             for len in payload..whole.len() {
-                let (saved, code, told) = salvage(&bench, &whole[..len]);
+                let (saved, code, told) = salvage(&dir, &whole[..len]);
                 assert!(saved.iter().all(|byte| *byte == 0) && code == Some(4), "{len}: {code:?} {told:?}");
             }
             let mut flipped = whole.clone();
             *flipped.last_mut().unwrap() ^= 1;
-            assert_eq!(salvage(&bench, &flipped).1, Some(4));
+            assert_eq!(salvage(&dir, &flipped).1, Some(4));
         }
     }
 }
 
 #[test]
 fn frames_behind_a_lost_first_segment_are_found_without_a_table() {
-    let (bench, recipient) = Bench::with_key();
+    let (dir, recipient) = TestDir::with_key();
     let parts: Vec<Vec<u8>> = (0..8u64).map(|seed| noise(30_000, seed)).collect();
     let frame = |part: &Vec<u8>| {
-        bench.write("part", part);
-        let file = bench.ok("process part - -q").stdout;
+        dir.write("part", part);
+        let file = dir.ok("process part - -q").stdout;
         file[..file.len() - (8 + 12 + 9)].to_vec()
     };
-    bench.write("in", &parts.iter().map(frame).collect::<Vec<_>>().concat());
-    let mut sealed = bench.ok(&format!("process in - -q --no-compress -r {recipient}")).stdout;
+    dir.write("in", &parts.iter().map(frame).collect::<Vec<_>>().concat());
+    let mut sealed = dir.ok(&format!("process in - -q --no-compress -r {recipient}")).stdout;
     let payload = sealed.windows(4).position(|part| part == b"--- ").unwrap() + 48 + 16;
     sealed[payload + 1000] ^= 1;
-    let (saved, code, told) = salvage(&bench, &sealed);
+    let (saved, code, told) = salvage(&dir, &sealed);
     // Two frames are in the first segment, and the front of the third.
     assert!(saved == parts[3..].concat() && code == Some(4), "{} bytes, {code:?} {told:?}", saved.len());
 }
 
 #[test]
 fn frames_that_are_gone_or_moved_are_told_by_the_table() {
-    let bench = Bench::new();
-    bench.ok("keygen -o key");
+    let dir = TestDir::new();
+    dir.ok("keygen -o key");
     let content = noise(5 * CHUNK, 1);
-    bench.write("in", &content);
-    let whole = bench.ok("process in - --chunk-size 64K -q").stdout;
+    dir.write("in", &content);
+    let whole = dir.ok("process in - --chunk-size 64K -q").stdout;
     let frame_len = (whole.len() - (8 + 5 * 12 + 9)) / 5;
     let (frames, table) = whole.split_at(5 * frame_len);
     let with = |order: &[usize]| {
@@ -293,12 +293,12 @@ fn frames_that_are_gone_or_moved_are_told_by_the_table() {
         [frames.concat().as_slice(), table].concat()
     };
     for order in [&[0, 1, 3, 4][..], &[0, 1, 2, 2, 3, 4], &[4], &[]] {
-        let (_, code, told) = salvage(&bench, &with(order));
+        let (_, code, told) = salvage(&dir, &with(order));
         assert_eq!(code, Some(4), "{order:?}: {told:?}");
         // Frames in front of a seekable file are valid zstd, so restore warns; verify does not accept it.
-        assert!(bench.run("restore bad back -f").stderr.contains("warning: ") || order.is_empty(), "{order:?}");
-        bench.fails("verify bad -q", 4);
+        assert!(dir.run("restore bad back -f").stderr.contains("warning: ") || order.is_empty(), "{order:?}");
+        dir.fails("verify bad -q", 4);
     }
-    let (_, code, told) = salvage(&bench, &with(&[0, 2, 1, 3, 4]));
+    let (_, code, told) = salvage(&dir, &with(&[0, 2, 1, 3, 4]));
     assert_eq!((code, told.unlisted), (Some(4), vec![CHUNK..2 * CHUNK, 2 * CHUNK..3 * CHUNK]));
 }

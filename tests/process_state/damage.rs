@@ -1,7 +1,7 @@
 //! Damaged input is never taken for whole: cuts, flips, frames that moved, tables that lie.
 
 use crate::in_memory::{entry, frame, restore, run, seekable, table};
-use crate::support::{Bench, noise, text};
+use crate::support::{TestDir, noise, text};
 use pipeline::format::zstd::codec::Level;
 use pipeline::format::zstd::seek_table::{TableError, TableStatus};
 use pipeline::format::zstd::{Damage, ZstdError};
@@ -167,10 +167,10 @@ fn an_input_that_dies_leaves_no_valid_looking_end() {
 
 #[test]
 fn a_damaged_file_leaves_no_output_and_exits_with_4() {
-    let bench = Bench::new();
-    bench.write("in", &text(200_000, 1));
-    bench.ok("process in good --chunk-size 64K -q");
-    let good = bench.read("good");
+    let dir = TestDir::new();
+    dir.write("in", &text(200_000, 1));
+    dir.ok("process in good --chunk-size 64K -q");
+    let good = dir.read("good");
     let mut flipped = good.clone();
     flipped[5000] ^= 4;
     for (name, bytes) in [
@@ -179,54 +179,54 @@ fn a_damaged_file_leaves_no_output_and_exits_with_4() {
         ("garbage", [&good[..], b"more"].concat()),
         ("cut by one", good[..good.len() - 1].to_vec()),
     ] {
-        bench.write("bad", &bytes);
+        dir.write("bad", &bytes);
         for line in ["restore bad back -q", "restore bad back -q --engine mutex", "verify bad -q", "cat bad -q"] {
-            let said = bench.fails(line, 4);
+            let said = dir.fails(line, 4);
             assert!(said.contains("frame ") && said.contains("at offset "), "{name}, {line}: {said}");
         }
-        bench.write("old", b"old content");
-        bench.fails("restore bad old -qf", 4);
-        assert_eq!(bench.read("old"), b"old content", "{name}");
-        std::fs::remove_file(bench.path("old")).unwrap();
+        dir.write("old", b"old content");
+        dir.fails("restore bad old -qf", 4);
+        assert_eq!(dir.read("old"), b"old content", "{name}");
+        std::fs::remove_file(dir.path("old")).unwrap();
     }
 }
 
 #[test]
 fn a_file_cut_at_a_frame_edge_is_restored_with_a_warning_and_refused_by_verify() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let content = noise(200_000, 1);
-    bench.write("in", &content);
-    bench.ok("process in good --chunk-size 64K -q");
+    dir.write("in", &content);
+    dir.ok("process in good --chunk-size 64K -q");
     let first_frame_len = 65536 + 3 + 9 + 4;
-    let good = bench.read("good");
+    let good = dir.read("good");
     let cut =
         (first_frame_len - 8..first_frame_len + 8).find(|at| good[*at..].starts_with(b"\x28\xb5\x2f\xfd")).unwrap();
-    bench.write("cut", &good[..cut]);
-    let said = bench.ok("restore cut back --stats none").stderr;
+    dir.write("cut", &good[..cut]);
+    let said = dir.ok("restore cut back --stats none").stderr;
     assert_eq!(said, "pipeline: warning: 'cut': no seek table: whether frames are missing at the end cannot be told\n");
-    assert_eq!(bench.read("back"), &content[..65536]);
-    std::fs::remove_file(bench.path("back")).unwrap();
-    bench.fails("restore cut back -q --require-table", 4);
-    bench.fails("verify cut -q", 4);
-    bench.ok("verify cut -q --foreign");
-    bench.ok("verify good -q");
+    assert_eq!(dir.read("back"), &content[..65536]);
+    std::fs::remove_file(dir.path("back")).unwrap();
+    dir.fails("restore cut back -q --require-table", 4);
+    dir.fails("verify cut -q", 4);
+    dir.ok("verify cut -q --foreign");
+    dir.ok("verify good -q");
 }
 
 #[test]
 fn verify_compares_with_the_original() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let content = text(200_000, 1);
-    bench.write("in", &content);
-    bench.ok("process in good --chunk-size 64K -q");
-    bench.ok("verify good -q --against in");
+    dir.write("in", &content);
+    dir.ok("process in good --chunk-size 64K -q");
+    dir.ok("verify good -q --against in");
     for (name, other, at) in [
         ("shorter", content[..150_000].to_vec(), 150_000),
         ("longer", [&content[..], b"x"].concat(), 200_000),
         ("empty", Vec::new(), 0),
         ("changed", [&content[..99_999], b"\0", &content[100_000..]].concat(), 99_999),
     ] {
-        bench.write("other", &other);
-        let said = bench.fails("verify good -q --against other", 1);
+        dir.write("other", &other);
+        let said = dir.fails("verify good -q --against other", 1);
         assert!(said.contains(&format!("'other' differs from the content at byte {at}")), "{name}: {said}");
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Cursor, Read, Write};
 use std::num::NonZeroUsize;
 
-use crate::support::{Bench, noise, text};
+use crate::support::{TestDir, noise, text};
 use pipeline::{Cause, Failure, Identity, Level, Plan, Recipient, Report, run};
 
 fn key() -> (Recipient, impl Fn() -> Identity) {
@@ -101,13 +101,13 @@ fn signals_stay_the_callers() {
 
 #[test]
 fn defaults_are_the_programs() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let content = text(9 << 20, 3);
-    bench.write("in", &content);
+    dir.write("in", &content);
     for (level, frame_count) in [(1, 3), (9, 2)] {
         let (report, compressed) = run_on(&Plan::compress(Level::new(level).unwrap()), &content).unwrap();
-        bench.ok(&format!("process in out -q -f --level {level}"));
+        dir.ok(&format!("process in out -q -f --level {level}"));
         assert_eq!(report.summary.frame_count, frame_count, "level {level}");
-        assert!(compressed == bench.read("out"), "level {level}");
+        assert!(compressed == dir.read("out"), "level {level}");
     }
 }

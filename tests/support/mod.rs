@@ -67,7 +67,7 @@ pub fn can_trace() -> bool {
 }
 
 /// A directory of its own, and the binary to run in it.
-pub struct Bench {
+pub struct TestDir {
     directory: tempfile::TempDir,
 }
 
@@ -85,16 +85,16 @@ impl std::fmt::Display for Ran {
     }
 }
 
-impl Bench {
-    pub fn new() -> Bench {
-        Bench { directory: tempfile::tempdir().unwrap() }
+impl TestDir {
+    pub fn new() -> TestDir {
+        TestDir { directory: tempfile::tempdir().unwrap() }
     }
 
     /// One with an identity in `key`, and its recipient.
-    pub fn with_key() -> (Bench, String) {
-        let bench = Bench::new();
-        let recipient = bench.keygen("-o key");
-        (bench, recipient)
+    pub fn with_key() -> (TestDir, String) {
+        let dir = TestDir::new();
+        let recipient = dir.keygen("-o key");
+        (dir, recipient)
     }
 
     /// Makes an identity; gives its recipient.

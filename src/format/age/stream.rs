@@ -7,6 +7,8 @@ use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
 use zeroize::Zeroizing;
 
+use super::error::PayloadDamage;
+
 /// Bytes of plaintext in every segment but the final one.
 pub const SEGMENT_LEN: usize = 64 * 1024;
 /// Bytes of Poly1305's tag.
@@ -81,6 +83,17 @@ impl SegmentCipher {
             return Some(Place::Inner);
         }
         opens(Place::Final).then_some(Place::Final)
+    }
+
+    /// Opens the segment at `index` of a payload that is read in order, by the rules of the age specification: nothing follows the final
+    /// segment, and only the first segment may hold no text.
+    pub fn open_next(&self, index: u64, is_final_seen: bool, segment: &mut [u8]) -> Result<Place, PayloadDamage> {
+        match self.open(index, segment) {
+            _ if is_final_seen => Err(PayloadDamage::Trailing),
+            None => Err(PayloadDamage::Tampered),
+            Some(Place::Final) if segment.len() == TAG_LEN && index > 0 => Err(PayloadDamage::EmptyFinal),
+            Some(place) => Ok(place),
+        }
     }
 }
 

@@ -9,18 +9,18 @@ use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::Value;
 
-use super::bench_with_input;
+use super::dir_with_input;
 
 #[test]
 fn every_histogram_of_the_report_is_in_the_log() {
-    let (bench, recipient) = bench_with_input();
+    let (dir, recipient) = dir_with_input();
     let process = format!("process in out-ENGINE -r {recipient} --chunk-size 64K --engine ENGINE");
     for line in [process.as_str(), "restore out-ENGINE back-ENGINE -i key --engine ENGINE"] {
         for engine in ["channels", "mutex"] {
             let line = line.replace("ENGINE", engine);
-            bench.ok(&format!("{line} --stats json --stats-file report --hdr-log log"));
-            let report: Value = serde_json::from_slice(&bench.read("report")).unwrap();
-            hold_against(&bench.read("log"), &report);
+            dir.ok(&format!("{line} --stats json --stats-file report --hdr-log log"));
+            let report: Value = serde_json::from_slice(&dir.read("report")).unwrap();
+            hold_against(&dir.read("log"), &report);
         }
     }
 }

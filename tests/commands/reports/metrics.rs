@@ -5,14 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use super::bench_with_input;
+use super::dir_with_input;
 use super::exposition::{Family, Labels, parse};
-use crate::support::Bench;
+use crate::support::TestDir;
 
 type Families = BTreeMap<String, Family>;
 
-fn metrics(bench: &Bench, name: &str) -> Families {
-    parse(&String::from_utf8(bench.read(name)).unwrap())
+fn metrics(dir: &TestDir, name: &str) -> Families {
+    parse(&String::from_utf8(dir.read(name)).unwrap())
 }
 
 /// The sample of `name` that has `labels`, besides that of the run.
@@ -29,33 +29,33 @@ fn value(families: &Families, name: &str, labels: &[(&str, &str)]) -> Option<f64
 
 #[test]
 fn metrics_are_in_the_text_format_and_say_what_the_report_says() {
-    let (bench, recipient) = bench_with_input();
+    let (dir, recipient) = dir_with_input();
     let process = format!("process in out-ENGINE -r {recipient} --chunk-size 64K --engine ENGINE");
     for line in [process.as_str(), "restore out-ENGINE back-ENGINE -i key --engine ENGINE"] {
         for engine in ["channels", "mutex"] {
             let line = line.replace("ENGINE", engine);
-            bench.ok(&format!("{line} --stats json --stats-file report --prometheus home.prom"));
-            let report: Value = serde_json::from_slice(&bench.read("report")).unwrap();
-            hold_against(&metrics(&bench, "home.prom"), &report);
+            dir.ok(&format!("{line} --stats json --stats-file report --prometheus home.prom"));
+            let report: Value = serde_json::from_slice(&dir.read("report")).unwrap();
+            hold_against(&metrics(&dir, "home.prom"), &report);
         }
     }
-    let mode = std::fs::metadata(bench.path("home.prom")).unwrap().permissions().mode();
+    let mode = std::fs::metadata(dir.path("home.prom")).unwrap().permissions().mode();
     assert_eq!(mode & 0o444, 0o444, "node_exporter is another user");
 }
 
 #[test]
 fn files_of_a_batch_are_told_by_how_they_ended_and_a_batch_that_stops_is_no_success() {
-    let (bench, _) = bench_with_input();
-    std::fs::create_dir_all(bench.path("tree/d")).unwrap();
+    let (dir, _) = dir_with_input();
+    std::fs::create_dir_all(dir.path("tree/d")).unwrap();
     for name in ["tree/a", "tree/b", "tree/d/c"] {
-        bench.write(name, b"content");
+        dir.write(name, b"content");
     }
-    std::fs::create_dir_all(bench.path("out/b.zst")).unwrap();
-    let files = |ended| value(&metrics(&bench, "home.prom"), "pipeline_files", &[("ended", ended)]);
+    std::fs::create_dir_all(dir.path("out/b.zst")).unwrap();
+    let files = |ended| value(&metrics(&dir, "home.prom"), "pipeline_files", &[("ended", ended)]);
     let run = |flags: &str, code| {
-        let ran = bench.run(&format!("process tree out --prometheus home.prom {flags}"));
+        let ran = dir.run(&format!("process tree out --prometheus home.prom {flags}"));
         assert_eq!(ran.status.code(), Some(code), "{ran}");
-        value(&metrics(&bench, "home.prom"), "pipeline_run_success", &[])
+        value(&metrics(&dir, "home.prom"), "pipeline_run_success", &[])
     };
     assert_eq!(run("", 3), Some(1.0));
     assert_eq!(["done", "unchanged", "failed", "left"].map(files), [2.0, 0.0, 1.0, 0.0].map(Some));
@@ -109,9 +109,9 @@ fn hold_against(families: &Families, report: &Value) {
 
 #[test]
 fn names_say_their_unit_and_only_what_counts_up_is_a_counter() {
-    let (bench, _) = bench_with_input();
-    bench.ok("process in out -q --prometheus home.prom");
-    for (name, family) in metrics(&bench, "home.prom") {
+    let (dir, _) = dir_with_input();
+    dir.ok("process in out -q --prometheus home.prom");
+    for (name, family) in metrics(&dir, "home.prom") {
         assert!(name.starts_with("pipeline_"), "{name}");
         assert!(!["_total", "_count", "_sum", "_bucket", "_ns"].iter().any(|end| name.ends_with(end)), "{name}");
         // One run is all there is: nothing counts up from file to file.
@@ -122,13 +122,13 @@ fn names_say_their_unit_and_only_what_counts_up_is_a_counter() {
 
 #[test]
 fn a_run_that_fails_says_so_and_when_one_last_did_not() {
-    let (bench, _) = bench_with_input();
-    bench.ok("process in out -q --prometheus home.prom");
-    let good = metrics(&bench, "home.prom");
+    let (dir, _) = dir_with_input();
+    dir.ok("process in out -q --prometheus home.prom");
+    let good = metrics(&dir, "home.prom");
     let succeeded_at = value(&good, "pipeline_run_last_success_timestamp_seconds", &[]).unwrap();
     assert_eq!(value(&good, "pipeline_run_end_timestamp_seconds", &[]), Some(succeeded_at));
-    let content = bench.read("out");
-    bench.write("bad", &content[..content.len() / 2]);
+    let content = dir.read("out");
+    dir.write("bad", &content[..content.len() / 2]);
     for (line, code) in [
         ("process missing out2", 1),
         ("process in out", 1),
@@ -137,8 +137,8 @@ fn a_run_that_fails_says_so_and_when_one_last_did_not() {
         ("cat bad", 4),
         ("process in out2 --stats-file missing/stats", 1),
     ] {
-        bench.fails(&format!("{line} --prometheus home.prom"), code);
-        let families = metrics(&bench, "home.prom");
+        dir.fails(&format!("{line} --prometheus home.prom"), code);
+        let families = metrics(&dir, "home.prom");
         assert_eq!(families.len(), 5, "{line}: {families:?}");
         let is = |name: &str| value(&families, name, &[]).unwrap();
         assert_eq!(is("pipeline_run_success"), 0.0, "{line}");
@@ -148,36 +148,36 @@ fn a_run_that_fails_says_so_and_when_one_last_did_not() {
     }
     // Of a file that is new, or not ours, nothing is taken over.
     for name in ["new.prom", "other.prom"] {
-        bench.write("other.prom", &[0xFF; 100]);
-        assert_eq!(bench.run(&format!("verify bad --prometheus {name}")).status.code(), Some(4));
-        assert_eq!(metrics(&bench, name).len(), 4);
+        dir.write("other.prom", &[0xFF; 100]);
+        assert_eq!(dir.run(&format!("verify bad --prometheus {name}")).status.code(), Some(4));
+        assert_eq!(metrics(&dir, name).len(), 4);
     }
 }
 
 #[test]
 fn the_file_is_replaced_at_once_and_named_in_every_sample() {
-    let (bench, _) = bench_with_input();
+    let (dir, _) = dir_with_input();
     let name = "a \"b\\c\nd.prom";
-    std::fs::write(bench.path("old"), "old").unwrap();
-    std::fs::hard_link(bench.path("old"), bench.path(name)).unwrap();
-    let output = bench.command(["process", "in", "out", "-q", "--prometheus", name]).output().unwrap();
+    std::fs::write(dir.path("old"), "old").unwrap();
+    std::fs::hard_link(dir.path("old"), dir.path(name)).unwrap();
+    let output = dir.command(["process", "in", "out", "-q", "--prometheus", name]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(bench.read("old"), b"old", "what a reader has open stays whole");
-    for family in metrics(&bench, name).values() {
+    assert_eq!(dir.read("old"), b"old", "what a reader has open stays whole");
+    for family in metrics(&dir, name).values() {
         for (_, labels) in family.samples.keys() {
             assert_eq!(labels["run"], "a \"b\\c\nd");
         }
     }
-    assert_eq!(bench.names(), [name, "in", "key", "old", "out"], "no temporary stays");
+    assert_eq!(dir.names(), [name, "in", "key", "old", "out"], "no temporary stays");
 }
 
 #[test]
 fn promtool_finds_nothing_to_say() {
-    let (bench, _) = bench_with_input();
-    bench.ok("process in out -q --prometheus good.prom");
-    assert_eq!(bench.run("verify in -q --prometheus bad.prom").status.code(), Some(1));
+    let (dir, _) = dir_with_input();
+    dir.ok("process in out -q --prometheus good.prom");
+    assert_eq!(dir.run("verify in -q --prometheus bad.prom").status.code(), Some(1));
     for name in ["good.prom", "bad.prom"] {
-        let Some(ran) = bench.tool("promtool", &["check", "metrics"], Some(&bench.read(name))) else { return };
+        let Some(ran) = dir.tool("promtool", &["check", "metrics"], Some(&dir.read(name))) else { return };
         assert!(ran.status.success() && ran.stderr.is_empty(), "{name}: {ran}");
     }
 }

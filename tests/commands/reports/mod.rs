@@ -4,23 +4,23 @@ mod exposition;
 mod logs;
 mod metrics;
 mod schemas;
-use crate::support::{Bench, text};
+use crate::support::{TestDir, text};
 
 /// A directory with an identity in `key`, and `in`: several chunks of 64 KiB.
-fn bench_with_input() -> (Bench, String) {
-    let (bench, recipient) = Bench::with_key();
-    bench.write("in", &text(300_000, 1));
-    (bench, recipient)
+fn dir_with_input() -> (TestDir, String) {
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", &text(300_000, 1));
+    (dir, recipient)
 }
 
 #[test]
 fn a_file_that_is_read_or_written_takes_no_report_and_is_refused_before_anything_is_read() {
-    let (bench, recipient) = bench_with_input();
-    bench.ok(&format!("process in sealed -r {recipient} -q"));
-    bench.ok("process in good -q");
-    bench.write("old", b"old");
-    std::os::unix::fs::symlink(".", bench.path("dir")).unwrap();
-    let before = ["in", "good", "key", "old"].map(|name| bench.read(name));
+    let (dir, recipient) = dir_with_input();
+    dir.ok(&format!("process in sealed -r {recipient} -q"));
+    dir.ok("process in good -q");
+    dir.write("old", b"old");
+    std::os::unix::fs::symlink(".", dir.path("dir")).unwrap();
+    let before = ["in", "good", "key", "old"].map(|name| dir.read(name));
     for flag in ["--stats-file", "--prometheus", "--hdr-log"] {
         for (line, code) in [
             ("process in out FLAG in", 2),
@@ -36,7 +36,7 @@ fn a_file_that_is_read_or_written_takes_no_report_and_is_refused_before_anything
             ("process in out FLAG dir", 1),
             ("restore good out --salvage FLAG report", 2),
         ] {
-            bench.fails(&line.replace("FLAG", flag), code);
+            dir.fails(&line.replace("FLAG", flag), code);
         }
     }
     for line in [
@@ -44,24 +44,24 @@ fn a_file_that_is_read_or_written_takes_no_report_and_is_refused_before_anything
         "process in out --prometheus a --hdr-log ./a",
         "process in out --prometheus old --stats-file dir/old",
     ] {
-        bench.fails(line, 2);
+        dir.fails(line, 2);
     }
-    assert_eq!(["in", "good", "key", "old"].map(|name| bench.read(name)), before);
+    assert_eq!(["in", "good", "key", "old"].map(|name| dir.read(name)), before);
     // What several may write without harm.
-    bench.ok("process in out --stats-file /dev/null --prometheus /dev/null --hdr-log /dev/null");
+    dir.ok("process in out --stats-file /dev/null --prometheus /dev/null --hdr-log /dev/null");
 }
 
 #[test]
 fn quiet_runs_write_their_files_and_so_does_cat() {
-    let (bench, _) = bench_with_input();
+    let (dir, _) = dir_with_input();
     for line in ["process in out -q", "restore out back -q", "verify out -q", "cat out", "cat out --range 5..7"] {
-        let ran = bench.ok(&format!("{line} --stats-file stats --prometheus metrics.prom --hdr-log log"));
+        let ran = dir.ok(&format!("{line} --stats-file stats --prometheus metrics.prom --hdr-log log"));
         assert_eq!(ran.stderr, "", "{line}");
         for name in ["stats", "metrics.prom", "log"] {
-            assert!(!bench.read(name).is_empty(), "{line}: {name}");
-            std::fs::remove_file(bench.path(name)).unwrap();
+            assert!(!dir.read(name).is_empty(), "{line}: {name}");
+            std::fs::remove_file(dir.path(name)).unwrap();
         }
     }
-    let said = bench.ok("cat out --stats text --hdr-log log").stderr;
+    let said = dir.ok("cat out --stats text --hdr-log log").stderr;
     assert!(said.starts_with("read: "), "{said}");
 }

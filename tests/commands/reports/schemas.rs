@@ -7,9 +7,9 @@ use jsonschema::{Registry, Validator};
 use pipeline::pipeline::kind::Kind;
 use serde_json::{Value, json};
 
-use super::bench_with_input;
+use super::dir_with_input;
 use super::exposition::parse;
-use crate::support::{Bench, text};
+use crate::support::{TestDir, text};
 
 const SCHEMAS: [&str; 6] = ["report", "failure", "progress", "inspect", "bench", "tune"];
 
@@ -56,30 +56,30 @@ fn lines(recipient: &str) -> Vec<String> {
 }
 
 /// Without its table: what is behind the last frame of `channels.zst`.
-fn write_no_table(bench: &Bench) {
-    bench.ok("process in with-table --chunk-size 64K -q");
-    let bytes = bench.read("with-table");
+fn write_no_table(dir: &TestDir) {
+    dir.ok("process in with-table --chunk-size 64K -q");
+    let bytes = dir.read("with-table");
     let count = u32::from_le_bytes(bytes[bytes.len() - 9..bytes.len() - 5].try_into().unwrap()) as usize;
-    bench.write("no-table", &bytes[..bytes.len() - 17 - 12 * count]);
-    bench.write("empty", b"");
+    dir.write("no-table", &bytes[..bytes.len() - 17 - 12 * count]);
+    dir.write("empty", b"");
 }
 
 #[test]
 fn reports_and_progress_are_as_the_schemas_say() {
-    let (bench, recipient) = bench_with_input();
-    write_no_table(&bench);
+    let (dir, recipient) = dir_with_input();
+    write_no_table(&dir);
     let (report, progress) = (validator("report"), validator("progress"));
     for line in lines(&recipient) {
-        let ran = bench.ok(&format!("{line} --stats json --stats-file report.json --progress json"));
-        validate(&report, &serde_json::from_slice(&bench.read("report.json")).unwrap(), &line);
+        let ran = dir.ok(&format!("{line} --stats json --stats-file report.json --progress json"));
+        validate(&report, &serde_json::from_slice(&dir.read("report.json")).unwrap(), &line);
         let end = ran.stderr.lines().rfind(|line| line.starts_with('{')).unwrap_or_else(|| panic!("{line}: {ran}"));
         let end: Value = serde_json::from_str(end).unwrap();
         validate(&progress, &end, &line);
         assert_eq!(end["event"], "done", "{line}");
     }
-    let good = bench.read("channels.zst");
-    bench.write("bad", &good[..good.len() / 2]);
-    let ran = bench.run("restore bad back2 --progress json");
+    let good = dir.read("channels.zst");
+    dir.write("bad", &good[..good.len() / 2]);
+    let ran = dir.run("restore bad back2 --progress json");
     let event: Value = serde_json::from_str(ran.stderr.lines().next().unwrap()).unwrap();
     validate(&progress, &event, "a run that fails");
     assert_eq!(event["event"], "failed");
@@ -88,19 +88,19 @@ fn reports_and_progress_are_as_the_schemas_say() {
 /// What a run that fails prints: of damage with its place, of an input that is missing, of a key that does not fit, of a range.
 #[test]
 fn failures_are_as_the_schema_says_and_tell_kind_place_and_exit_code() {
-    let (bench, recipient) = bench_with_input();
+    let (dir, recipient) = dir_with_input();
     let failure = validator("failure");
-    bench.ok("process in whole.zst --chunk-size 64K -q");
-    bench.ok(&format!("process in sealed.age --no-compress -r {recipient} -q"));
-    bench.ok("keygen -o other");
-    let mut frames = bench.read("whole.zst");
+    dir.ok("process in whole.zst --chunk-size 64K -q");
+    dir.ok(&format!("process in sealed.age --no-compress -r {recipient} -q"));
+    dir.ok("keygen -o other");
+    let mut frames = dir.read("whole.zst");
     let second_frame_offset = frame_len(&frames);
     frames[second_frame_offset + 40] ^= 0x55;
-    bench.write("bad.zst", &frames);
-    let mut sealed = bench.read("sealed.age");
+    dir.write("bad.zst", &frames);
+    let mut sealed = dir.read("sealed.age");
     let last = sealed.len() - 1;
     sealed[last] ^= 1;
-    bench.write("bad.age", &sealed);
+    dir.write("bad.age", &sealed);
     let last_segment = 300_000 / (64 * 1024);
     for (line, kind, path, frame, segment, exit_code) in [
         ("restore bad.zst back", "damaged_frame", "'bad.zst'", Some(1), None, 4),
@@ -110,9 +110,9 @@ fn failures_are_as_the_schema_says_and_tell_kind_place_and_exit_code() {
         ("restore sealed.age back -i other", "no_match", "'sealed.age'", None, None, 5),
         (&format!("rekey whole.zst back -i key -r {recipient}"), "not_age", "'whole.zst'", None, None, 1),
     ] {
-        let ran = bench.run(&format!("{line} -q --stats json --stats-file report.json"));
+        let ran = dir.run(&format!("{line} -q --stats json --stats-file report.json"));
         assert_eq!(ran.status.code(), Some(exit_code), "{line}: {ran}");
-        let told: Value = serde_json::from_slice(&bench.read("report.json")).unwrap();
+        let told: Value = serde_json::from_slice(&dir.read("report.json")).unwrap();
         validate(&failure, &told, line);
         let error = &told["error"];
         assert_eq!((&error["kind"], &error["exit_code"]), (&json!(kind), &json!(exit_code)), "{line}: {told}");
@@ -145,13 +145,13 @@ fn every_kind_of_failure_is_described() {
 
 #[test]
 fn progress_on_the_way_is_as_the_schema_says() {
-    let (bench, _) = bench_with_input();
+    let (dir, _) = dir_with_input();
     let progress = validator("progress");
     for engine in ["channels", "mutex"] {
         // A command that takes its time, so that there is a line before the end.
         let line =
             format!("process --stdin-from-command slow --force -q --progress json --engine {engine} -- sleep 1.5");
-        let said = bench.ok(&line).stderr;
+        let said = dir.ok(&line).stderr;
         let events: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(events.len() > 1 && events[0]["event"] == "progress", "{said}");
         for event in events {
@@ -161,28 +161,28 @@ fn progress_on_the_way_is_as_the_schema_says() {
 }
 
 /// `tree`: a file that an output stands in the way of, another, an empty directory, and a FIFO.
-fn write_tree(bench: &Bench) {
-    std::fs::create_dir_all(bench.path("tree/empty")).unwrap();
-    std::fs::create_dir(bench.path("out")).unwrap();
+fn write_tree(dir: &TestDir) {
+    std::fs::create_dir_all(dir.path("tree/empty")).unwrap();
+    std::fs::create_dir(dir.path("out")).unwrap();
     for name in ["tree/good", "tree/bad", "out/bad.zst"] {
-        bench.write(name, &text(300_000, 1));
+        dir.write(name, &text(300_000, 1));
     }
-    let made = std::process::Command::new("mkfifo").arg(bench.path("tree/fifo")).status().unwrap();
+    let made = std::process::Command::new("mkfifo").arg(dir.path("tree/fifo")).status().unwrap();
     assert!(made.success());
 }
 
 #[test]
 fn batches_are_as_the_schemas_say() {
-    let (bench, recipient) = bench_with_input();
-    write_tree(&bench);
+    let (dir, recipient) = dir_with_input();
+    write_tree(&dir);
     let (report, progress) = (validator("report"), validator("progress"));
     let run = |line: &str, code: i32| -> Value {
-        let ran = bench.run(&format!("{line} --stats json --stats-file report.json --progress json"));
+        let ran = dir.run(&format!("{line} --stats json --stats-file report.json --progress json"));
         assert_eq!(ran.status.code(), Some(code), "{line}: {ran}");
         let end = ran.stderr.lines().rfind(|line| line.starts_with('{')).unwrap_or_else(|| panic!("{line}: {ran}"));
         let end: Value = serde_json::from_str(end).unwrap();
         validate(&progress, &end, line);
-        let told: Value = serde_json::from_slice(&bench.read("report.json")).unwrap();
+        let told: Value = serde_json::from_slice(&dir.read("report.json")).unwrap();
         validate(&report, &told, line);
         assert_eq!(end["file_count"], told["batch"]["file_count"], "{line}");
         told
@@ -215,10 +215,10 @@ fn batches_are_as_the_schemas_say() {
 
 #[test]
 fn progress_of_a_batch_on_the_way_is_as_the_schema_says() {
-    let (bench, _) = bench_with_input();
-    write_tree(&bench);
+    let (dir, _) = dir_with_input();
+    write_tree(&dir);
     let progress = validator("progress");
-    let said = bench.run("process tree slow -q --progress json --limit-rate 200K").stderr;
+    let said = dir.run("process tree slow -q --progress json --limit-rate 200K").stderr;
     let events: Vec<Value> =
         said.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(events.len() > 1 && !events[0]["in_flight"].as_array().unwrap().is_empty(), "{said}");
@@ -229,40 +229,40 @@ fn progress_of_a_batch_on_the_way_is_as_the_schema_says() {
 
 #[test]
 fn inspections_are_as_the_schema_says() {
-    let (bench, recipient) = bench_with_input();
-    write_no_table(&bench);
+    let (dir, recipient) = dir_with_input();
+    write_no_table(&dir);
     let inspect = validator("inspect");
-    bench.ok("process in zst -q");
-    bench.ok("process empty empty.zst -q");
-    bench.ok(&format!("process in age --no-compress -r {recipient} -q"));
-    bench.ok(&format!("process in armored -a -r {recipient} -q"));
-    bench.ok(&format!("process in both -r {recipient} -q"));
+    dir.ok("process in zst -q");
+    dir.ok("process empty empty.zst -q");
+    dir.ok(&format!("process in age --no-compress -r {recipient} -q"));
+    dir.ok(&format!("process in armored -a -r {recipient} -q"));
+    dir.ok(&format!("process in both -r {recipient} -q"));
     for line in ["zst", "empty.zst", "no-table", "age", "age -i key", "armored -i key", "both", "both -i key"] {
-        let ran = bench.ok(&format!("inspect {line} --json"));
+        let ran = dir.ok(&format!("inspect {line} --json"));
         validate(&inspect, &serde_json::from_slice(&ran.stdout).unwrap(), line);
     }
 }
 
 #[test]
 fn comparisons_are_as_the_schema_says() {
-    let (bench, _) = bench_with_input();
+    let (dir, _) = dir_with_input();
     let comparison = validator("bench");
     // Whatever peers are installed are in it too.
-    let ran = bench.ok("bench in --rounds 1 --workers 1 --channel-depth 2 --dir . --json -q");
+    let ran = dir.ok("bench in --rounds 1 --workers 1 --channel-depth 2 --dir . --json -q");
     validate(&comparison, &serde_json::from_slice(&ran.stdout).unwrap(), "bench");
 }
 
 #[test]
 fn trials_are_as_the_schema_says() {
-    let (bench, _) = bench_with_input();
-    let ran = bench.ok("tune in --rounds 1 --sample 64K --json -q");
+    let (dir, _) = dir_with_input();
+    let ran = dir.ok("tune in --rounds 1 --sample 64K --json -q");
     validate(&validator("tune"), &serde_json::from_slice(&ran.stdout).unwrap(), "tune");
 }
 
 #[test]
 fn a_schema_refuses_what_it_does_not_describe() {
-    let (bench, _) = bench_with_input();
-    let (validator, report) = (validator("report"), bench.report("process in out"));
+    let (dir, _) = dir_with_input();
+    let (validator, report) = (validator("report"), dir.report("process in out"));
     validate(&validator, &report, "as it is");
     let changed = |change: &dyn Fn(&mut Value)| {
         let mut report = report.clone();
@@ -291,7 +291,7 @@ fn properties(schema: &Value, found: &mut BTreeSet<String>) {
 
 #[test]
 fn every_field_and_every_metric_is_described() {
-    let (bench, _) = bench_with_input();
+    let (dir, _) = dir_with_input();
     let page = docs("json.md");
     for name in SCHEMAS {
         let section =
@@ -303,10 +303,10 @@ fn every_field_and_every_metric_is_described() {
             assert!(section.contains(&format!("`{field}`")), "docs/json.md says nothing of {field} of {name}");
         }
     }
-    bench.ok("process in out -q");
+    dir.ok("process in out -q");
     for line in ["restore out back", "restore out back -f --engine mutex"] {
-        bench.ok(&format!("{line} -q --prometheus run.prom"));
-        for name in parse(&String::from_utf8(bench.read("run.prom")).unwrap()).into_keys() {
+        dir.ok(&format!("{line} -q --prometheus run.prom"));
+        for name in parse(&String::from_utf8(dir.read("run.prom")).unwrap()).into_keys() {
             assert!(page.contains(&format!("`{name}`")), "docs/json.md says nothing of {name}");
         }
     }
