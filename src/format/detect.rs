@@ -1,15 +1,15 @@
-//! What a file is, told by its first bytes and never by its name.
+//! Identifies the layer of a file by its first bytes, never by its name.
 
 use super::age::armor;
 use super::zstd::scan::{SKIPPABLE_MAGIC_FIRST, SKIPPABLE_MAGIC_MASK, ZSTD_MAGIC};
 
-/// How many of a file's first bytes [`detect`] wants to see; fewer are enough when the file is shorter.
+/// Bytes that [`detect`] needs from the start of a file; a shorter file is passed whole.
 pub const DETECT_LEN: usize = 256;
 
-/// What the first line of an age file begins with, whatever its version (C2SP age, "Header").
+/// Start of an age file's first line, in every version (C2SP age, "Header").
 const AGE_PREFIX: &[u8] = b"age-encryption.org/";
 
-/// The layer a file begins with.
+/// The outermost layer of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
     /// A zstd frame, or a skippable frame in front of one (RFC 8878 section 3.1).
@@ -18,13 +18,13 @@ pub enum Layer {
     Age,
     /// An age v1 file in ASCII armor.
     AgeArmor,
-    /// No bytes at all.
+    /// No bytes.
     Empty,
     /// None of the above.
     Other,
 }
 
-/// Names the layer that begins with `head`, the first [`DETECT_LEN`] bytes of a file or all of a shorter one.
+/// Returns the layer that begins with `head`: the first [`DETECT_LEN`] bytes of a file, or all of a shorter one.
 pub fn detect(head: &[u8]) -> Layer {
     if head.is_empty() {
         return Layer::Empty;
@@ -32,7 +32,7 @@ pub fn detect(head: &[u8]) -> Layer {
     if head.starts_with(AGE_PREFIX) {
         return Layer::Age;
     }
-    // White space may stand in front of armor.
+    // White space may precede armor.
     if head.trim_ascii_start().starts_with(armor::BEGIN.as_bytes()) {
         return Layer::AgeArmor;
     }

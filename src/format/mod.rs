@@ -1,7 +1,7 @@
-//! Bytes in, values out: the formats this project reads and writes.
+//! Parsers and encoders for the formats this project reads and writes.
 //!
-//! Nothing here starts a thread, opens a file, reads a clock or the environment, or logs. Every length and
-//! offset that comes out of a file is checked before anything is allocated for it.
+//! No code here starts a thread, opens a file, reads a clock or the environment, or logs. Untrusted lengths and offsets are checked
+//! before they size an allocation.
 
 pub mod age;
 pub mod detect;

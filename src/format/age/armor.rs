@@ -1,37 +1,37 @@
-//! ASCII armor (C2SP age, "ASCII armor"): the strict form of PEM that age files may come in.
+//! ASCII armor (C2SP age, "ASCII armor"): the strict form of PEM for age files.
 //!
-//! White space may stand around the armor, never in it. Every line has 64 columns but the final one; base64 is canonical and padded;
-//! behind a short or padded line only the end marker may follow. Line ends are LF or CRLF.
+//! White space may surround the armor but not occur in it. Every line but the final one has 64 columns; base64 is canonical and padded;
+//! only the end marker may follow a short or padded line. Line ends are LF or CRLF.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 
 use super::error::AgeError;
 
-/// The first line.
+/// The begin marker.
 pub const BEGIN: &str = "-----BEGIN AGE ENCRYPTED FILE-----";
-/// The final line.
+/// End marker: the final line.
 pub const END: &str = "-----END AGE ENCRYPTED FILE-----";
 /// Columns of a full line.
 const COLUMNS: usize = 64;
 /// Bytes that a full line holds.
 const LINE_LEN: usize = 48;
-/// What may stand in front of the armor and behind it comes to at most this.
+/// Most bytes of white space before and after the armor together.
 const SPACE_LEN_MAX: u64 = 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// In front of the begin marker.
+    /// Before the begin marker.
     Before,
     /// Between the markers.
     Inside,
-    /// Between the markers, behind a short or padded line.
+    /// Between the markers, after a short or padded line.
     Short,
-    /// Behind the end marker.
+    /// After the end marker.
     Behind,
 }
 
-/// Reads armor in pieces of any length.
+/// Decodes armor in pieces of any length.
 #[derive(Debug)]
 pub struct Dearmorer {
     state: State,
@@ -47,12 +47,12 @@ impl Default for Dearmorer {
 }
 
 impl Dearmorer {
-    /// Takes the next piece of text and appends what it holds to `bytes`.
+    /// Decodes the next piece of text and appends the result to `bytes`.
     pub fn push(&mut self, text: &[u8], bytes: &mut Vec<u8>) -> Result<(), AgeError> {
         text.iter().try_for_each(|byte| self.take(*byte, bytes))
     }
 
-    /// The text is at its end; the final line may lack its line end.
+    /// Ends the text; the final line may lack its line end.
     pub fn finish(&mut self, bytes: &mut Vec<u8>) -> Result<(), AgeError> {
         if matches!(self.state, State::Inside | State::Short) && !self.line.is_empty() {
             self.end_line(bytes)?;
@@ -121,16 +121,16 @@ impl Dearmorer {
     }
 }
 
-/// Writes armor in pieces of any length.
+/// Encodes armor in pieces of any length.
 #[derive(Debug, Default)]
 pub struct Armorer {
-    /// Bytes of the line that is not full yet.
+    /// Bytes of the incomplete line.
     held: Vec<u8>,
     is_begun: bool,
 }
 
 impl Armorer {
-    /// Takes the next bytes and appends the lines they fill to `text`.
+    /// Encodes the next bytes and appends full lines to `text`.
     pub fn push(&mut self, bytes: &[u8], text: &mut Vec<u8>) {
         self.begin(text);
         self.held.extend_from_slice(bytes);

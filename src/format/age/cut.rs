@@ -1,16 +1,16 @@
-//! Where segments begin and end: the one place that numbers them.
+//! The cutter: lays out plaintext as segments and runs; only it numbers segments.
 //!
-//! A run is a buffer of consecutive segments, each with room for its tag behind it, so that a worker seals them where they lie.
-//! Whether a segment is the final one is only known when nothing follows, so a full run is held back until something does.
+//! A run is a buffer of consecutive segments, each followed by room for its tag, so that a worker seals them in place. A segment is known
+//! to be final only when the input ends, so a full run is held back until more input arrives.
 
 use std::ops::Range;
 
 use super::stream::{Place, SEALED_LEN, SEGMENT_LEN, TAG_LEN};
 
-/// Segments in a run: three eighths of a mebibyte, a sixth of a millisecond of sealing, thirty times what handing it over takes. Eight would
-/// save 2 % more of the time and take 1.5 MiB more of the 64 that a run of two workers is promised to stay within.
+/// Segments in a run: 384 KiB, a sixth of a millisecond of sealing, thirty times the cost of a handover. Eight would save 2 % more of the
+/// time, but take 1.5 MiB more of the 64 MiB that a run of two workers promises to stay within.
 pub const SEGMENTS_A_RUN: usize = 6;
-/// Bytes of a full run, tags included.
+/// Bytes of a full run, including tags.
 pub const RUN_LEN: usize = SEGMENTS_A_RUN * SEALED_LEN;
 
 /// Consecutive segments in one buffer.
@@ -18,14 +18,14 @@ pub const RUN_LEN: usize = SEGMENTS_A_RUN * SEALED_LEN;
 pub struct Run {
     /// Index of its first segment in the payload.
     pub first_index: u64,
-    /// Its length in bytes, tags included.
+    /// Its length in bytes, including tags.
     pub len: usize,
-    /// What its last segment is; all before it are inner ones.
+    /// Place of its last segment; all earlier ones are inner.
     pub place: Place,
 }
 
 impl Run {
-    /// Each segment: its index, what it is, and where it lies, tag included.
+    /// Each segment: its index, its place, and its byte range, including the tag.
     pub fn segments(self) -> impl Iterator<Item = (u64, Place, Range<usize>)> {
         (self.first_index..).zip((0..self.len).step_by(SEALED_LEN)).map(move |(index, start)| {
             let end = self.len.min(start + SEALED_LEN);
@@ -34,7 +34,7 @@ impl Run {
     }
 }
 
-/// Lays plaintext out as runs.
+/// Lays out plaintext as runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cutter {
     first_index: u64,
@@ -42,28 +42,27 @@ pub struct Cutter {
 }
 
 impl Cutter {
-    /// Where in the run at hand the next bytes of plaintext go: what is left of a segment. `None` when the run is full.
+    /// Where in the current run the next plaintext goes: the rest of a segment. `None` when the run is full.
     pub fn room(&self) -> Option<Range<usize>> {
         let (segment, at) = (self.text_len / SEGMENT_LEN, self.text_len % SEGMENT_LEN);
         let start = segment * SEALED_LEN;
         (segment < SEGMENTS_A_RUN).then_some(start + at..start + SEGMENT_LEN)
     }
 
-    /// Of the bytes of the run at hand, all places where plaintext goes that are still free, in order.
+    /// The free places for plaintext in `run`, the current run, in order.
     pub fn rooms<'a>(&self, run: &'a mut [u8]) -> impl Iterator<Item = &'a mut [u8]> + use<'a> {
         let (first, at) = (self.text_len / SEGMENT_LEN, self.text_len % SEGMENT_LEN);
         let segments = run.chunks_mut(SEALED_LEN).take(SEGMENTS_A_RUN).enumerate().skip(first);
         segments.map(move |(index, segment)| &mut segment[if index == first { at } else { 0 }..SEGMENT_LEN])
     }
 
-    /// `len` bytes were put at the front of [`room`](Cutter::room), or of [`rooms`](Cutter::rooms).
+    /// Records that `len` bytes were put at the start of [`room`](Cutter::room), or of [`rooms`](Cutter::rooms).
     pub fn fill(&mut self, len: usize) {
         self.text_len += len;
         assert!(self.text_len <= SEGMENTS_A_RUN * SEGMENT_LEN, "internal error: a run was filled past its end");
     }
 
-    /// Ends the run at hand and begins the next one. An inner run must be full; the final one of a payload may be empty
-    /// only if it is the first.
+    /// Ends the current run and begins the next. An inner run must be full; the final run of a payload may be empty only if it is the first.
     pub fn close(&mut self, place: Place) -> Run {
         let segment_count = self.text_len.div_ceil(SEGMENT_LEN).max(1);
         assert!(place == Place::Final || self.room().is_none(), "internal error: an inner run that is not full");
@@ -78,7 +77,7 @@ impl Cutter {
 mod tests {
     use super::*;
 
-    /// The runs of a payload of `len` bytes, put in piece by piece.
+    /// The runs of a payload of `len` bytes, filled in steps.
     fn runs(mut len: usize, step: usize) -> Vec<Run> {
         let (mut cutter, mut runs) = (Cutter::default(), Vec::new());
         while len > 0 {
@@ -107,7 +106,7 @@ mod tests {
             assert_eq!(filled_len + free_lens.iter().sum::<usize>(), SEGMENTS_A_RUN * SEGMENT_LEN);
             cutter.rooms(&mut bytes).for_each(|room| room.fill(1));
         }
-        // No room was ever in a tag's place.
+        // No room overlaps a tag.
         let tags = bytes.chunks(SEALED_LEN).flat_map(|segment| &segment[SEGMENT_LEN..]);
         assert!(tags.copied().all(|byte| byte == 0));
     }

@@ -1,52 +1,52 @@
-//! What can be wrong with an age file, told apart as far as a caller or a test needs it.
+//! Errors of age files, as detailed as callers and tests need.
 
-/// An age file that can not be opened, with the place where this was seen.
+/// Why an age file cannot be opened, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AgeError {
-    /// The header breaks its grammar, or a stanza of a known type is not what it has to be.
+    /// The header violates its grammar, or a stanza violates its type's rules.
     #[error("age header: {0}")]
     Header(&'static str),
-    /// The header was changed after it was written, or the file key is another file's.
+    /// The header was changed after it was written, or the file key belongs to another file.
     #[error("age header: its MAC does not match, so it was changed or is damaged")]
     Mac,
-    /// The ASCII armor breaks its grammar.
+    /// The ASCII armor violates its grammar.
     #[error("age armor, line {line}: {found}")]
     Armor {
-        /// Counted from 1.
+        /// Line number, from 1.
         line: u64,
-        /// What is wrong.
+        /// What is wrong in the line.
         found: &'static str,
     },
-    /// A segment of the payload is not what was sealed.
+    /// A segment of the payload is damaged.
     #[error("segment {index} at offset {offset} of the payload: {found}")]
     Payload {
-        /// Segments before it.
+        /// Index of the segment.
         index: u64,
-        /// Where it begins, counted from behind the payload nonce, in bytes.
+        /// Offset of the segment after the payload nonce, in bytes.
         offset: u64,
-        /// What is wrong.
+        /// Kind of damage.
         found: PayloadDamage,
     },
-    /// The file is for a passphrase, and the one that was tried is another.
+    /// The file needs a passphrase, and the given one is wrong.
     #[error("the passphrase is wrong")]
     WrongPassphrase,
     /// None of the identities opens a stanza.
     #[error("no identity matches: the file has {stanzas}, tried: {}", tried(identities))]
     NoMatch {
-        /// The types of its stanzas.
+        /// Its distinct stanza types, comma-separated.
         stanzas: String,
-        /// What the identities are.
+        /// Kinds of the identities.
         identities: Vec<&'static str>,
     },
     /// A plugin is missing or failed.
     #[error("an identity's plugin is not installed or failed")]
     Plugin,
-    /// The scrypt stanza asks for more work than allowed.
+    /// The scrypt stanza needs more work than allowed.
     #[error("the passphrase needs a work factor of {work_factor}, more than the {work_factor_max} allowed")]
     WorkFactor {
-        /// What the stanza asks for.
+        /// Work that the stanza needs, as a power of two.
         work_factor: u8,
-        /// What is allowed.
+        /// Work allowed, as a power of two.
         work_factor_max: u8,
     },
 }
@@ -57,13 +57,13 @@ pub enum PayloadDamage {
     /// Its tag does not match.
     #[error("not authentic: it was changed, moved, or is cut")]
     Tampered,
-    /// The file ends in front of it, and the segment before was not the final one.
+    /// The file ends before it, and no earlier segment was final.
     #[error("missing: the file ends here, without a final segment")]
     Missing,
-    /// There is data behind the final segment.
+    /// Data follows the final segment.
     #[error("data behind the final segment")]
     Trailing,
-    /// It is the final one, empty, and not the only one.
+    /// It is final and empty, but not the only one.
     #[error("the final segment is empty, which it may only be if the whole payload is")]
     EmptyFinal,
 }

@@ -1,6 +1,6 @@
 //! The header of an age file (C2SP age, "Header"): stanzas that wrap the file key, and the MAC over them.
 //!
-//! The parser is strict, and keeps the bytes it was given: the MAC is over what was received, not over what would be written.
+//! The parser is strict, and keeps the received bytes: the MAC covers those, not a re-encoding.
 
 use age_core::format::{FileKey, Stanza};
 use age_core::primitives::hkdf;
@@ -15,41 +15,41 @@ use super::stream::PayloadKey;
 
 /// The first line of every age file.
 pub const VERSION_LINE: &[u8] = b"age-encryption.org/v1\n";
-/// What a header may come to: thousands of recipients. A longer one is refused before it is kept.
+/// Largest header accepted, in bytes: thousands of recipients.
 pub const HEADER_LEN_MAX: usize = 1024 * 1024;
-/// Random bytes between header and payload, from which the payload key is derived.
+/// Random bytes between header and payload; the payload key is derived from them.
 pub const NONCE_LEN: usize = 16;
 
 const STANZA_PREFIX: &[u8] = b"-> ";
 const MAC_PREFIX: &[u8] = b"---";
 /// Columns of a full line of a stanza's body.
 const BODY_COLUMNS: usize = 64;
-/// Bytes of the body that a full line holds.
+/// Bytes of the body in a full line.
 const BODY_LINE_LEN: usize = 48;
 
-/// A header that keeps to the grammar. Whether it is authentic is told by [`verify`](Header::verify).
+/// A well-formed header. [`verify`](Header::verify) checks whether it is authentic.
 #[derive(Debug)]
 pub struct Header {
-    /// In the order of the file.
+    /// Stanzas in file order.
     pub stanzas: Vec<Stanza>,
-    /// Length in bytes, up to the nonce.
+    /// Length in bytes, without the nonce.
     pub len: usize,
-    /// The received bytes that the MAC covers: through `---`.
+    /// The received bytes that the MAC covers, through `---`.
     covered: Vec<u8>,
     mac: [u8; 32],
 }
 
-/// How far the parser came.
+/// Result of parsing.
 #[derive(Debug)]
 pub enum Parsed {
-    /// The whole header was there.
+    /// A complete header.
     Whole(Header),
-    /// So far nothing is wrong, but the end of the header was not seen.
+    /// Valid so far, but the input ends inside the header.
     Part,
 }
 
 impl Header {
-    /// Reads a header from the front of `bytes`, the beginning of a file.
+    /// Parses a header at the start of `bytes`, the beginning of a file.
     pub fn parse(bytes: &[u8]) -> Result<Parsed, AgeError> {
         let mut lines = Lines { bytes, at: 0 };
         let version = &bytes[..bytes.len().min(VERSION_LINE.len())];
@@ -78,12 +78,12 @@ impl Header {
         }
     }
 
-    /// Checks the MAC with the file key that a stanza gave.
+    /// Verifies the MAC with the file key from a stanza.
     pub fn verify(&self, file_key: &FileKey) -> Result<(), AgeError> {
         mac(file_key, &self.covered).verify_slice(&self.mac).map_err(|_| AgeError::Mac)
     }
 
-    /// The types of the stanzas, for people, each once.
+    /// The distinct stanza types, for messages.
     pub fn stanza_types(&self) -> Vec<&str> {
         let mut types: Vec<&str> = Vec::new();
         for stanza in &self.stanzas {
@@ -95,7 +95,7 @@ impl Header {
     }
 }
 
-/// The bytes of a header with `stanzas`, authenticated with `file_key`.
+/// Encodes a header with `stanzas`, authenticated with `file_key`.
 pub fn encode(stanzas: &[Stanza], file_key: &FileKey) -> Vec<u8> {
     let mut bytes = VERSION_LINE.to_vec();
     for Stanza { tag, args, body } in stanzas {
@@ -107,7 +107,7 @@ pub fn encode(stanzas: &[Stanza], file_key: &FileKey) -> Vec<u8> {
             bytes.extend_from_slice(BASE64.encode(line).as_bytes());
             bytes.push(b'\n');
         }
-        // A body ends with its first short line, which is an empty one behind full lines.
+        // A body ends with its first short line: an empty one after full lines.
         if body.len() % BODY_LINE_LEN == 0 {
             bytes.push(b'\n');
         }
@@ -118,7 +118,7 @@ pub fn encode(stanzas: &[Stanza], file_key: &FileKey) -> Vec<u8> {
     bytes
 }
 
-/// The key of a payload, from the file key and the nonce in front of the payload (C2SP age, "Payload").
+/// Derives the key of a payload from the file key and the nonce before the payload (C2SP age, "Payload").
 pub fn payload_key(file_key: &FileKey, nonce: &[u8; NONCE_LEN]) -> PayloadKey {
     PayloadKey::new(hkdf(nonce, b"payload", file_key.expose_secret()))
 }
@@ -130,14 +130,14 @@ fn mac(file_key: &FileKey, covered: &[u8]) -> Hmac<Sha256> {
     mac
 }
 
-/// The lines of a header, each ended by LF alone.
+/// The lines of a header, each ended by a lone LF.
 struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Lines<'a> {
-    /// The next line without its LF; `None` if its end was not seen.
+    /// The next line without its LF; `None` if the LF is missing.
     fn next(&mut self) -> Result<Option<&'a [u8]>, AgeError> {
         let rest = &self.bytes[self.at..];
         let Some(len) = rest.iter().position(|byte| *byte == b'\n') else {
@@ -148,7 +148,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Type and arguments: words of visible ASCII, one space between two.
+/// Type and arguments: words of visible ASCII, separated by one space.
 fn parse_arguments(line: &[u8]) -> Result<(String, Vec<String>), AgeError> {
     let mut words = line.split(|byte| *byte == b' ').map(|word| match word {
         [_, ..] if word.iter().all(u8::is_ascii_graphic) => Ok(String::from_utf8_lossy(word).into_owned()),
@@ -158,7 +158,7 @@ fn parse_arguments(line: &[u8]) -> Result<(String, Vec<String>), AgeError> {
     Ok((tag, words.collect::<Result<_, _>>()?))
 }
 
-/// The lines of a body up to the first short one; `None` if that was not seen.
+/// The lines of a body up to the first short one; `None` if that is missing.
 fn parse_body(lines: &mut Lines<'_>) -> Result<Option<Vec<u8>>, AgeError> {
     let mut body = Vec::new();
     while let Some(line) = lines.next()? {
@@ -174,7 +174,7 @@ fn parse_body(lines: &mut Lines<'_>) -> Result<Option<Vec<u8>>, AgeError> {
     Ok(None)
 }
 
-/// What stands behind `---`: a space and 32 bytes in base64.
+/// Parses what follows `---`: a space and 32 bytes in base64.
 fn parse_mac(line: &[u8]) -> Result<[u8; 32], AgeError> {
     let bad = AgeError::Header("the MAC is not a space and 43 characters of canonical base64");
     let encoded = line.strip_prefix(b" ").ok_or(bad.clone())?;

@@ -1,7 +1,7 @@
-//! Post-quantum keys: the recipient type mlkem768x25519 (C2SP age), which the `age` crate does not have.
+//! Post-quantum keys: the recipient type mlkem768x25519 (C2SP age), which the `age` crate lacks.
 //!
-//! HPKE (RFC 9180) in base mode over the KEM MLKEM768-X25519, also known as X-Wing (draft-connolly-cfrg-xwing-kem): both secrets
-//! are hashed together, so that the file key stays safe as long as one of ML-KEM and X25519 does.
+//! HPKE (RFC 9180) in base mode over the KEM MLKEM768-X25519, also known as X-Wing (draft-connolly-cfrg-xwing-kem). It hashes both
+//! secrets together, so the file key stays safe as long as one of ML-KEM and X25519 does.
 
 use std::collections::HashSet;
 
@@ -22,17 +22,17 @@ use sha3::{Digest, Sha3_256, Shake256};
 use x25519_dalek::StaticSecret;
 use zeroize::{Zeroize, Zeroizing};
 
-/// The stanza's type.
+/// Stanza type.
 pub const STANZA_TAG: &str = "mlkem768x25519";
-/// What a recipient begins with, in front of bech32's separator.
+/// Prefix of a recipient, before bech32's separator.
 pub const RECIPIENT_PREFIX: &str = "age1pq";
-/// What an identity begins with, in front of bech32's separator.
+/// Prefix of an identity, before bech32's separator.
 pub const IDENTITY_PREFIX: &str = "AGE-SECRET-KEY-PQ-";
-/// HPKE's info.
+/// HPKE's `info`.
 const INFO: &[u8] = b"age-encryption.org/mlkem768x25519";
-/// The label that keeps other recipients away.
+/// The label that bars other recipients.
 const LABEL: &str = "postquantum";
-/// Hashed behind the secrets: a drawing of an X wing.
+/// Hashed last: a drawing of an X-wing.
 const COMBINER_LABEL: &[u8] = b"\\.//^\\";
 /// An ML-KEM-768 encapsulation key, then an X25519 share.
 const PUBLIC_KEY_LEN: usize = 1184 + 32;
@@ -48,11 +48,11 @@ type PqSecret = DecapsulationKey<MlKem768Params>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient(PublicKey);
 
-/// An identity `AGE-SECRET-KEY-PQ-1…`. Wiped when dropped; it does not print.
+/// An identity `AGE-SECRET-KEY-PQ-1…`. Wiped on drop; not printable.
 pub struct Identity(Seed);
 
 impl Recipient {
-    /// Reads `age1pq1…`; `None` if it is none, or its key is not canonical.
+    /// Parses `age1pq1…`; `None` if malformed or if its key is not canonical.
     pub fn parse(text: &str) -> Option<Recipient> {
         let bytes = decode(text, RECIPIENT_PREFIX, PUBLIC_KEY_LEN)?;
         PublicKey::from_bytes(&bytes).ok().map(Recipient)
@@ -66,25 +66,25 @@ impl std::fmt::Display for Recipient {
 }
 
 impl Identity {
-    /// The identity that 32 random bytes make.
+    /// The identity derived from 32 random bytes.
     pub fn from_seed(seed: Zeroizing<[u8; 32]>) -> Identity {
         Identity(Seed(seed))
     }
 
-    /// Reads `AGE-SECRET-KEY-PQ-1…`; `None` if it is none.
+    /// Parses `AGE-SECRET-KEY-PQ-1…`; `None` if malformed.
     pub fn parse(text: &str) -> Option<Identity> {
         let bytes = decode(text, IDENTITY_PREFIX, 32)?;
         Seed::from_bytes(&bytes).ok().map(Identity)
     }
 
-    /// The identity as it stands in a file.
+    /// The identity as a line of a file.
     pub fn to_text(&self) -> Zeroizing<String> {
         let prefix = bech32::Hrp::parse_unchecked(&IDENTITY_PREFIX.to_ascii_lowercase());
         let lower = Zeroizing::new(bech32_encode(prefix, &*self.0.0));
         Zeroizing::new(lower.to_ascii_uppercase())
     }
 
-    /// Whom to encrypt to, so that this identity opens it.
+    /// The recipient whose files this identity opens.
     pub fn to_recipient(&self) -> Recipient {
         Recipient(MlKem768X25519::sk_to_pk(&self.0))
     }
@@ -110,7 +110,7 @@ impl age::Recipient for Recipient {
 }
 
 impl age::Identity for Identity {
-    /// `None` for a stanza of another type or for somebody else; an error for one that breaks its type's rules.
+    /// `None` for a stanza of another type or for another recipient; an error for one that violates its type's rules.
     fn unwrap_stanza(&self, stanza: &Stanza) -> Option<Result<FileKey, DecryptError>> {
         if stanza.tag != STANZA_TAG {
             return None;
@@ -132,14 +132,14 @@ impl age::Identity for Identity {
     }
 }
 
-/// The KEM, as HPKE wants it.
+/// The KEM for HPKE.
 struct MlKem768X25519;
 
 /// An ML-KEM-768 encapsulation key and an X25519 share, checked to be canonical.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PublicKey([u8; PUBLIC_KEY_LEN]);
 
-/// What a private key is expanded from.
+/// The seed of a private key.
 #[derive(Clone, PartialEq, Eq)]
 struct Seed(Zeroizing<[u8; 32]>);
 
@@ -148,7 +148,7 @@ struct Seed(Zeroizing<[u8; 32]>);
 struct EncappedKey([u8; ENC_LEN]);
 
 impl Seed {
-    /// The private keys, both from one seed by SHAKE256.
+    /// Expands the seed into both private keys by SHAKE256.
     fn expand(&self) -> (PqSecret, PqPublic, StaticSecret) {
         let mut expanded = Zeroizing::new([0; 96]);
         Shake256::default().chain(self.0.as_slice()).finalize_xof().read(&mut *expanded);
@@ -185,7 +185,7 @@ fn share_of(bytes: &[u8]) -> x25519_dalek::PublicKey {
     x25519_dalek::PublicKey::from(*bytes.first_chunk::<32>().expect("callers pass 32 bytes"))
 }
 
-/// The combiner of X-Wing.
+/// The X-Wing combiner.
 fn combine(
     pq: &[u8; 32],
     x25519: &x25519_dalek::SharedSecret,
@@ -265,7 +265,7 @@ impl Serializable for PublicKey {
 }
 
 impl Deserializable for PublicKey {
-    /// ML-KEM reads any 1184 bytes; a key that would be written otherwise is refused (FIPS 203, section 7.2).
+    /// ML-KEM decodes any 1184 bytes; a key whose encoding is not canonical is rejected (FIPS 203, section 7.2).
     fn from_bytes(bytes: &[u8]) -> Result<PublicKey, HpkeError> {
         let key = PublicKey(bytes.try_into().map_err(|_| HpkeError::ValidationError)?);
         let is_canonical = key.parts().0.as_bytes()[..] == bytes[..1184];

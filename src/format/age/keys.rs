@@ -1,7 +1,7 @@
-//! Recipients and identities: from their text, and to and from the stanzas of a header.
+//! Recipients and identities: parsed from text, used to wrap and unwrap file keys.
 //!
-//! The `age` crate wraps and unwraps; what its types do not check is checked here: post-quantum keys come first, since they parse
-//! as plugins; scrypt stands alone and its arguments keep to their grammar; label sets are equal.
+//! The `age` crate wraps and unwraps. This module checks what its types do not: it tries post-quantum keys first, since they parse as
+//! plugins; a scrypt stanza must be well-formed and the only one; label sets must be equal.
 
 use age::secrecy::SecretString;
 use age::{Callbacks, DecryptError, EncryptError, Identity as _, Recipient as _};
@@ -14,48 +14,48 @@ use super::error::AgeError;
 use super::header::Header;
 use super::{hybrid, ssh};
 
-/// The type of a passphrase's stanza.
+/// The stanza type of a passphrase.
 pub const SCRYPT_TAG: &str = "scrypt";
-/// The work factor written: about a second, and 256 MiB.
+/// The work factor written: about a second and 256 MiB.
 pub const WORK_FACTOR: u8 = 18;
 /// Bytes of scrypt's salt.
 const SALT_LEN: usize = 16;
 /// A sealed file key and its tag.
 const WRAPPED_LEN: usize = 32;
 
-/// Why a text is no key. None of these holds a part of the text: it may be a secret.
+/// Why a key cannot be parsed or used. No variant holds text of an identity: it is secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// An identity was given where a recipient is wanted.
+    /// An identity was given where a recipient is expected.
     #[error("this is an identity, which is secret, not a recipient")]
     IdentityAsRecipient,
-    /// A recipient was given where an identity is wanted.
+    /// A recipient was given where an identity is expected.
     #[error("this is a recipient, not an identity")]
     RecipientAsIdentity,
-    /// Neither age, ssh nor a plugin knows it.
+    /// The recipient has no known form.
     #[error("not a recipient: age1…, ssh-ed25519 and ssh-rsa are known")]
     UnknownRecipient,
-    /// The same for identities.
+    /// The identity has no known form.
     #[error("not an identity: AGE-SECRET-KEY-1…, AGE-SECRET-KEY-PQ-1…, AGE-PLUGIN-… and ssh private keys are known")]
     UnknownIdentity,
-    /// An ssh key of a kind that age does not use.
+    /// An ssh key type that age does not support.
     #[error("an ssh key of an unsupported type")]
     UnsupportedSsh,
-    /// A plugin that can not be run.
+    /// The plugin cannot be run.
     #[error("the plugin age-plugin-{0} is not installed")]
     NoPlugin(String),
-    /// Post-quantum and classic recipients, or a passphrase and anything, would protect one file.
+    /// Post-quantum and classic recipients are mixed, or a passphrase and another recipient.
     #[error("post-quantum and classic recipients do not mix, and a passphrase stands alone")]
     MixedRecipients,
-    /// A recipient could not wrap the file key.
+    /// A recipient failed to wrap the file key.
     #[error("cannot encrypt to a recipient: {0}")]
     Wrap(String),
-    /// There is nobody to encrypt to.
+    /// The list of recipients is empty.
     #[error("no recipient")]
     NoRecipient,
 }
 
-/// Whom a file is encrypted to.
+/// A key that a file is encrypted to.
 pub enum Recipient {
     /// `age1…`
     X25519(age::x25519::Recipient),
@@ -70,7 +70,7 @@ pub enum Recipient {
 }
 
 impl Recipient {
-    /// Reads a recipient as it stands on a command line or in a recipients file.
+    /// Parses a recipient from a command line or a recipients file.
     pub fn parse(text: &str) -> Result<Recipient, KeyError> {
         let has_prefix =
             |prefix: &str| text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
@@ -131,19 +131,19 @@ pub fn wrap(file_key: &FileKey, recipients: &[Recipient], callbacks: &impl Callb
     if stanzas.is_empty() { Err(KeyError::NoRecipient) } else { Ok(stanzas) }
 }
 
-/// Who opens a file.
+/// A key that opens a file.
 pub enum Identity {
     /// `AGE-SECRET-KEY-1…`
     X25519(age::x25519::Identity),
     /// `AGE-SECRET-KEY-PQ-1…`
     Hybrid(Box<hybrid::Identity>),
-    /// An ssh private key that needs no passphrase.
+    /// An ssh private key without passphrase.
     Ssh(Box<age::ssh::Identity>),
-    /// An ssh private key that is asked for its passphrase once a stanza is seen to be for it.
+    /// An ssh private key whose passphrase is requested once a stanza matches it.
     EncryptedSsh {
         /// The key, still encrypted.
         key: Box<age::ssh::EncryptedKey>,
-        /// The argument of stanzas that are for it.
+        /// The first argument of its stanzas.
         tag: String,
     },
     /// `AGE-PLUGIN-NAME-1…`
@@ -153,7 +153,7 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// Reads one line of an identity file.
+    /// Parses one line of an identity file.
     pub fn parse(line: &str) -> Result<Identity, KeyError> {
         if line.starts_with("age1") || line.starts_with("ssh-") {
             return Err(KeyError::RecipientAsIdentity);
@@ -166,7 +166,7 @@ impl Identity {
         native.or_else(|_| line.parse().map(Identity::Plugin)).map_err(|_| KeyError::UnknownIdentity)
     }
 
-    /// Reads all of an identity file: an ssh private key, or a key a line with comments between. An error comes with the number of its line.
+    /// Parses an identity file: an ssh private key, or one key per line and comments. An error includes its line number, from 1.
     pub fn parse_file(text: &str) -> Result<Vec<Identity>, (usize, KeyError)> {
         if text.trim_start().starts_with("-----BEGIN") {
             return Identity::parse_ssh(text.trim_start()).map(|identity| vec![identity]).map_err(|error| (1, error));
@@ -190,7 +190,7 @@ impl Identity {
         }
     }
 
-    /// Whom to encrypt to, so that this identity opens it; `None` where only another program can tell.
+    /// The recipient whose files this identity opens; `None` where only another program can tell.
     pub fn recipient(&self) -> Option<String> {
         match self {
             Identity::X25519(identity) => Some(identity.to_public().to_string()),
@@ -199,7 +199,7 @@ impl Identity {
         }
     }
 
-    /// What it is, for people; nothing secret.
+    /// Kind of identity, for messages; not secret.
     pub fn kind(&self) -> &'static str {
         match self {
             Identity::X25519(_) => "X25519",
@@ -210,7 +210,7 @@ impl Identity {
         }
     }
 
-    /// `None` where no stanza is for this identity.
+    /// `None` if no stanza matches this identity.
     fn unwrap(
         &self,
         stanzas: &[Stanza],
@@ -251,7 +251,7 @@ impl Identity {
     }
 }
 
-/// The file key of `header`, from the first of `identities` that opens a stanza, with the MAC checked.
+/// The file key of `header`, from the first of `identities` that opens a stanza. Verifies the MAC.
 pub fn unwrap(
     header: &Header,
     identities: &[Identity],
@@ -282,12 +282,12 @@ pub fn unwrap(
     Err(AgeError::NoMatch { stanzas: header.stanza_types().join(", "), identities: kinds })
 }
 
-/// Whether it takes a passphrase to open the file of `header`, and so a key derivation that is slow and large on purpose.
+/// Whether the file needs a passphrase, and so a key derivation that is slow and large on purpose.
 pub fn is_for_passphrase(header: &Header) -> bool {
     header.stanzas.iter().any(|stanza| stanza.tag == SCRYPT_TAG)
 }
 
-/// A passphrase's stanza stands alone, and its arguments are a salt and a number without ornaments.
+/// Checks that a scrypt stanza is the only one, and that its arguments are a salt and a plain number.
 fn check_scrypt(stanzas: &[Stanza], work_factor_max: u8) -> Result<(), AgeError> {
     let Some(scrypt) = stanzas.iter().find(|stanza| stanza.tag == SCRYPT_TAG) else {
         return Ok(());
@@ -309,13 +309,13 @@ fn check_scrypt(stanzas: &[Stanza], work_factor_max: u8) -> Result<(), AgeError>
     Ok(())
 }
 
-/// The lines of a recipients or identity file that hold keys, neither empty nor comments, each with its number, from 1.
+/// The lines of a recipients or identity file that are neither empty nor comments, each with its number, from 1.
 pub fn key_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim()));
     lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// The first argument of stanzas for an ssh key: four bytes of its SHA-256 (C2SP age, "ssh").
+/// The first argument of ssh stanzas: four bytes of the key's SHA-256 (C2SP age, "ssh").
 fn ssh_tag(recipient: &age::ssh::Recipient) -> Result<String, KeyError> {
     let text = recipient.to_string();
     let blob = text.split(' ').nth(1).and_then(|blob| BASE64_STANDARD.decode(blob).ok());

@@ -1,35 +1,35 @@
-//! What is looked at in an ssh key before the `age` crate parses it: numbers that are written as nothing but zeros.
+//! Checks of ssh keys before the `age` crate parses them: it panics on numbers encoded as only zero bytes.
 //!
-//! The crate (0.12.1) panics on those. No key holds one: zero is written without a byte, and no number of an RSA key is zero. Everything
-//! else about a key is the crate's business, so what does not parse here has no such number.
+//! Version 0.12.1 panics. No valid key holds such a number: zero has an empty encoding, and no number of an RSA key is zero. The crate
+//! checks everything else, so a key that does not parse here counts as having none.
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 
-/// The type of keys that hold numbers.
+/// The key type that holds numbers.
 const RSA: &[u8] = b"ssh-rsa";
-/// What an OpenSSH private key begins with (OpenSSH, PROTOCOL.key).
+/// Start of an OpenSSH private key (OpenSSH, PROTOCOL.key).
 const PRIVATE_MAGIC: &[u8] = b"openssh-key-v1\0";
-/// Bytes behind the three strings on how a private key is encrypted: how many keys there are, which is one.
+/// Bytes after the three strings on how a private key is encrypted: the key count, which is one.
 const KEY_COUNT_LEN: usize = 4;
-/// Bytes in front of a private key that is not encrypted: a number, twice.
+/// Bytes before an unencrypted private key: a number, twice.
 const CHECK_LEN: usize = 8;
 
-/// Whether the public key in `text`, a line of type, base64 and comment, holds such a number.
+/// Whether the public key in `text` (type, base64, comment) holds such a number.
 pub(super) fn has_zeros_for_a_number(text: &str) -> bool {
     let is_base64 = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
     let base64: String = text.split(' ').nth(1).unwrap_or_default().chars().take_while(is_base64).collect();
     BASE64_STANDARD_NO_PAD.decode(base64).is_ok_and(|key| is_wrong(&key))
 }
 
-/// The same of the private key in `text`, in PEM, as far as it is not encrypted.
+/// The same for the unencrypted part of the PEM private key in `text`.
 pub(super) fn has_zeros_for_a_private_number(text: &str) -> bool {
     let base64: String = text.split("-----").nth(2).unwrap_or_default().split_whitespace().collect();
     let key = zeroize::Zeroizing::new(BASE64_STANDARD.decode(base64).unwrap_or_default());
     is_private_wrong(&key).unwrap_or(false)
 }
 
-/// Both halves of a private key; `None` where it breaks off.
+/// Checks both halves of a private key; `None` if cut.
 fn is_private_wrong(key: &[u8]) -> Option<bool> {
     let mut rest = key.strip_prefix(PRIVATE_MAGIC)?;
     let [_cipher, _kdf, _options] = [take_string(&mut rest)?, take_string(&mut rest)?, take_string(&mut rest)?];
@@ -38,13 +38,13 @@ fn is_private_wrong(key: &[u8]) -> Option<bool> {
     Some(is_wrong(public) || is_wrong(private.get(CHECK_LEN..)?))
 }
 
-/// Whether any string behind the type `ssh-rsa` is nothing but zeros.
+/// Whether any string after the type `ssh-rsa` is only zeros.
 fn is_wrong(mut key: &[u8]) -> bool {
     let is_zeros = |number: &[u8]| !number.is_empty() && number.iter().all(|byte| *byte == 0);
     take_string(&mut key) == Some(RSA) && std::iter::from_fn(|| take_string(&mut key)).any(is_zeros)
 }
 
-/// Takes a `string` (RFC 4251 section 5) off the front of `bytes`: its length, then so many bytes.
+/// Takes a `string` (RFC 4251 section 5) off `bytes`: its length, then that many bytes.
 fn take_string<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (len, rest) = bytes.split_first_chunk()?;
     let (string, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
@@ -77,7 +77,7 @@ mod tests {
         format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{base64}\n-----END OPENSSH PRIVATE KEY-----\n")
     }
 
-    /// The `age` crate looks for the first byte of such a number that is not zero, and past its end.
+    /// The `age` crate searches such a number for a nonzero byte, past its end.
     #[test]
     fn numbers_of_nothing_but_zeros_are_refused_and_do_not_panic() {
         for zeros in [&[0][..], &[0; 3]] {

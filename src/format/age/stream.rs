@@ -1,7 +1,7 @@
 //! The payload of an age file (C2SP age, "Payload"; STREAM): segments of 64 KiB, each sealed with ChaCha20-Poly1305 (RFC 8439).
 //!
-//! A nonce is a pure function of a segment's index and of whether it is the final one, so segments are sealed and opened in any
-//! order. Who numbers segments is the cutter's business, and nobody else's.
+//! A nonce is a pure function of a segment's index and final flag, so segments are sealed and opened in any order. Only the cutter
+//! numbers segments.
 
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
@@ -11,17 +11,17 @@ use super::error::PayloadDamage;
 
 /// Bytes of plaintext in every segment but the final one.
 pub const SEGMENT_LEN: usize = 64 * 1024;
-/// Bytes of Poly1305's tag.
+/// Bytes of a Poly1305 tag.
 pub const TAG_LEN: usize = 16;
 /// Bytes of every sealed segment but the final one.
 pub const SEALED_LEN: usize = SEGMENT_LEN + TAG_LEN;
 
-/// The key that seals the segments of one payload. Wiped when dropped; it does not print.
+/// The key that seals the segments of one payload. Wiped on drop; not printable.
 #[derive(Clone)]
 pub struct PayloadKey(Zeroizing<[u8; 32]>);
 
 impl PayloadKey {
-    /// Takes a key that was derived for one payload.
+    /// Wraps a key derived for one payload.
     pub fn new(key: [u8; 32]) -> PayloadKey {
         PayloadKey(Zeroizing::new(key))
     }
@@ -36,13 +36,13 @@ impl std::fmt::Debug for PayloadKey {
 /// Whether a segment is the final one of its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Others follow.
+    /// Other segments follow.
     Inner,
-    /// It is the final one.
+    /// The final one.
     Final,
 }
 
-/// Eleven bytes of index, big-endian, then one that is 1 for the final segment.
+/// Eleven bytes of big-endian index, then 1 for the final segment, else 0.
 fn nonce(index: u64, place: Place) -> Nonce {
     let mut bytes = [0; 12];
     bytes[3..11].copy_from_slice(&index.to_be_bytes());
@@ -59,8 +59,7 @@ impl SegmentCipher {
         SegmentCipher(ChaCha20Poly1305::new((&*key.0).into()))
     }
 
-    /// Seals `segment` in place: plaintext, and behind it [`TAG_LEN`] bytes of room for the tag. A pair of key and index is
-    /// sealed once.
+    /// Seals `segment` in place: plaintext, then [`TAG_LEN`] bytes of room for the tag. Never seal a pair of key and index twice.
     pub fn seal(&self, index: u64, place: Place, segment: &mut [u8]) {
         let (text, tag) = segment.split_at_mut(segment.len() - TAG_LEN);
         assert!(text.len() <= SEGMENT_LEN, "internal error: a segment of {} bytes", text.len());
@@ -68,9 +67,9 @@ impl SegmentCipher {
         tag.copy_from_slice(&sealed.expect("64 KiB are far below the cipher's limit"));
     }
 
-    /// Opens `segment` in place: sealed bytes and tag. Gives whether it was sealed as the final one; the plaintext is then all
-    /// but the last [`TAG_LEN`] bytes. `None`, and the bytes as they were, when it is not authentic. A segment shorter than
-    /// [`SEALED_LEN`] can only be the final one.
+    /// Opens `segment` in place: sealed bytes, then the tag. Returns its place; the plaintext is all but the last [`TAG_LEN`] bytes.
+    /// Returns `None`, and leaves the bytes unchanged, if it is not authentic. A segment shorter than [`SEALED_LEN`] can only be the
+    /// final one.
     pub fn open(&self, index: u64, segment: &mut [u8]) -> Option<Place> {
         let (text, tag) = segment.split_at_mut(segment.len().checked_sub(TAG_LEN)?);
         let is_full = text.len() == SEGMENT_LEN;

@@ -1,6 +1,6 @@
-//! The one file that reaches libzstd: contexts that compress a chunk into a frame and decode frames back.
+//! The only interface to libzstd: contexts that compress a chunk into a frame and decode frames.
 //!
-//! A context is made where it works and never shared. Nothing here decides how a stream is cut into frames.
+//! No two threads use one context at once. Nothing here decides how a stream is cut into frames.
 
 use std::hash::Hasher;
 
@@ -8,53 +8,51 @@ use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuf
 
 use super::error::{Damage, ZstdError};
 
-/// A level of compression that libzstd knows: 1 to 22, or negative for speed. 0 is refused, since to libzstd it means
-/// "whatever is default".
+/// A compression level that libzstd accepts: 1 to 22, or negative for speed. 0 is rejected, because libzstd reads it as "default".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Level(i32);
 
 impl Level {
-    /// What `zstd` itself uses when it is not told.
+    /// The default level of the `zstd` tool.
     pub const DEFAULT: Level = Level(3);
 
-    /// Accepts 1..=22 and the negative levels down to libzstd's limit; anything else gives `None`.
+    /// Accepts 1..=22 and negative levels down to libzstd's limit; returns `None` for any other.
     pub fn new(level: i32) -> Option<Level> {
         let known = (zstd_safe::min_c_level()..=zstd_safe::max_c_level()).contains(&level);
         (known && level != 0).then_some(Level(level))
     }
 
-    /// The number as libzstd takes it.
+    /// The level as libzstd takes it.
     pub fn get(self) -> i32 {
         self.0
     }
 }
 
-/// The version of libzstd that is linked in, as it tells it itself: `1.5.7`.
+/// The version that the linked libzstd reports, such as `1.5.7`.
 pub fn library_version() -> &'static str {
     zstd_safe::version_string()
 }
 
-/// The largest windowLog written: every decoder must accept 8 MiB (RFC 8878 section 3.1.1.1.2), more is up to it.
+/// The largest windowLog written: RFC 8878 (section 3.1.1.1.2) recommends that decoders accept 8 MiB.
 pub const WINDOW_LOG_MAX_WRITTEN: u32 = 23;
 
-/// From this level on libzstd's own choice of window can pass [`WINDOW_LOG_MAX_WRITTEN`], so it is set by hand.
-/// Below, it is left to libzstd, since asking for 8 MiB would enlarge it there.
+/// From this level on, libzstd's own window can exceed [`WINDOW_LOG_MAX_WRITTEN`], so it is set explicitly.
+/// Below, an explicit 8 MiB would enlarge libzstd's window.
 const LEVEL_WITH_LARGE_WINDOWS: i32 = 20;
 
 /// The largest windowLog that libzstd decodes on a 64-bit machine.
 pub const WINDOW_LOG_MAX_DECODED: u32 = 31;
 
-/// The low 32 bits of XXH64 of `content`: what a frame's Content_Checksum and a seek table's entry hold.
+/// The low 32 bits of XXH64 of `content`, as in a frame's Content_Checksum and a seek table's entry.
 pub fn content_checksum(content: &[u8]) -> u32 {
     low_32_bits(twox_hash::XxHash64::oneshot(0, content))
 }
 
-/// The same of content that was hashed in pieces.
+/// [`content_checksum`] of content hashed in pieces.
 pub fn content_checksum_of(content: &twox_hash::XxHash64) -> u32 {
     low_32_bits(content.finish())
 }
 
-/// The half of an XXH64 that the formats store.
 fn low_32_bits(hash: u64) -> u32 {
     u32::try_from(hash & u64::from(u32::MAX)).expect("masked to 32 bits")
 }
@@ -65,7 +63,7 @@ pub struct Compressor {
 }
 
 impl Compressor {
-    /// A context for `level`. Fails when libzstd has no memory for it.
+    /// A context for `level`. Fails when libzstd cannot allocate it.
     pub fn new(level: Level) -> Result<Compressor, ZstdError> {
         let mut context = CCtx::try_create().ok_or(ZstdError::Codec("no memory for a compression context"))?;
         let mut set = |parameter| context.set_parameter(parameter).map(drop).map_err(codec_error);
@@ -78,13 +76,13 @@ impl Compressor {
         Ok(Compressor { context })
     }
 
-    /// The length that a frame of `content_len` bytes of content never exceeds.
+    /// An upper bound on the length of a frame of `content_len` bytes of content.
     pub fn frame_len_bound(content_len: usize) -> usize {
         zstd_safe::compress_bound(content_len)
     }
 
-    /// What a context for `level` holds in memory at most, in bytes: libzstd's own count, for contents of 8 MiB and more. It does not
-    /// depend on what the content is.
+    /// An upper bound on the memory of a context for `level`, in bytes: libzstd's own figure for contents of 8 MiB and more. It does not
+    /// depend on the content.
     pub fn context_bytes(level: Level) -> usize {
         let mebibytes = match level.get() {
             ..=2 => 1,
@@ -103,8 +101,8 @@ impl Compressor {
         mebibytes << 20
     }
 
-    /// Writes the frame of `content` to the front of `frame` and gives its length. `frame` must hold
-    /// [`frame_len_bound`](Compressor::frame_len_bound) bytes. The result depends on content and level alone.
+    /// Writes the frame of `content` to the start of `frame` and returns its length. `frame` must hold
+    /// [`frame_len_bound`](Compressor::frame_len_bound) bytes. The result depends only on content and level.
     pub fn compress(&mut self, content: &[u8], frame: &mut [u8]) -> Result<usize, ZstdError> {
         self.context.compress2(frame, content).map_err(codec_error)
     }
@@ -116,49 +114,49 @@ pub struct Decompressor {
 }
 
 impl Decompressor {
-    /// Fails when libzstd has no memory for a context.
+    /// Fails when libzstd cannot allocate a context.
     pub fn new() -> Result<Decompressor, ZstdError> {
         let context = DCtx::try_create().ok_or(ZstdError::Codec("no memory for a decompression context"))?;
         Ok(Decompressor { context })
     }
 
-    /// Decodes the one frame that `frame` is to the front of `content` and gives the content's length. The checksum is
-    /// checked where the frame has one.
+    /// Decodes the single frame in `frame` to the start of `content` and returns the content's length. Verifies the checksum if the
+    /// frame has one.
     pub fn decompress(&mut self, frame: &[u8], content: &mut [u8]) -> Result<usize, Damage> {
         self.context.decompress(content, frame).map_err(damage)
     }
 }
 
-/// Decodes one frame piece by piece, in the memory of its window.
+/// Decodes one frame piece by piece; memory is bounded by its window.
 pub struct StreamDecompressor {
     context: DCtx<'static>,
 }
 
-/// What one call of [`StreamDecompressor::decompress`] did.
+/// The result of one call of [`StreamDecompressor::decompress`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Streamed {
-    /// Bytes taken from the frame.
+    /// Bytes consumed from the frame.
     pub consumed_len: usize,
     /// Bytes of content written.
     pub produced_len: usize,
-    /// The frame is at its end, and its checksum was right.
+    /// The frame has ended and its checksum matched.
     pub is_frame_end: bool,
 }
 
 impl StreamDecompressor {
-    /// A context that accepts windows up to `1 << window_log_max`. Fails when libzstd has no memory for it.
+    /// A context that accepts windows of up to `1 << window_log_max` bytes. Fails when libzstd cannot allocate it.
     pub fn new(window_log_max: u32) -> Result<StreamDecompressor, ZstdError> {
         let mut context = DCtx::try_create().ok_or(ZstdError::Codec("no memory for a decompression context"))?;
         context.set_parameter(DParameter::WindowLogMax(window_log_max)).map_err(codec_error)?;
         Ok(StreamDecompressor { context })
     }
 
-    /// Makes ready for another frame, whatever became of the one before.
+    /// Prepares for another frame, even after an error.
     pub fn reset(&mut self) -> Result<(), ZstdError> {
         self.context.reset(ResetDirective::SessionOnly).map(drop).map_err(codec_error)
     }
 
-    /// Decodes as much of `frame` as `content` has room for.
+    /// Decodes as much of `frame` as fits into `content`.
     pub fn decompress(&mut self, frame: &[u8], content: &mut [u8]) -> Result<Streamed, Damage> {
         let mut input = InBuffer::around(frame);
         let mut output = OutBuffer::around(content);
@@ -171,20 +169,20 @@ fn codec_error(code: usize) -> ZstdError {
     ZstdError::Codec(get_error_name(code))
 }
 
-/// libzstd's name for a content checksum that does not match. The safe binding passes on names, not the error enum;
-/// a test holds this one against the library that is linked in.
+/// libzstd's name for a content checksum mismatch. The safe binding returns names, not the error enum; a test checks this name
+/// against the linked library.
 const CHECKSUM_ERROR_NAME: &str = "Restored data doesn't match checksum";
 
-/// The same for content that does not fit the room given for it.
+/// libzstd's name for an output buffer that is too small.
 const ROOM_ERROR_NAME: &str = "Destination buffer is too small";
 
-/// The same for a window that there is no memory for.
+/// libzstd's name for a failed allocation.
 const MEMORY_ERROR_NAME: &str = "Allocation error : not enough memory";
 
 fn damage(code: usize) -> Damage {
     match get_error_name(code) {
         CHECKSUM_ERROR_NAME => Damage::Checksum,
-        // The room is what the header declares, or what the blocks can hold at most.
+        // The output buffer is sized by the header, or by the most that the blocks can hold.
         ROOM_ERROR_NAME => Damage::Decode("the blocks hold more content than the frame declares"),
         MEMORY_ERROR_NAME => Damage::NoMemory,
         name => Damage::Decode(name),

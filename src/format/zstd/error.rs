@@ -1,57 +1,57 @@
-//! What can be wrong with a compressed stream, told apart as far as a caller or a test needs it.
+//! Errors of compressed streams, as detailed as callers and tests need.
 
-/// A compressed stream that can not be decoded, with the place where this was seen.
+/// Why a stream cannot be compressed or decoded, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ZstdError {
-    /// The stream does not begin with a zstd or skippable frame: it is a file of another kind.
+    /// The stream begins with neither a zstd nor a skippable frame: it is another kind of file.
     #[error("not a zstd file: it begins with {0}")]
     NotZstd(String),
-    /// The stream breaks its format, or its bytes are not those that were written.
+    /// The stream violates its format, or its bytes were changed.
     #[error("frame {frame_index} at offset {offset}: {damage}")]
     Damaged {
-        /// Frames before the damaged one, skippable frames not counted.
+        /// Index of the damaged frame; skippable frames are not counted.
         frame_index: u64,
-        /// Where the damaged frame begins in the compressed stream, in bytes.
+        /// Offset of the damaged frame in the compressed stream, in bytes.
         offset: u64,
-        /// What is wrong.
+        /// Kind of damage.
         damage: Damage,
     },
-    /// The frame asks its decoder for a larger window than allowed.
+    /// The frame needs a larger window than allowed.
     #[error(
         "frame {frame_index} at offset {offset}: needs a window of {window_bytes} bytes, more than the {window_bytes_max} allowed"
     )]
     WindowTooLarge {
-        /// Frames before this one, skippable frames not counted.
+        /// Index of the frame; skippable frames are not counted.
         frame_index: u64,
-        /// Where the frame begins in the compressed stream, in bytes.
+        /// Offset of the frame in the compressed stream, in bytes.
         offset: u64,
-        /// The window that the frame header asks for.
+        /// The window in the frame header, in bytes.
         window_bytes: u64,
-        /// The largest window allowed.
+        /// The largest window allowed, in bytes.
         window_bytes_max: u64,
     },
-    /// The frame was compressed with a dictionary, which this project does not offer.
+    /// The frame was compressed with a dictionary, which is not supported.
     #[error(
         "frame {frame_index} at offset {offset}: needs the dictionary {dictionary_id}; dictionaries are not supported"
     )]
     NeedsDictionary {
-        /// Frames before this one, skippable frames not counted.
+        /// Index of the frame; skippable frames are not counted.
         frame_index: u64,
-        /// Where the frame begins in the compressed stream, in bytes.
+        /// Offset of the frame in the compressed stream, in bytes.
         offset: u64,
-        /// The dictionary's identifier.
+        /// Dictionary_ID in the frame header.
         dictionary_id: u32,
     },
-    /// libzstd could not compress, or could not be set up.
+    /// libzstd failed to compress or to create a context.
     #[error("libzstd: {0}")]
     Codec(&'static str),
-    /// The seekable format can not describe that many frames.
+    /// The output needs more frames than a seek table can list.
     #[error("a seek table holds at most {0} frames; choose larger chunks")]
     TooManyFrames(u32),
 }
 
 impl ZstdError {
-    /// Whether this says that the bytes are damaged (as against: of another kind, or beyond a limit).
+    /// Whether the bytes are damaged, as opposed to another kind of file or beyond a limit.
     pub fn is_damage(&self) -> bool {
         matches!(self, ZstdError::Damaged { damage, .. } if *damage != Damage::NoMemory)
     }
@@ -60,29 +60,29 @@ impl ZstdError {
 /// What is wrong with a frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// The input ends inside the frame.
+    /// The input ends at this offset, inside the frame.
     #[error("truncated: the input ends at offset {0}, inside the frame")]
     Truncated(u64),
-    /// The bytes behind a frame begin neither a frame nor a skippable frame.
+    /// The bytes after a frame begin neither a frame nor a skippable frame.
     #[error("trailing garbage: neither a zstd frame nor a skippable frame begins here, but {0}")]
     TrailingGarbage(String),
     /// A reserved bit of the frame header is set.
     #[error("the frame header sets a reserved bit")]
     ReservedBit,
-    /// A block is of the reserved type.
+    /// The block at this index has the reserved type.
     #[error("block {0} is of the reserved type")]
     ReservedBlock(u64),
     /// A block is larger than the frame's Block_Maximum_Size.
     #[error("block {block_index} says it holds {block_bytes} bytes, more than the {block_bytes_max} its frame allows")]
     BlockTooLarge {
-        /// Blocks before this one in the frame.
+        /// Index of the block in its frame.
         block_index: u64,
         /// The block's Block_Size.
         block_bytes: u32,
-        /// The smaller of the window and 128 KiB.
+        /// The smaller of the window and 128 KiB, in bytes.
         block_bytes_max: u64,
     },
-    /// The content declared by the frame header and the content decoded differ in length.
+    /// The declared and the decoded content length differ.
     #[error("the header declares {declared_bytes} bytes of content, the blocks hold {decoded_bytes}")]
     ContentSize {
         /// Frame_Content_Size.
@@ -90,16 +90,16 @@ pub enum Damage {
         /// Bytes decoded.
         decoded_bytes: u64,
     },
-    /// The content does not have the checksum that was stored with it.
+    /// The content does not match its stored checksum.
     #[error("checksum mismatch: the content is not what was compressed")]
     Checksum,
-    /// The frame is not the one that the seek table tells of.
+    /// The frame differs from its entry in the seek table.
     #[error("does not agree with the seek table: {0}")]
     SeekTable(&'static str),
-    /// There is no memory for the frame's window. Not the frame's fault.
+    /// Allocating the frame's window failed; the frame may be intact.
     #[error("not enough memory to decode it")]
     NoMemory,
-    /// libzstd refuses the frame's blocks.
+    /// libzstd rejects the frame's blocks.
     #[error("{0}")]
     Decode(&'static str),
 }

@@ -1,31 +1,31 @@
-//! The headers of frames and blocks (RFC 8878 sections 3.1.1.1 and 3.1.1.2): bytes to values, nothing kept.
+//! Stateless parsers for the headers of frames and blocks (RFC 8878 sections 3.1.1.1 and 3.1.1.2).
 
-/// Frame_Header at its longest, without the descriptor byte: window, dictionary, content size.
+/// Longest Frame_Header, without the descriptor byte: window, dictionary, content size.
 pub(super) const FIELDS_LEN_MAX: usize = 13;
 /// Length of a Block_Header.
 pub(super) const BLOCK_HEADER_LEN: usize = 3;
-/// The upper limit of Block_Maximum_Size.
+/// Upper limit of Block_Maximum_Size.
 const BLOCK_BYTES_MAX: u64 = 128 * 1024;
 
-/// What a frame says of itself before its first block.
+/// The fields of a frame header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// Frame_Content_Size, where the frame declares it.
+    /// Frame_Content_Size, if declared.
     pub content_bytes: Option<u64>,
-    /// The memory that decoding needs: Window_Size, or the content's size in a frame of a single segment.
+    /// Memory that decoding needs, in bytes: Window_Size, or the content size of a single-segment frame.
     pub window_bytes: u64,
-    /// A Content_Checksum follows the blocks.
+    /// Whether a Content_Checksum follows the blocks.
     pub has_checksum: bool,
-    /// Dictionary_ID; 0 where none is needed.
+    /// Dictionary_ID; 0 if none is needed.
     pub dictionary_id: u32,
 }
 
-/// Frame_Header_Descriptor: which fields follow, and how long they are.
+/// Frame_Header_Descriptor: which fields follow, and their lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Descriptor(u8);
 
 impl Descriptor {
-    /// `None` when the reserved bit is set. The unused bit is not looked at.
+    /// `None` if the reserved bit is set. The unused bit is ignored.
     pub(super) fn parse(byte: u8) -> Option<Descriptor> {
         (byte & 0b0000_1000 == 0).then_some(Descriptor(byte))
     }
@@ -52,7 +52,7 @@ impl Descriptor {
 }
 
 impl FrameHeader {
-    /// Reads the fields, [`fields_len`](Descriptor::fields_len) bytes of them.
+    /// Parses `fields`, which are [`fields_len`](Descriptor::fields_len) bytes long.
     pub(super) fn parse(descriptor: Descriptor, fields: &[u8]) -> FrameHeader {
         let (window, fields) = fields.split_at(usize::from(!descriptor.is_single_segment()));
         let (dictionary_id, content_size) = fields.split_at(descriptor.dictionary_id_len());
@@ -75,13 +75,12 @@ impl FrameHeader {
     }
 }
 
-/// Window_Size from Window_Descriptor: an exponent, and eighths.
+/// Window_Size from Window_Descriptor: an exponent and eighths.
 fn window_bytes(descriptor: u8) -> u64 {
     let base = 1u64 << (10 + (descriptor >> 3));
     base + base / 8 * u64::from(descriptor & 7)
 }
 
-/// Block_Header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BlockHeader {
     pub(super) is_last: bool,

@@ -1,4 +1,4 @@
-//! Compressed streams: independent zstd frames (RFC 8878), and behind them a seek table (zstd seekable format 0.1.0).
+//! Compressed streams: independent zstd frames (RFC 8878), followed by a seek table (zstd seekable format 0.1.0).
 
 pub mod codec;
 pub mod error;

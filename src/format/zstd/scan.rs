@@ -1,68 +1,67 @@
-//! Finds where frames end by walking frame and block headers (RFC 8878 section 3.1), without decoding a block.
+//! A scanner that finds where frames end by walking frame and block headers (RFC 8878 section 3.1); it decodes no block.
 //!
-//! The scanner takes the stream in pieces of any length and gives the same answer for any cutting. It keeps a few numbers
-//! about the frame at hand and no content, so its memory does not depend on the input. What it does not do: look into
-//! blocks, check checksums, remember frames that have ended.
+//! It accepts the stream in pieces of any length; the result does not depend on the cuts. It keeps a few numbers about the current
+//! frame and no content, so its memory is constant. It does not look into blocks, verify checksums or remember ended frames.
 
 use super::error::{Damage, ZstdError};
 use super::header::{BLOCK_HEADER_LEN, BlockHeader, BlockKind, Descriptor, FIELDS_LEN_MAX, FrameHeader};
 
 /// Magic_Number of a zstd frame.
 pub const ZSTD_MAGIC: u32 = 0xFD2F_B528;
-/// The first of the sixteen magic numbers of skippable frames.
+/// First of the sixteen magic numbers of skippable frames.
 pub const SKIPPABLE_MAGIC_FIRST: u32 = 0x184D_2A50;
-/// What the sixteen magic numbers of skippable frames have in common.
+/// Mask of the bits that the sixteen magic numbers share.
 pub const SKIPPABLE_MAGIC_MASK: u32 = 0xFFFF_FFF0;
-/// Magic number and Frame_Size of a skippable frame.
+/// Length of a skippable frame's magic number and Frame_Size.
 pub const SKIPPABLE_HEADER_LEN: usize = 8;
-/// Magic_Number and Frame_Header at their longest.
+/// Longest Magic_Number and Frame_Header.
 pub const FRAME_HEADER_LEN_MAX: usize = 4 + 1 + FIELDS_LEN_MAX;
 
-/// A frame that has ended, or that is being walked.
+/// A frame that has ended or is being walked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
-    /// Frames before this one, skippable frames not counted.
+    /// Index of the frame; skippable frames are not counted.
     pub index: u64,
-    /// Where its magic number begins, in bytes from the start of the stream.
+    /// Offset of its magic number in the stream, in bytes.
     pub offset: u64,
-    /// Its length from the magic number on, as far as it was walked.
+    /// Bytes walked so far, including the magic number.
     pub compressed_bytes: u64,
-    /// Its header; all zeros until that has been read.
+    /// Its header; all zeros until parsed.
     pub header: FrameHeader,
-    /// What its blocks, as far as they were walked, hold at most, whatever the header declares.
+    /// Upper bound on the content of the blocks walked so far, whatever the header declares.
     pub block_content_bytes: u64,
-    /// Blocks whose header was read.
+    /// Block headers parsed.
     pub block_count: u64,
-    /// Content_Checksum, once it has been read.
+    /// Content_Checksum, once read.
     pub checksum: Option<u32>,
 }
 
 impl Frame {
-    /// What the content, as far as the frame was walked, comes to at most. Never taken from the header alone.
+    /// Upper bound on the content walked so far. Never taken from the header alone.
     pub fn content_bytes_bound(&self) -> u64 {
         self.header.content_bytes.map_or(self.block_content_bytes, |declared| declared.min(self.block_content_bytes))
     }
 }
 
-/// What [`FrameScanner::advance`] came to.
+/// Where [`FrameScanner::advance`] stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
-    /// The magic number of a frame was taken: its header comes next.
+    /// The magic number of a frame was consumed; its header follows.
     FrameStart,
-    /// The last byte of a frame was taken.
+    /// The last byte of a frame was consumed.
     FrameEnd(Frame),
-    /// Magic number and Frame_Size of a skippable frame were taken: `content_bytes` of user data come next.
+    /// Magic number and Frame_Size of a skippable frame were consumed; `content_bytes` of user data follow.
     SkippableStart {
-        /// Which of the sixteen.
+        /// One of the sixteen magic numbers.
         magic: u32,
-        /// Frame_Size: bytes behind the eight of the header.
+        /// Frame_Size: bytes after the eight of the header.
         content_bytes: u32,
     },
-    /// The last byte of a skippable frame was taken.
+    /// The last byte of a skippable frame was consumed.
     SkippableEnd,
 }
 
-/// The part of the stream that comes next. Bodies are passed over, everything else is gathered as a field.
+/// The next part of the stream. Bodies are skipped; every other part is collected as a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Magic,
@@ -86,19 +85,19 @@ pub struct FrameScanner {
 }
 
 impl FrameScanner {
-    /// A scanner at the start of a stream that refuses frames with windows above `window_bytes_max`.
+    /// A scanner at the start of a stream; it rejects frames with windows above `window_bytes_max`.
     pub fn new(window_bytes_max: u64) -> FrameScanner {
         FrameScanner::starting_at(0, 0, window_bytes_max)
     }
 
-    /// A scanner that is handed a stream from `offset` on, where the frame with `frame_index` begins.
+    /// A scanner that starts at `offset` of a stream, where the frame with `frame_index` begins.
     pub fn starting_at(offset: u64, frame_index: u64, window_bytes_max: u64) -> FrameScanner {
         let frame = Frame { index: frame_index, offset, ..Frame::default() };
         FrameScanner { offset, state: State::Magic, field: Field::default(), frame, window_bytes_max }
     }
 
-    /// Takes bytes of `input` up to the next edge, or all of them if it holds none. Gives how many were taken and the
-    /// edge. Fails on what no zstd stream holds, on windows above the limit and on frames that need a dictionary.
+    /// Consumes `input` up to the next edge, or all of it if it holds none. Returns the number of bytes consumed and the edge. Fails on
+    /// malformed input, on windows above the limit and on frames that need a dictionary.
     pub fn advance(&mut self, input: &[u8]) -> Result<(usize, Option<Edge>), ZstdError> {
         let mut taken_len = 0;
         loop {
@@ -114,7 +113,7 @@ impl FrameScanner {
         }
     }
 
-    /// How many bytes of the block or skippable frame at hand may be passed over unseen.
+    /// Bytes left in the body of the current block or skippable frame.
     pub fn body_bytes_left(&self) -> u32 {
         match self.state {
             State::SkippableBody { bytes_left } | State::BlockBody { bytes_left, .. } => bytes_left,
@@ -122,8 +121,8 @@ impl FrameScanner {
         }
     }
 
-    /// Passes over `bytes`, fewer than [`body_bytes_left`](FrameScanner::body_bytes_left), so that the body's end is always
-    /// seen by [`advance`](FrameScanner::advance); or none.
+    /// Skips `bytes` of the body unread: 0, or fewer than [`body_bytes_left`](FrameScanner::body_bytes_left), so that
+    /// [`advance`](FrameScanner::advance) always sees the body's end.
     pub fn skip_body(&mut self, bytes: u32) {
         assert!(bytes == 0 || bytes < self.body_bytes_left(), "internal error: a scanner was told to skip past a body");
         if let State::SkippableBody { bytes_left } | State::BlockBody { bytes_left, .. } = &mut self.state {
@@ -132,7 +131,7 @@ impl FrameScanner {
         self.count(u64::from(bytes));
     }
 
-    /// Says whether the stream may end here: only behind a whole frame.
+    /// Checks that the stream may end here: only after a whole frame.
     pub fn finish(&self) -> Result<(), ZstdError> {
         match self.state {
             State::Magic if self.field.bytes().is_empty() => Ok(()),
@@ -141,17 +140,17 @@ impl FrameScanner {
         }
     }
 
-    /// The frame at hand as far as it was walked; between frames, a blank one.
+    /// The current frame as far as it was walked; blank between frames.
     pub fn frame(&self) -> &Frame {
         &self.frame
     }
 
-    /// Where in the stream the scanner stands, in bytes.
+    /// Offset of the scanner in the stream, in bytes.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Takes what belongs to the part at hand. Gives how many bytes that were, and whether the part is whole.
+    /// Consumes bytes of the current part. Returns how many, and whether the part is complete.
     fn take(&mut self, input: &[u8]) -> (usize, bool) {
         let field_len = match &mut self.state {
             State::SkippableBody { bytes_left } | State::BlockBody { bytes_left, .. } => {
@@ -172,7 +171,7 @@ impl FrameScanner {
         self.frame.compressed_bytes += bytes;
     }
 
-    /// Goes on behind a part that is whole, and gives the edge where that is one.
+    /// Moves past a complete part; returns the edge if that is one.
     fn settle(&mut self) -> Result<Option<Edge>, ZstdError> {
         let field = std::mem::take(&mut self.field);
         match self.state {
@@ -241,7 +240,7 @@ impl FrameScanner {
             let block_index = self.frame.block_count;
             return Err(self.damaged(Damage::BlockTooLarge { block_index, block_bytes, block_bytes_max }));
         }
-        // libzstd takes it for an empty block when it decodes a stream, and for damage when it decodes a whole frame.
+        // libzstd accepts it as an empty block in a stream, and rejects it in a whole frame.
         if block.kind == BlockKind::Compressed && block_bytes == 0 {
             return Err(self.damaged(Damage::Decode("a compressed block holds no bytes")));
         }
@@ -280,14 +279,14 @@ impl FrameScanner {
     }
 }
 
-/// Whether some frame begins with `bytes`, fewer than a magic number has.
+/// Whether a frame can begin with `bytes`, which are fewer than four.
 fn could_begin_a_frame(bytes: &[u8]) -> bool {
     let [first, rest @ ..] = SKIPPABLE_MAGIC_FIRST.to_le_bytes();
     let is_skippable = bytes.first().is_some_and(|byte| byte & 0xF0 == first) && rest.starts_with(&bytes[1..]);
     is_skippable || ZSTD_MAGIC.to_le_bytes().starts_with(bytes)
 }
 
-/// A magic number or header, gathered over as many pieces of input as it takes.
+/// A magic number or header, collected across pieces of input.
 #[derive(Debug, Default)]
 struct Field {
     bytes: [u8; FIELDS_LEN_MAX],
@@ -295,7 +294,7 @@ struct Field {
 }
 
 impl Field {
-    /// Fills up to `len` bytes. Gives how many were taken, and whether they are all there.
+    /// Fills up to `len` bytes. Returns how many were consumed, and whether all are there.
     fn fill(&mut self, input: &[u8], len: usize) -> (usize, bool) {
         let taken_len = input.len().min(len - self.filled_len);
         self.bytes[self.filled_len..][..taken_len].copy_from_slice(&input[..taken_len]);

@@ -1,12 +1,12 @@
-//! The seek table of the zstd seekable format 0.1.0: a skippable frame behind the frames that tells where each begins.
+//! The seek table of the zstd seekable format 0.1.0: a skippable frame after the frames that lists their lengths.
 //!
 //! ```text
 //! 0x184D2A5E u32 | Frame_Size u32 | entries | Number_Of_Frames u32 | Seek_Table_Descriptor u8 | 0x8F92EAB1 u32
 //! entry: Compressed_Size u32 | Decompressed_Size u32 | Checksum u32 (if the descriptor's top bit is set)
 //! ```
 //!
-//! A table is a claim, not a fact: [`SeekTable::parse`] checks that its sums fit the file, [`TableCheck`] compares a table that
-//! streams by with the frames before it, in memory that does not grow with their number.
+//! A table is untrusted: [`SeekTable::parse`] checks that its sums match the file; [`TableCheck`] compares a table read as a stream
+//! with the frames before it, in constant memory.
 
 use std::hash::Hasher;
 use std::ops::Range;
@@ -27,13 +27,13 @@ const DESCRIPTOR_RESERVED: u8 = 0b0111_1100;
 const ENTRY_LEN: usize = 8;
 const ENTRY_WITH_CHECKSUM_LEN: usize = 12;
 
-/// Frames a table can hold: the limit of the reference implementation, and well within Frame_Size.
+/// Most frames in a table: the limit of the reference implementation, well within Frame_Size.
 pub const FRAME_COUNT_MAX: u32 = 0x0800_0000;
 
-/// No frame is shorter: a skippable one of no bytes is a magic number and a length.
+/// Length of the shortest frame: a skippable one without user data.
 const FRAME_BYTES_MIN: u64 = SKIPPABLE_HEADER_LEN as u64;
 
-/// One entry: what a table tells of a frame.
+/// One entry: a frame as the table describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Length of the frame in the file, in bytes.
@@ -59,14 +59,14 @@ impl Entry {
     }
 }
 
-/// Gathers entries while frames are written, and writes the table. Holds 12 bytes a frame.
+/// Collects entries while frames are written, and encodes the table. Takes 12 bytes per frame.
 #[derive(Debug, Default)]
 pub struct TableBuilder {
     entries: Vec<u8>,
 }
 
 impl TableBuilder {
-    /// Adds the next frame. Gives `false`, and adds nothing, when the table is full.
+    /// Adds the next frame. Returns `false`, and adds nothing, if the table is full.
     #[must_use]
     pub fn push(&mut self, entry: Entry) -> bool {
         if self.frame_count() == FRAME_COUNT_MAX {
@@ -81,7 +81,7 @@ impl TableBuilder {
         u32::try_from(self.entries.len() / ENTRY_WITH_CHECKSUM_LEN).expect("push keeps to FRAME_COUNT_MAX")
     }
 
-    /// The table in three parts, to be written one behind the other: header, entries, footer.
+    /// The table in three parts, in the order to write them: header, entries, footer.
     pub fn finish(&self) -> ([u8; SKIPPABLE_HEADER_LEN], &[u8], [u8; FOOTER_LEN]) {
         let content_len = u32::try_from(self.entries.len() + FOOTER_LEN).expect("push keeps to FRAME_COUNT_MAX");
         let mut header = [0; SKIPPABLE_HEADER_LEN];
@@ -92,7 +92,7 @@ impl TableBuilder {
     }
 }
 
-/// Why a file has no seek table that can be used.
+/// Why a file has no usable seek table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
     /// The file does not end with Seekable_Magic_Number.
@@ -101,31 +101,31 @@ pub enum TableError {
     /// Reserved bits of the descriptor are set.
     #[error("the seek table sets reserved bits")]
     ReservedBits,
-    /// No skippable frame of the right size and magic number stands where the footer says.
+    /// The footer's frame count does not lead to a skippable frame of the right size and magic number.
     #[error("the seek table says it holds {0} frames, which does not fit the file")]
     WrongSize(u32),
-    /// The frames' lengths do not add up to the file's.
+    /// The lengths of the frames do not add up to the file's.
     #[error("the seek table says its frames are {table_bytes} bytes long, the file holds {file_bytes}")]
     WrongSum {
         /// Sum of all Compressed_Size.
         table_bytes: u64,
-        /// Bytes in front of the table.
+        /// Bytes before the table.
         file_bytes: u64,
     },
-    /// Nothing but the table tells how much content a frame in front of the range has.
+    /// Only the table gives the content size of this frame before the range.
     #[error("frame {0} does not declare its content's size, so the seek table cannot be held against it")]
     Unproven(u64),
-    /// The frames in the stream are not those that the table lists.
+    /// The table does not list the frames in the stream.
     #[error("the seek table does not list the frames in front of it")]
     OtherFrames,
 }
 
-/// The last bytes of a seekable file.
+/// The last [`FOOTER_LEN`] bytes of a seekable file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footer {
     /// Number_Of_Frames.
     pub frame_count: u32,
-    /// Entries hold a checksum.
+    /// Whether entries hold a checksum.
     pub has_checksums: bool,
 }
 
@@ -138,7 +138,7 @@ impl Footer {
         bytes
     }
 
-    /// Reads the last [`FOOTER_LEN`] bytes of a file.
+    /// Parses the last [`FOOTER_LEN`] bytes of a file.
     pub fn parse(bytes: &[u8; FOOTER_LEN]) -> Result<Footer, TableError> {
         if u32_at(bytes, 5) != FOOTER_MAGIC {
             return Err(TableError::Missing);
@@ -149,7 +149,7 @@ impl Footer {
         Ok(Footer { frame_count: u32_at(bytes, 0), has_checksums: bytes[4] & DESCRIPTOR_CHECKSUMS != 0 })
     }
 
-    /// Length of the whole table, skippable frame header included, in bytes.
+    /// Length of the whole table, including its skippable frame header, in bytes.
     pub fn table_bytes(&self) -> u64 {
         let entry_bytes = u64::from(self.frame_count) * self.entry_len() as u64;
         (SKIPPABLE_HEADER_LEN + FOOTER_LEN) as u64 + entry_bytes
@@ -160,7 +160,7 @@ impl Footer {
     }
 }
 
-/// A table read from the end of a file, whose sums fit the file. It stays as it was read: 8 or 12 bytes a frame.
+/// A table read from the end of a file, whose sums match the file. Kept encoded: 8 or 12 bytes per frame.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SeekTable {
     footer: Footer,
@@ -168,29 +168,29 @@ pub struct SeekTable {
     content_bytes: u64,
 }
 
-/// Where one frame is, in the file and in the content.
+/// The position of one frame in the file and in the content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Located {
-    /// The frame's place in the table.
+    /// Index of its entry in the table.
     pub index: u64,
-    /// Where it begins in the file, in bytes.
+    /// Offset of the frame in the file, in bytes.
     pub offset: u64,
-    /// Where its content begins in the whole content, in bytes.
+    /// Offset of its content in the whole content, in bytes.
     pub content_offset: u64,
-    /// What the table tells of it.
+    /// Its entry.
     pub entry: Entry,
 }
 
 impl Located {
-    /// The bytes of the whole content that this frame holds.
+    /// The range of the whole content that this frame holds.
     pub fn content_range(&self) -> Range<u64> {
         self.content_offset..self.content_offset + u64::from(self.entry.content_len)
     }
 }
 
 impl SeekTable {
-    /// Checks that a table like `footer`'s can stand behind the frames of a file of `file_bytes`, before anything is allocated
-    /// for it: `header` is what the file holds where the table would begin.
+    /// Checks, before anything is allocated, that a table with `footer` fits a file of `file_bytes`. `header` is what the file holds where
+    /// the table must begin.
     pub fn check_header(footer: Footer, header: [u8; SKIPPABLE_HEADER_LEN], file_bytes: u64) -> Result<(), TableError> {
         let content_bytes = footer.table_bytes() - SKIPPABLE_HEADER_LEN as u64;
         let frames_bytes = file_bytes.checked_sub(footer.table_bytes());
@@ -201,7 +201,7 @@ impl SeekTable {
         if fits { Ok(()) } else { Err(TableError::WrongSize(footer.frame_count)) }
     }
 
-    /// Takes the entries, the part of a table between its header and its footer, of a file `file_bytes` long.
+    /// Parses `entries`, the bytes between a table's header and footer, of a file of `file_bytes`.
     pub fn parse(footer: Footer, entries: Vec<u8>, file_bytes: u64) -> Result<SeekTable, TableError> {
         let wrong_size = TableError::WrongSize(footer.frame_count);
         let file_bytes = file_bytes.checked_sub(footer.table_bytes()).ok_or(wrong_size.clone())?;
@@ -228,7 +228,7 @@ impl SeekTable {
         self.footer.has_checksums
     }
 
-    /// The entry at `index`, if there are so many.
+    /// The entry at `index`; `None` past the last.
     pub fn entry(&self, index: u64) -> Option<Entry> {
         let start = usize::try_from(index).ok()?.checked_mul(self.footer.entry_len())?;
         self.entries.get(start..start + self.footer.entry_len()).map(Entry::parse)
@@ -251,14 +251,14 @@ impl SeekTable {
     }
 }
 
-/// What streamed by as a skippable frame with [`TABLE_MAGIC`]: enough to compare it with the frames in front of it.
+/// A skippable frame with [`TABLE_MAGIC`], read as a stream: footer and digest to compare with the frames before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableSummary {
     footer: Footer,
     entries_digest: u64,
 }
 
-/// Reads a table that streams by in pieces, in a few bytes of memory.
+/// Reads a table as a stream, in constant memory.
 pub struct TableReader {
     entries_bytes_left: u64,
     entries_digest: XxHash64,
@@ -267,14 +267,14 @@ pub struct TableReader {
 }
 
 impl TableReader {
-    /// For a skippable frame with `content_bytes` of user data.
+    /// A reader of `content_bytes` of user data.
     pub fn new(content_bytes: u32) -> TableReader {
         let entries_bytes = u64::from(content_bytes).saturating_sub(FOOTER_LEN as u64);
         let (entries_digest, footer) = (XxHash64::with_seed(0), Vec::with_capacity(FOOTER_LEN));
         TableReader { entries_bytes_left: entries_bytes, entries_digest, entries_bytes, footer }
     }
 
-    /// Takes the next piece of the user data.
+    /// Consumes the next piece of the user data.
     pub fn push(&mut self, piece: &[u8]) {
         let entries_len = usize::try_from(self.entries_bytes_left).map_or(piece.len(), |left| left.min(piece.len()));
         let (entries, footer) = piece.split_at(entries_len);
@@ -283,7 +283,7 @@ impl TableReader {
         self.footer.extend_from_slice(footer);
     }
 
-    /// `None` when this was no seek table but somebody else's skippable frame.
+    /// `None` if the skippable frame is not a seek table.
     pub fn finish(self) -> Option<TableSummary> {
         let footer = Footer::parse(self.footer.first_chunk::<FOOTER_LEN>()?).ok()?;
         let is_whole = footer.table_bytes() == (SKIPPABLE_HEADER_LEN + FOOTER_LEN) as u64 + self.entries_bytes;
@@ -291,17 +291,17 @@ impl TableReader {
     }
 }
 
-/// What became of the seek tables of a stream.
+/// The verdict on a stream's seek tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableStatus {
-    /// Every frame stands in a table behind it, and the stream ends with a table.
+    /// Every frame is listed by a table after it, and the stream ends with a table.
     Valid,
-    /// Why a cut at a frame edge could not be noticed.
+    /// Why a cut at a frame edge would go unnoticed.
     Unusable(TableError),
 }
 
-/// Compares the frames of a stream with the seek tables behind them. A stream of several seekable files, one behind the
-/// other, has several; each lists the frames since the one before.
+/// Compares the frames of a stream with the seek tables after them. Concatenated seekable files have several tables; each lists the
+/// frames since the previous table.
 pub struct TableCheck {
     with_checksums: XxHash64,
     without_checksums: XxHash64,
@@ -319,12 +319,12 @@ impl Default for TableCheck {
 }
 
 impl TableCheck {
-    /// Takes note of a skippable frame that is no table: a table lists it as one without content.
+    /// Records a skippable frame that is no table; a table lists it without content.
     pub fn skippable(&mut self, compressed_bytes: u64) {
         self.frame(compressed_bytes, 0, content_checksum(&[]));
     }
 
-    /// Takes note of a frame.
+    /// Records a frame.
     pub fn frame(&mut self, compressed_bytes: u64, content_bytes: u64, checksum: u32) {
         self.frame_count += 1;
         match (u32::try_from(compressed_bytes), u32::try_from(content_bytes)) {
@@ -337,7 +337,7 @@ impl TableCheck {
         }
     }
 
-    /// Compares a table with the frames since the one before.
+    /// Compares a table with the frames since the previous table.
     pub fn table(&mut self, table: TableSummary) {
         let hash = if table.footer.has_checksums { &self.with_checksums } else { &self.without_checksums };
         let lists_the_frames = self.is_listable
