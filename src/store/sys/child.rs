@@ -1,4 +1,4 @@
-//! Child processes: waited for in a way that can be ended, with what they used, and asked to end.
+//! Child processes: an interruptible wait that returns resource usage, and SIGTERM.
 
 use std::fs::File;
 use std::io;
@@ -11,18 +11,18 @@ use wait4::Wait4;
 
 use super::WakeUp;
 
-/// How a child ended, and what it and its own children used.
+/// Exit status and resource usage of a child, including its own children.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// How it ended.
+    /// Exit status.
     pub status: ExitStatus,
-    /// Time on any CPU, in user code and in the kernel.
+    /// CPU time, user and system.
     pub cpu: Duration,
-    /// The most memory that was resident at once, in bytes. No less than what this process held when it started the child.
+    /// Peak resident memory in bytes. No less than this process held when it started the child.
     pub peak_bytes: u64,
 }
 
-/// Waits until `child` has ended. Fails when `wake` wakes it.
+/// Waits until `child` exits. Fails when `wake` wakes it.
 pub fn wait_for(child: &mut Child, wake: &WakeUp) -> io::Result<Usage> {
     let descriptor = File::from(pidfd_open(Pid::from_child(child), PidfdFlags::empty())?);
     wake.wait(Some((&descriptor, PollFlags::IN)), None)?;
@@ -31,7 +31,7 @@ pub fn wait_for(child: &mut Child, wake: &WakeUp) -> io::Result<Usage> {
     Ok(Usage { status: used.status, cpu, peak_bytes: used.rusage.maxrss })
 }
 
-/// Asks `child` to end. One that has ended needs nothing.
+/// Sends SIGTERM to `child`; ignores errors, for instance if it has exited.
 pub fn ask_to_end(child: &Child) {
     let _ = kill_process(Pid::from_child(child), Signal::TERM);
 }
