@@ -6,17 +6,17 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use twox_hash::XxHash64;
 
-/// Length and XXH64 of what went by.
+/// Length and XXH64 of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
-    /// Its length.
+    /// Length in bytes.
     pub bytes: u64,
-    /// Its hash.
+    /// XXH64 with seed 0.
     pub hash: u64,
 }
 
 impl Digest {
-    /// Of all that `input` gives; `go_on` is asked now and then.
+    /// The digest of `input`. Fails once `go_on`, called after each read, returns false.
     pub fn of(mut input: impl Read, mut go_on: impl FnMut() -> bool) -> io::Result<Digest> {
         let (mut digester, mut piece) = (Digester::default(), vec![0; 256 * 1024]);
         loop {
@@ -31,7 +31,7 @@ impl Digest {
     }
 }
 
-/// Sums up what goes by.
+/// Counts and hashes bytes.
 #[derive(Default)]
 struct Digester {
     bytes: u64,
@@ -49,17 +49,17 @@ impl Digester {
     }
 }
 
-/// Where the digest comes out, once all went by.
+/// Receives the digest of a stream at its end.
 pub struct DigestHandle(Receiver<Digest>);
 
 impl DigestHandle {
-    /// The digest. To be called once, when the stream was read or written to its end.
+    /// The digest. Panics before the end of the stream, and on a second call.
     pub fn digest(&self) -> Digest {
         self.0.try_recv().expect("internal error: the digest of a stream that has not ended, or was taken before")
     }
 }
 
-/// `reader`, and a handle on the digest of what it gives, if one `is_wanted`.
+/// `reader`, and if `is_wanted` a handle to the digest of its bytes.
 pub fn digest_reader(reader: Box<dyn Read + Send>, is_wanted: bool) -> (Box<dyn Read + Send>, Option<DigestHandle>) {
     if !is_wanted {
         return (reader, None);
@@ -68,7 +68,7 @@ pub fn digest_reader(reader: Box<dyn Read + Send>, is_wanted: bool) -> (Box<dyn 
     (Box::new(reader), Some(handle))
 }
 
-/// `writer`, and a handle on the digest of what it is given, if one `is_wanted`.
+/// `writer`, and if `is_wanted` a handle to the digest of its bytes.
 pub fn digest_writer(writer: Box<dyn Write + Send>, is_wanted: bool) -> (Box<dyn Write + Send>, Option<DigestHandle>) {
     if !is_wanted {
         return (writer, None);
@@ -77,7 +77,7 @@ pub fn digest_writer(writer: Box<dyn Write + Send>, is_wanted: bool) -> (Box<dyn
     (Box::new(writer), Some(handle))
 }
 
-/// Reads an input and sums it up; the digest is said at its end.
+/// Digests an input as it is read; sends the digest at the end.
 pub struct DigestReader {
     input: Box<dyn Read + Send>,
     digester: Digester,
@@ -85,7 +85,7 @@ pub struct DigestReader {
 }
 
 impl DigestReader {
-    /// The reader, and where the digest comes out.
+    /// A reader of `input` and the handle to its digest.
     pub fn new(input: Box<dyn Read + Send>) -> (DigestReader, DigestHandle) {
         let (said, heard) = sync_channel(1);
         (DigestReader { input, digester: Digester::default(), said }, DigestHandle(heard))
@@ -97,14 +97,14 @@ impl Read for DigestReader {
         let len = self.input.read(bytes)?;
         self.digester.push(&bytes[..len]);
         if len == 0 {
-            // Said once; an end that is read again is the same.
+            // A second read at the end sends nothing: the channel is full.
             let _ = self.said.try_send(self.digester.digest());
         }
         Ok(len)
     }
 }
 
-/// Writes to an output and sums it up; the digest is said with the flush, which comes once, at the end.
+/// Digests an output as it is written; sends the digest on flush, which is called once, at the end.
 pub struct DigestWriter {
     output: Box<dyn Write + Send>,
     digester: Digester,
@@ -112,7 +112,7 @@ pub struct DigestWriter {
 }
 
 impl DigestWriter {
-    /// The writer, and where the digest comes out.
+    /// A writer to `output` and the handle to its digest.
     pub fn new(output: Box<dyn Write + Send>) -> (DigestWriter, DigestHandle) {
         let (said, heard) = sync_channel(1);
         (DigestWriter { output, digester: Digester::default(), said }, DigestHandle(heard))

@@ -1,21 +1,21 @@
-//! What can fail at a file, a stream, a command or the terminal.
+//! Errors of files, streams, commands and the terminal.
 
 use std::fmt;
 use std::io;
 
 use crate::pipeline::kind::Kind;
 
-/// A failure of this floor. Names are as messages show them, in quotes.
+/// An error of `store`. Names are quoted, as messages show them.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A system call failed.
     #[error("cannot {}", .doing.to(.name))]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         doing: Doing,
-        /// To which file.
+        /// The quoted file name.
         name: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -25,10 +25,10 @@ pub enum StoreError {
     /// The output is a directory, where a file is expected.
     #[error("cannot write {0}: it is a directory")]
     OutputIsDirectory(String),
-    /// The output exists, and replacing it was not asked for.
+    /// The output exists and `--force` was not given.
     #[error("{0} already exists")]
     Exists(String),
-    /// The output is the input, by whatever name.
+    /// The output is the input, perhaps under another name.
     #[error("{input} and {output} are the same file")]
     SameFile {
         /// The input.
@@ -36,66 +36,66 @@ pub enum StoreError {
         /// The output.
         output: String,
     },
-    /// The output is a block device, and writing to one was not asked for.
+    /// The output is a block device and `--force` was not given.
     #[error("{0} is a block device")]
     BlockDevice(String),
     /// The output's path does not end with a file name.
     #[error("cannot write {0}: not a file name")]
     NotAFileName(String),
-    /// The output is a stream, which cannot be read again.
+    /// The output is a stream, which cannot be read back.
     #[error("{0} is no file that can be read back")]
     NotReadable(String),
-    /// An input that was a regular file when it was scanned is something else by now.
+    /// An input was a regular file when it was scanned and is not one now.
     #[error("{0} is no regular file any more")]
     NotRegular(String),
-    /// The run was stopped before the output got its name.
+    /// The run was stopped before the output was renamed.
     #[error("stopped")]
     Stopped,
-    /// There is no terminal to ask on, or nobody answered.
+    /// There is no terminal, or the prompt got no answer.
     #[error("cannot ask for the {prompt}: {source}")]
     NoAnswer {
-        /// What was asked for.
+        /// The prompt's text.
         prompt: String,
-        /// Why there was no answer.
+        /// The cause.
         source: io::Error,
     },
     /// An empty passphrase was typed.
     #[error("{0}: the passphrase is empty")]
     EmptyPassphrase(String),
-    /// A new passphrase was typed in two different ways.
+    /// The two entries of a new passphrase differ.
     #[error("the two passphrases differ")]
     PassphrasesDiffer,
 }
 
-/// What is done to a file.
+/// An operation on a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
-    /// Opening it to read.
+    /// Open it for reading.
     Open,
-    /// Reading its metadata.
+    /// Read its metadata.
     LookAt,
-    /// Reading it.
+    /// Read it.
     Read,
-    /// Creating its temporary.
+    /// Create its temporary.
     Create,
-    /// Writing it.
+    /// Write it.
     Write,
-    /// Reading what was written to it.
+    /// Read it back after writing.
     ReadBack,
-    /// Setting its mode and times.
+    /// Set its mode and times.
     SetModeAndTimes,
-    /// Waiting until it is on the disk.
+    /// Flush it to disk.
     Sync,
-    /// Giving it its name.
+    /// Rename the temporary to it.
     Name,
-    /// Waiting until its name is on the disk.
+    /// Flush its directory to disk.
     SyncDirectory,
-    /// Starting it: it is a command.
+    /// Start it as a command.
     Run,
 }
 
 impl Doing {
-    /// The words for doing it to `name`.
+    /// The operation on `name` in words.
     fn to(self, name: &str) -> impl fmt::Display {
         let (verb, rest) = match self {
             Doing::Open => ("open", ""),
@@ -113,14 +113,14 @@ impl Doing {
         format!("{verb} {name}{rest}")
     }
 
-    /// Turns what the system said into a failure of doing this to `name`.
+    /// Converts a system error to the failure of this operation on `name`.
     pub fn failed(self, name: &str) -> impl FnOnce(io::Error) -> StoreError {
         move |source| StoreError::Io { doing: self, name: name.to_owned(), source }
     }
 }
 
 impl StoreError {
-    /// The kind of failure.
+    /// The failure's kind.
     pub fn kind(&self) -> Kind {
         match self {
             StoreError::Io { doing: Doing::Sync | Doing::SyncDirectory, .. } => Kind::Sync,
@@ -142,7 +142,7 @@ impl StoreError {
         }
     }
 
-    /// The file that it is about, as messages show it.
+    /// The file concerned, as messages show it.
     pub fn path(&self) -> Option<&str> {
         match self {
             StoreError::Io { name, .. }
@@ -158,8 +158,8 @@ impl StoreError {
         }
     }
 
-    /// Whether another try may succeed: what failed was opening, reading, creating or writing, for a reason that comes and goes. Never a
-    /// sync, since what was written before it failed may be lost.
+    /// Whether a retry may succeed: opening, reading, creating or writing failed for a
+    /// transient reason. Never a sync: after a failed one, earlier writes may be lost.
     pub fn is_transient(&self) -> bool {
         match self {
             StoreError::Io { doing, source, .. } => match doing {
@@ -173,11 +173,11 @@ impl StoreError {
     }
 }
 
-/// Whether `error` is of a kind that comes and goes: a network or a disk that is slow to answer, a limit that others use up.
+/// Whether `error` is transient: a slow network or disk, or a limit that other processes exhaust.
 pub fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
 
-    // EIO, ENFILE, EMFILE, ENOBUFS, EREMOTEIO: numbers of Linux, and the first three of every Unix.
+    // EIO, ENFILE, EMFILE, ENOBUFS, EREMOTEIO on Linux; the first three are the same on every Unix.
     let numbers = [5, 23, 24, 105, 121];
     let kinds = [
         Kind::Interrupted,

@@ -1,4 +1,4 @@
-//! The input: opened without waiting, told apart by what it is, its first bytes seen before it is read.
+//! An open input: a file, standard input or a pipe. Opening never blocks.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -11,22 +11,22 @@ use crate::store::file_id::FileId;
 use crate::store::name::quoted;
 use crate::store::sys::{self, Directory, PatientReader, WakeUp};
 
-/// A shorter file is read before advice about it would tell.
+/// Shorter files are read before advice takes effect.
 const ADVISED_BYTES_MIN: u64 = 1024 * 1024;
 
 /// An open input.
 pub struct Input {
-    /// As it is shown.
+    /// Its name as messages show it.
     pub name: String,
-    /// Open for reading.
+    /// The file, open for reading.
     pub file: Arc<File>,
-    /// What it was when it was opened.
+    /// Its metadata at the time of opening.
     pub metadata: Metadata,
     is_stdin: bool,
 }
 
 impl Input {
-    /// Opens `path`, or takes standard input for `-`. A directory is refused.
+    /// Opens `path`, or standard input for `-`. Fails for a directory.
     pub fn open(path: &Path) -> Result<Input, StoreError> {
         let is_stdin = path == Path::new("-");
         let name = if is_stdin { "standard input".to_owned() } else { quoted(path) };
@@ -34,7 +34,7 @@ impl Input {
         Input::of(opened, name, is_stdin)
     }
 
-    /// Opens `inside` below the directory `top`, shown as `name`. No link is followed on the way.
+    /// Opens `inside` below the directory `top` without following links; messages show `name`.
     pub fn open_below(top: &Directory, inside: &Path, name: String) -> Result<Input, StoreError> {
         Input::of(top.open_to_read_below(inside), name, false)
     }
@@ -52,31 +52,31 @@ impl Input {
         Ok(Input { name, file: Arc::new(file), metadata, is_stdin })
     }
 
-    /// The reading end of a pipe, shown as `name`.
+    /// The read end of a pipe; messages show `name`.
     pub fn of_pipe(pipe: OwnedFd, name: String) -> Result<Input, StoreError> {
         let file = File::from(pipe);
         let metadata = file.metadata().map_err(Doing::LookAt.failed(&name))?;
         Ok(Input { name, file: Arc::new(file), metadata, is_stdin: false })
     }
 
-    /// Whether a regular file is not what it was when it was opened. One that cannot be looked at any more counts as changed.
+    /// Whether a regular file has changed since it was opened, or its metadata cannot be read.
     pub fn has_changed(&self) -> bool {
         let now = || self.file.metadata().map(|now| FileId::of(&now)).ok();
         self.metadata.is_file() && now() != Some(FileId::of(&self.metadata))
     }
 
-    /// Whether it can be read from any place: a regular file or a block device.
+    /// Whether it is seekable: a regular file or a block device.
     pub fn is_seekable(&self) -> bool {
         !sys::may_wait(&self.metadata)
     }
 
-    /// How many bytes there are to read, where that is known: files in /proc, for instance, say 0.
+    /// Bytes left to read, if known: files in /proc, for instance, report length 0.
     pub fn bytes(&self) -> Option<u64> {
         let read_already = if self.is_stdin { io::Seek::stream_position(&mut &*self.file).unwrap_or(0) } else { 0 };
         (self.metadata.is_file() && self.metadata.len() > 0).then(|| self.metadata.len().saturating_sub(read_already))
     }
 
-    /// A reader from where the file stands. A read that waits fails when `wake` wakes it.
+    /// A reader from the current position. `wake` makes a blocked read fail.
     pub fn reader(&self, wake: &WakeUp) -> Result<Box<dyn Read + Send>, StoreError> {
         if self.is_seekable() {
             return Ok(Box::new(Arc::clone(&self.file)));

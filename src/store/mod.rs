@@ -1,6 +1,6 @@
-//! Where bytes live: files and their atomic publication, standard streams, commands; and the system calls that this takes.
+//! Files and their atomic publication, standard streams, commands, and the system calls for them.
 //!
-//! Nothing here knows a format. Errors are values ([`error`]); words for people are written above.
+//! Nothing here knows a format. Errors are typed ([`error`]); upper layers write the messages.
 
 pub mod error;
 

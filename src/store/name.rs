@@ -1,10 +1,10 @@
-//! File names as messages show them: in quotes, with everything escaped that a terminal could take for something else.
+//! Quotes file names for messages and escapes everything that could confuse a terminal.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 
-/// `name` in quotes; control characters, quotes, backslashes and bytes that are not UTF-8 are escaped.
+/// `name` in quotes, with control characters, quotes, backslashes and invalid UTF-8 escaped.
 pub fn quoted(name: impl AsRef<OsStr>) -> String {
     let mut shown = String::from("'");
     for chunk in name.as_ref().as_bytes().utf8_chunks() {

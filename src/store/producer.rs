@@ -1,5 +1,5 @@
-//! A command as the input: its standard output, and how it ended. A shell pipe hides that a producer failed; here its failure is the
-//! run's, so that what it wrote until then never looks complete.
+//! A command whose standard output is the input. Unlike a shell pipe, a failure of the
+//! command fails the run, so that partial output never looks complete.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -11,14 +11,14 @@ use crate::store::input::Input;
 use crate::store::name::quoted;
 use crate::store::sys::{self, WakeUp};
 
-/// A command that was started. Told to end when dropped before its end was seen.
+/// A started command. Dropping it before it has exited sends SIGTERM.
 pub struct Producer {
     child: Child,
     is_ended: bool,
 }
 
 impl Producer {
-    /// Starts `command`, its first word the program. Gives what it writes as an input. Its standard input and error are ours.
+    /// Starts `command`, program first; returns its output as an input. It inherits standard input and error.
     pub fn start(command: &[OsString]) -> Result<(Input, Producer), StoreError> {
         let (program, arguments) = command.split_first().expect("internal error: a command of no words");
         let started = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn();
@@ -29,7 +29,7 @@ impl Producer {
         Ok((Input::of_pipe(output.into(), name)?, producer))
     }
 
-    /// Waits for the end, which comes soon once the pipe is closed.
+    /// Waits for the exit, which comes soon after the pipe is closed.
     fn wait(&mut self, wake: &WakeUp) -> io::Result<ExitStatus> {
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -49,7 +49,7 @@ impl Drop for Producer {
     }
 }
 
-/// Reads what a command writes. The end of that is the end of the input only if the command succeeded.
+/// Reads the output of a command. Its end is the end of the input only if the command succeeded.
 pub struct ProducerReader {
     output: Box<dyn Read + Send>,
     producer: Producer,
@@ -57,7 +57,7 @@ pub struct ProducerReader {
 }
 
 impl ProducerReader {
-    /// A reader of `output`, which is what `producer` writes. `wake` ends the waiting for its end.
+    /// A reader of `output`, written by `producer`. `wake` interrupts the wait for its exit.
     pub fn new(output: Box<dyn Read + Send>, producer: Producer, wake: WakeUp) -> ProducerReader {
         ProducerReader { output, producer, wake }
     }
@@ -74,7 +74,7 @@ impl Read for ProducerReader {
     }
 }
 
-/// The command did not end well: "exit status: 1", or "signal: 9 (SIGKILL)". To the stage that reads, it is an input that cannot be read.
+/// The command failed: "exit status: 1" or "signal: 9 (SIGKILL)". The reading stage reports it as an unreadable input.
 #[derive(Debug, thiserror::Error)]
 #[error("the command failed, {0}")]
 pub struct CommandFailed(pub ExitStatus);

@@ -1,5 +1,5 @@
-//! What is asked on the terminal: passphrases, and whatever plugins want to know. The terminal answers also when data comes
-//! through stdin; a signal ends the waiting and leaves it as it was.
+//! Prompts on the terminal for passphrases and for questions of plugins. They work while
+//! stdin carries data; a signal interrupts them and restores the terminal.
 
 use std::fs::File;
 
@@ -12,26 +12,26 @@ use crate::store::sys::{Echo, PatientReader, Terminal, WakeUp};
 /// The prompt for a new passphrase.
 pub const NEW_PASSPHRASE: &str = "new passphrase";
 
-/// Asks. Clones are the same.
+/// Asks on the terminal. Clones share the wake-up.
 #[derive(Clone)]
 pub struct Prompter {
     wake: WakeUp,
-    /// Shows what a plugin says.
+    /// Shows a plugin's message.
     show: fn(&str),
 }
 
 impl Prompter {
-    /// One whose waiting `wake` ends; `show` gets the messages of plugins.
+    /// A prompter that `wake` interrupts; `show` gets messages of plugins.
     pub fn new(wake: WakeUp, show: fn(&str)) -> Prompter {
         Prompter { wake, show }
     }
 
-    /// A reader of `file` that waits for what comes, until the same wake-up.
+    /// A reader of `file` that the same wake-up interrupts.
     pub fn patient(&self, file: File) -> PatientReader {
         PatientReader::new(file, self.wake.clone())
     }
 
-    /// Asks for a passphrase, which is not shown.
+    /// Asks for a passphrase without echo. Fails if it is empty.
     pub fn passphrase(&self, prompt: &str) -> Result<SecretString, StoreError> {
         let no_answer = |source| StoreError::NoAnswer { prompt: prompt.to_owned(), source };
         let typed = self.line(prompt, Echo::Off).map_err(no_answer)?;
@@ -41,7 +41,7 @@ impl Prompter {
         }
     }
 
-    /// Asks for a new passphrase, twice.
+    /// Asks for a new passphrase twice. Fails if the entries differ.
     pub fn new_passphrase(&self) -> Result<SecretString, StoreError> {
         let (first, second) = (self.passphrase(NEW_PASSPHRASE)?, self.passphrase("the same again")?);
         match first.expose_secret() == second.expose_secret() {
@@ -55,7 +55,7 @@ impl Prompter {
     }
 }
 
-/// Answers what plugins and encrypted ssh keys ask for.
+/// Answers prompts of plugins and encrypted ssh keys.
 impl age::Callbacks for Prompter {
     fn display_message(&self, message: &str) {
         (self.show)(message);

@@ -1,8 +1,8 @@
-//! The read-rate limiter: a token bucket that fills with the bytes a second that are allowed and holds a tenth of a second's worth. All readers
-//! of a run share one.
+//! The read-rate limiter: a token bucket that fills at the permitted bytes per second and
+//! holds a tenth of a second's worth. All readers of a run share one.
 //!
-//! The bucket is one number: when the bytes that were taken so far will have been paid for. Taking moves it on; a thread that is ahead of it by
-//! more than the bucket holds waits.
+//! The bucket is one number: the time at which all bytes taken so far are paid for. Each
+//! take advances it; a thread waits while this time is in the future.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use crate::store::sys::WakeUp;
 
-/// What may be taken at once after a pause, in time.
+/// Capacity of the bucket, as time.
 const BURST: Duration = Duration::from_millis(100);
 
-/// A read takes a fraction of a second's worth, so that the rate is kept from moment to moment too.
+/// A read takes a fraction of a second's worth, so that the rate is even.
 const READS_A_SECOND: u64 = 20;
 
-/// A limit that all its clones keep together.
+/// A rate limit that all clones share.
 #[derive(Clone)]
 pub struct RateLimit {
     shared: Arc<Shared>,
@@ -27,12 +27,12 @@ pub struct RateLimit {
 struct Shared {
     bytes_a_second: u64,
     started_at: Instant,
-    /// When all that was taken is paid for, in nanoseconds from the start. Moved on by each take.
+    /// The time at which all bytes taken are paid for, in nanoseconds from the start. Each take advances it.
     paid_ns: AtomicU64,
 }
 
 impl RateLimit {
-    /// At most `bytes_a_second`, which is at least 1; `wake` ends the waiting.
+    /// At most `bytes_a_second`, at least 1; `wake` interrupts a wait.
     pub fn new(bytes_a_second: u64, wake: WakeUp) -> RateLimit {
         let bytes_a_second = bytes_a_second.max(1);
         RateLimit {
@@ -41,7 +41,7 @@ impl RateLimit {
         }
     }
 
-    /// Takes `bytes`, and waits until they may be.
+    /// Takes `bytes` and waits until the limit permits them.
     fn take(&self, bytes: u64) -> io::Result<()> {
         let now = self.shared.started_at.elapsed();
         match self.shared.wait_for(bytes, now) {
@@ -52,11 +52,11 @@ impl RateLimit {
 }
 
 impl Shared {
-    /// How long a thread that takes `bytes` at `now`, from the start, has to wait.
+    /// How long a thread that takes `bytes` waits; `now` is the time since the start.
     fn wait_for(&self, bytes: u64, now: Duration) -> Duration {
         let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_a_second as f64);
         let (cost_ns, now_ns) = (nanoseconds(cost), nanoseconds(now));
-        // What was not taken before now is lost, but for the burst.
+        // Unused time beyond the burst is lost.
         let earliest_ns = now_ns.saturating_sub(nanoseconds(BURST));
         let move_on = |paid_ns: u64| Some(paid_ns.max(earliest_ns).saturating_add(cost_ns));
         let before_ns = self.paid_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, move_on).unwrap_or_default();
@@ -65,7 +65,7 @@ impl Shared {
     }
 }
 
-/// Reads `input` no faster than `pace` allows, or as fast as it comes.
+/// Reads `input` at the rate of `pace`, or without a limit.
 pub fn paced(input: Box<dyn Read + Send>, pace: Option<&RateLimit>) -> Box<dyn Read + Send> {
     match pace {
         Some(pace) => Box::new(PacedReader::new(input, Some(pace.clone()))),
@@ -77,14 +77,14 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Reads no faster than a limit allows.
+/// Reads at a limited rate.
 pub struct PacedReader<R> {
     input: R,
     pace: Option<RateLimit>,
 }
 
 impl<R> PacedReader<R> {
-    /// Reads `input`; without `pace` as fast as it comes.
+    /// Reads `input`, without a limit if `pace` is `None`.
     pub fn new(input: R, pace: Option<RateLimit>) -> PacedReader<R> {
         PacedReader { input, pace }
     }

@@ -1,5 +1,5 @@
-//! The output, and how it gets its name: the destination is absent or old, or complete, at every instant.
-//! Devices and FIFOs are opened and written, never renamed over; a symlink is resolved first.
+//! Outputs and their publication: at every instant the destination is absent, old or
+//! complete. Devices and FIFOs are written in place; symlinks are resolved first.
 
 mod place;
 mod stream;
@@ -20,31 +20,30 @@ use stream::Stream;
 pub use place::Place;
 pub use temporary::{Temporary, is_temporary_name, temporary_name};
 
-/// Names of standard output: what is behind them is written to, not replaced.
+/// Names of standard output; it is written in place, not replaced.
 const STDOUT_NAMES: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
-/// How the output is to be treated.
+/// How to create an output.
 #[derive(Clone, Copy, Debug)]
 pub struct OutputOptions {
-    /// Replace a file that exists; write binary to a terminal.
+    /// Replace an existing file; write binary data to a terminal.
     pub force: bool,
-    /// Wait until it is on the disk.
+    /// Flush the output to disk.
     pub sync: bool,
     /// Permission bits that new files do not get.
     pub umask: u32,
 }
 
-/// Where the output goes.
+/// An output: a temporary or a stream.
 pub enum Output {
-    /// A file that gets its name at the end.
+    /// A file that is renamed into place at the end.
     Temporary(Temporary),
-    /// Something that is written as it is.
+    /// A target that is written in place.
     Stream(Stream),
 }
 
 impl Output {
-    /// Makes ready to write to `path`, or to standard output for `-`. Refuses before a byte is written: an output that is
-    /// one of `inputs`, a file that exists unless forced, binary to a terminal unless forced.
+    /// Prepares to write to `path`, or to standard output for `-`. Refuses an output that is one of `inputs`, and, unless forced, an existing file.
     pub fn prepare(path: &Path, inputs: &[&Input], output_options: OutputOptions) -> Result<Output, StoreError> {
         if STDOUT_NAMES.iter().any(|name| path == Path::new(name)) {
             return Ok(Output::Stream(Stream::stdout(inputs, output_options)?));
@@ -57,7 +56,7 @@ impl Output {
                 if metadata.is_dir() {
                     return Err(StoreError::OutputIsDirectory(name));
                 }
-                // By the name as typed: behind /dev/fd/63 stands no name that leads anywhere.
+                // Keeps the name as typed: the link target of /dev/fd/63 is not a path.
                 if !metadata.is_file() {
                     return Ok(Output::Stream(Stream::special(name, path.to_owned(), &metadata, output_options)?));
                 }
@@ -73,7 +72,7 @@ impl Output {
         Ok(Output::Temporary(Temporary::create(name, &path, old_mode, output_options)?))
     }
 
-    /// As it is shown.
+    /// Its name as messages show it.
     pub fn name(&self) -> &str {
         match self {
             Output::Temporary(temporary) => &temporary.name,
@@ -91,12 +90,12 @@ impl Output {
         matches!(self, Output::Stream(stream) if stream.is_terminal())
     }
 
-    /// Whether what was written has a name of its own that stays.
+    /// Whether the output is a file of its own that remains after the run.
     pub fn is_regular_file(&self) -> bool {
         matches!(self, Output::Temporary(_))
     }
 
-    /// A writer. A write that waits fails when `wake` wakes it. A terminal gets text alone, unless forced.
+    /// A writer. `wake` makes a blocked write fail. Unless forced, a terminal accepts only text.
     pub fn writer(&self, wake: &WakeUp) -> Result<Box<dyn Write + Send>, StoreError> {
         match self {
             Output::Temporary(temporary) => Ok(temporary.writer()),
@@ -104,8 +103,8 @@ impl Output {
         }
     }
 
-    /// What reads back what was written: gives the file, from its beginning, and its length in bytes; from the disk, unless syncing is
-    /// off. It may take as long as the disk does. Only a regular file can be read back.
+    /// A function that returns the written file, rewound, and its length in bytes; it may block on the disk. Unless syncing is off, the data is read
+    /// from the disk, not the cache. Fails for a stream.
     pub fn reopener(&self) -> Result<impl FnOnce() -> Result<(File, u64), StoreError> + Send + use<>, StoreError> {
         match self {
             Output::Temporary(temporary) => temporary.reopener(),
@@ -113,8 +112,7 @@ impl Output {
         }
     }
 
-    /// Makes what was written durable and gives it its name. `source` lends mode and times, if it is a file. `is_cancelled` is asked
-    /// just before the name is given.
+    /// Flushes the output to disk and renames it. Copies mode and times from `source` if it is a file. Calls `is_cancelled` just before the rename.
     pub fn commit(&self, source: Option<&Metadata>, is_cancelled: impl Fn() -> bool) -> Result<(), StoreError> {
         tracing::debug!(name = self.name(), "OUT is complete, and made durable");
         match self {
@@ -123,8 +121,7 @@ impl Output {
         }
     }
 
-    /// Removes what was written, if it has no name yet. Also while another thread is committing it: either that comes first
-    /// and the output is whole, or it finds nothing to rename.
+    /// Removes the output unless it is committed. Safe during a commit on another thread: either the output is complete, or the rename fails.
     pub fn abandon(&self) {
         if let Output::Temporary(temporary) = self {
             temporary.abandon();
@@ -132,7 +129,7 @@ impl Output {
     }
 }
 
-/// A writer to `file` that can be woken where a write may wait.
+/// A writer to `file` that `wake` can interrupt if it may block.
 pub fn patient_writer(file: &File, wake: &WakeUp) -> io::Result<Box<dyn Write + Send>> {
     let file = file.try_clone()?;
     let metadata = file.metadata()?;

@@ -1,4 +1,4 @@
-//! What makes two names the same file, also where there is no file yet. Nothing is opened but directories.
+//! Decides whether two names lead to the same file, even one that does not exist yet. Opens only directories.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 
 use crate::store::sys::{self, Directory};
 
-/// Links that are followed before a name is taken to go round in circles; the kernel's limit.
+/// Links followed before a loop is assumed; the kernel's limit.
 const LINKS_MAX: usize = 40;
 
-/// Where a file is, or would be.
+/// The location of an existing or future file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Something that is there: device and inode.
+    /// An existing file: device and inode.
     File((u64, u64)),
-    /// A name in a directory, of which device and inode are given.
+    /// A name in a directory, given by device and inode.
     Name((u64, u64), OsString),
 }
 
 impl Place {
-    /// Where `path` leads. `None` for what several may write without harm, terminals and /dev/null, and for what cannot be looked at.
+    /// The place that `path` leads to. `None` for character devices, which several outputs may share, and for metadata errors.
     pub fn of(path: &Path) -> Option<Place> {
         match std::fs::metadata(path) {
             Ok(metadata) => Place::of_open(&metadata),
@@ -33,19 +33,19 @@ impl Place {
         }
     }
 
-    /// The same for what is open already.
+    /// Like [`Place::of`] for an open file.
     pub fn of_open(metadata: &std::fs::Metadata) -> Option<Place> {
         (!metadata.file_type().is_char_device()).then(|| Place::File(sys::identity(metadata)))
     }
 }
 
-/// The name that `path` leads to when links are followed, also where there is nothing at the end.
+/// `path` with links at its end followed, even to a name that does not exist.
 pub(super) fn resolve_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
         match std::fs::read_link(&path) {
             Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
-            // Not a link, or nothing there. Anything else could hide a link that is then replaced itself.
+            // Not a link, or absent. Other errors could hide a link, which the rename would replace.
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
                 return Ok(path);
             }
@@ -55,7 +55,7 @@ pub(super) fn resolve_links(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many symbolic links"))
 }
 
-/// The directory that `path` is in.
+/// The parent directory of `path`.
 pub(super) fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -1,4 +1,4 @@
-//! An output that is written as it is: a device, a FIFO, standard output.
+//! An output that is written in place: a device, a FIFO or standard output.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -10,7 +10,7 @@ use crate::store::error::{Doing, StoreError};
 use crate::store::input::Input;
 use crate::store::sys::{self, FifoWriter, WakeUp};
 
-/// What is written to a terminal at once.
+/// Bytes per write to a terminal.
 const TERMINAL_WRITE_LEN: usize = 4096;
 
 /// A device, a FIFO, or standard output.
@@ -21,10 +21,10 @@ pub struct Stream {
     target: Target,
 }
 
-/// What stands behind a stream.
+/// The target of a stream.
 enum Target {
     Open(File),
-    /// Opened by its writer, once somebody reads.
+    /// The writer opens it, once there is a reader.
     Fifo(PathBuf),
 }
 
@@ -63,7 +63,7 @@ impl Stream {
         matches!(&self.target, Target::Open(file) if file.is_terminal())
     }
 
-    /// See [`super::Output::writer`].
+    /// Like [`super::Output::writer`].
     pub(super) fn writer(&self, wake: &WakeUp) -> Result<Box<dyn Write + Send>, StoreError> {
         let file = match &self.target {
             Target::Open(file) => file,
@@ -73,7 +73,7 @@ impl Stream {
         Ok(if self.is_terminal() && !self.output_options.force { Box::new(TextOnly(writer)) } else { writer })
     }
 
-    /// Waits until a device, or a file behind standard output, is durable.
+    /// Flushes a block device, or a file that is standard output, to disk.
     pub(super) fn finish(&self) -> Result<(), StoreError> {
         match &self.target {
             Target::Open(file) if self.output_options.sync => file.sync_all().map_err(Doing::Sync.failed(&self.name)),
@@ -82,13 +82,13 @@ impl Stream {
     }
 }
 
-/// Writes text to a terminal; bytes that could make it misbehave are refused.
+/// Writes text to a terminal; refuses control characters.
 struct TextOnly<W>(W);
 
 impl<W: Write> Write for TextOnly<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let is_text = |byte: &u8| !byte.is_ascii_control() || matches!(byte, b'\n' | b'\r' | b'\t' | 0x08 | 0x0C);
-        // No more than what is written at once, since the rest is looked at again.
+        // Only the bytes of this write: the caller passes the rest again.
         let bytes = &bytes[..bytes.len().min(TERMINAL_WRITE_LEN)];
         // C1 controls in UTF-8: U+0080 to U+009F.
         let has_c1 = bytes.windows(2).any(|pair| pair[0] == 0xC2 && (0x80..0xA0).contains(&pair[1]));

@@ -1,13 +1,13 @@
-//! A file that gets its name at the end, when it is whole and on the disk. Dropped before, it is removed. The steps can be taken one by
-//! one, so that of many files all go to the disk before the first gets its name.
+//! A temporary file that is renamed to its destination when complete and on disk, and removed if dropped earlier. Each step is a method, so that a
+//! batch can sync many files before the first rename.
 //!
-//! It is written under a temporary name in the directory of the final one: mode 0600, created exclusively, locked while alive.
+//! It lies in the destination's directory: mode 0600, created exclusively, locked while open.
 //!
 //! ```text
-//! remove what killed runs left -> create temporary -> write -> mode, times -> fsync(file) -> rename -> fsync(directory)
+//! remove leftovers of killed runs -> create temporary -> write -> mode, times -> fsync(file) -> rename -> fsync(directory)
 //! ```
 //!
-//! Without `--force` the rename never replaces a file, even one that came into being meanwhile. A failed fsync is final.
+//! Without `--force` the rename never replaces a file, even one created meanwhile. A failed fsync is final.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -24,10 +24,10 @@ use crate::store::error::{Doing, StoreError};
 use crate::store::file_id::FileId;
 use crate::store::sys::{self, Directory};
 
-/// How often a temporary is made that somebody removes at once.
+/// Attempts to create a temporary that another process keeps removing.
 const TEMPORARY_TRIES_MAX: usize = 16;
 
-/// A file under a temporary name, removed when dropped before it was committed.
+/// A temporary file; dropping it before the rename removes it.
 pub struct Temporary {
     pub(super) name: String,
     directory: Arc<Directory>,
@@ -35,14 +35,14 @@ pub struct Temporary {
     temporary_name: OsString,
     final_name: OsString,
     pub(super) output_options: OutputOptions,
-    /// Mode of the file that is replaced.
+    /// Mode of the file to replace.
     old_mode: Option<u32>,
-    /// Set by the thread that commits, read by the one that waits for it.
+    /// Set by the committing thread, read by the waiting one.
     is_committed: AtomicBool,
 }
 
 impl Temporary {
-    /// Opens a temporary for `path`, of which links were resolved, shown as `name`. `old_mode` is that of the file that is replaced.
+    /// Creates a temporary for `path`, whose links are resolved; messages show `name`. `old_mode` is the mode of the file to replace.
     pub(super) fn create(
         name: String,
         path: &Path,
@@ -52,12 +52,12 @@ impl Temporary {
         let final_name = path.file_name().ok_or_else(|| StoreError::NotAFileName(name.clone()))?;
         let directory = Directory::open(parent_of(path)).map_err(Doing::Create.failed(&name))?;
         let prefix = temporary_prefix(final_name);
-        // What cannot be tidied up does no harm.
+        // A failed cleanup is harmless.
         let _ = directory.remove_left_over(|name| name.as_bytes().starts_with(prefix.as_bytes()));
         Temporary::create_in(name, Arc::new(directory), final_name, old_mode, output_options)
     }
 
-    /// The same in a directory that is open, and whose owner removes temporaries.
+    /// Like `create`, in an open directory whose owner removes leftovers.
     pub fn create_in(
         name: String,
         directory: Arc<Directory>,
@@ -80,7 +80,7 @@ impl Temporary {
         })
     }
 
-    /// See [`super::Output::commit`].
+    /// Like [`super::Output::commit`].
     pub(super) fn commit(&self, source: Option<&Metadata>, is_cancelled: impl Fn() -> bool) -> Result<(), StoreError> {
         self.copy_mode_and_times(source)?;
         self.sync()?;
@@ -91,11 +91,11 @@ impl Temporary {
         self.sync_directory()
     }
 
-    /// The first step: permission bits and times, of `source` if it is a file.
+    /// Step 1: sets permission bits, and the times of `source` if it is a file.
     pub fn copy_mode_and_times(&self, source: Option<&Metadata>) -> Result<(), StoreError> {
         let umask = self.output_options.umask;
         let source = source.filter(|source| source.is_file());
-        // What comes through a pipe has no mode of its own: a file that is replaced keeps its one.
+        // Piped input has no mode: a replaced file's mode is kept.
         let mode = match (source, self.old_mode) {
             (Some(source), _) => source.mode() & 0o777 & !umask,
             (None, Some(old_mode)) => old_mode & 0o777,
@@ -104,7 +104,7 @@ impl Temporary {
         sys::copy_mode_and_times(&self.file, mode, source).map_err(Doing::SetModeAndTimes.failed(&self.name))
     }
 
-    /// The second step: waits until it is on the disk, unless syncing is off.
+    /// Step 2: flushes the file to disk, unless syncing is off.
     pub fn sync(&self) -> Result<(), StoreError> {
         match self.output_options.sync {
             true => self.file.sync_all().map_err(Doing::Sync.failed(&self.name)),
@@ -112,13 +112,13 @@ impl Temporary {
         }
     }
 
-    /// Whether the file that has the name is still the one that `identity` is of.
+    /// Whether the file at the destination still has `identity`.
     pub fn would_replace(&self, identity: FileId) -> bool {
         let there = self.directory.open_file(&self.final_name).ok().flatten();
         there.and_then(|there| there.metadata().ok()).is_some_and(|there| FileId::of(&there) == identity)
     }
 
-    /// The third step: gives it its name.
+    /// Step 3: renames the temporary to its destination.
     pub fn rename(&self) -> Result<(), StoreError> {
         let OutputOptions { force, .. } = self.output_options;
         self.directory.rename(&self.temporary_name, &self.final_name, force).map_err(|error| match error.kind() {
@@ -129,7 +129,7 @@ impl Temporary {
         Ok(())
     }
 
-    /// The last step: waits until its name is on the disk, unless syncing is off.
+    /// Step 4: flushes the directory to disk, unless syncing is off.
     pub fn sync_directory(&self) -> Result<(), StoreError> {
         match self.output_options.sync {
             true => self.directory.sync().map_err(Doing::SyncDirectory.failed(&self.name)),
@@ -137,22 +137,22 @@ impl Temporary {
         }
     }
 
-    /// Its path, as messages show it.
+    /// The destination, as messages show it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The file, and the directory it is in.
+    /// The file and its directory.
     pub fn parts(&self) -> (&File, &Arc<Directory>) {
         (&self.file, &self.directory)
     }
 
-    /// See [`super::Output::writer`]. A regular file keeps nobody waiting.
+    /// Like [`super::Output::writer`]. Writes to a regular file do not block.
     pub(super) fn writer(&self) -> Box<dyn Write + Send> {
         Box::new(Arc::clone(&self.file))
     }
 
-    /// What reads it back: see [`super::Output::reopener`].
+    /// Like [`super::Output::reopener`].
     pub(super) fn reopener(
         &self,
     ) -> Result<impl FnOnce() -> Result<(File, u64), StoreError> + Send + use<>, StoreError> {
@@ -169,10 +169,10 @@ impl Temporary {
         })
     }
 
-    /// See [`super::Output::abandon`].
+    /// Like [`super::Output::abandon`].
     pub(super) fn abandon(&self) {
         if !self.is_committed.load(Ordering::SeqCst) {
-            // Nothing can be done about a failure here, and the file is harmless: it has a name of its own.
+            // On failure nothing can be done; the leftover is harmless under its temporary name.
             let _ = self.directory.unlink(&self.temporary_name);
         }
     }
@@ -184,16 +184,16 @@ impl Drop for Temporary {
     }
 }
 
-/// What the names of all temporaries begin and end with.
+/// Prefix and suffix of all temporary names.
 const PREFIX: &str = ".pipeline-";
 const SUFFIX: &str = ".tmp";
 
-/// What the names of temporaries for this destination begin with, however long its own name is.
+/// The prefix of all temporary names for this destination. Its length is fixed.
 fn temporary_prefix(final_name: &OsStr) -> String {
     format!("{PREFIX}{:016x}-", twox_hash::XxHash64::oneshot(0, final_name.as_bytes()))
 }
 
-/// A name that nobody can guess, for what gets `final_name` in the end.
+/// An unpredictable temporary name for the destination `final_name`.
 pub fn temporary_name(final_name: &OsStr) -> io::Result<OsString> {
     with_random(&temporary_prefix(final_name))
 }
@@ -202,15 +202,14 @@ fn with_random(prefix: &str) -> io::Result<OsString> {
     Ok(format!("{prefix}{:016x}{SUFFIX}", sys::random_u64()?).into())
 }
 
-/// Whether `name` is one that a temporary has, for whichever destination.
+/// Whether `name` is a temporary name, for any destination.
 pub fn is_temporary_name(name: &OsStr) -> bool {
     let numbers = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split_once('-'));
     let is_number = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     numbers.is_some_and(|(destination, random)| is_number(destination) && is_number(random))
 }
 
-/// A temporary with a name that nobody can guess. One that another run took for left over, between its creation and its lock,
-/// is made anew.
+/// Creates a temporary with an unpredictable name. Retries if another run removes it as a leftover before it is locked.
 fn create_temporary(directory: &Directory, prefix: &str) -> io::Result<(OsString, File)> {
     for _ in 0..TEMPORARY_TRIES_MAX {
         let name = with_random(prefix)?;

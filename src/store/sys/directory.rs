@@ -1,4 +1,4 @@
-//! A directory as a descriptor: what is done in it is done in this one, whatever happens to its name, and never through a link.
+//! A directory held by descriptor: operations stay in it if its name changes, and never follow links.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
@@ -13,28 +13,28 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::{copy_mode_and_times_of, lock};
 
-/// A directory, held open so that it stays the same whatever happens to its name.
+/// An open directory, which stays the same if its name changes.
 #[derive(Debug)]
 pub struct Directory(OwnedFd);
 
 impl Directory {
-    /// Opens `path`.
+    /// Opens `path` for reading.
     pub fn open(path: &Path) -> io::Result<Directory> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Directory(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?))
     }
 
-    /// Opens `path` for what is below it alone, which takes no right to read it.
+    /// Opens `path` only to reach files below it, which needs no read permission.
     pub fn open_to_pass(path: &Path) -> io::Result<Directory> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Directory(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?))
     }
 
-    /// Opens the directory `name` in this one, which is no link. Makes it, for its owner alone, where there is nothing; tells whether it did.
+    /// Opens the directory `name` in this one, not through a link; creates it with mode 0700 if absent. Also returns whether it did.
     pub fn make_below(&self, name: &OsStr) -> io::Result<(Directory, bool)> {
         match self.open_below(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // Its own permission bits may shut us out, where it mirrors one that does.
+            // Its mode, copied from a source directory, may deny access.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Ok((self.allow_below(name)?, false));
             }
@@ -47,7 +47,7 @@ impl Directory {
         }
     }
 
-    /// Opens the directory `name`, whose owner may do nothing with it until now.
+    /// Opens the directory `name` after setting mode 0700, because its mode denies its owner access.
     fn allow_below(&self, name: &OsStr) -> io::Result<Directory> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let place = retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty()))?;
@@ -56,12 +56,12 @@ impl Directory {
         self.open_below(name)
     }
 
-    /// Opens the file `path` below this directory to read, without waiting, whatever it is. No link is followed.
+    /// Opens the file `path` below this directory for reading, whatever its type, without blocking. Follows no link.
     pub fn open_to_read_below(&self, path: &Path) -> io::Result<File> {
         Ok(self.open_deep(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?.into())
     }
 
-    /// Removes the file `path` below this directory if `is_wanted`, of what is there, says so. No link is followed. Tells whether it did.
+    /// Removes the file `path` below this directory if `is_wanted` accepts its metadata. Follows no link. Returns whether it did.
     pub fn unlink_below(&self, path: &Path, is_wanted: impl Fn(&Metadata) -> bool) -> io::Result<bool> {
         let name = path.file_name().ok_or(Errno::INVAL)?;
         let parent = match path.parent() {
@@ -82,7 +82,7 @@ impl Directory {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         match retry_on_intr(|| rustix::fs::openat2(&self.0, path, flags, Mode::empty(), resolve)) {
-            // An older kernel, or a sandbox that does not know the call: one directory after the other.
+            // An older kernel or a sandbox without the call: open one directory after the other.
             Err(Errno::NOSYS | Errno::PERM) => self.open_step_by_step(path, flags),
             opened => Ok(opened?),
         }
@@ -99,13 +99,13 @@ impl Directory {
         Ok(retry_on_intr(|| rustix::fs::openat(parent, name.as_bytes(), flags, Mode::empty()))?)
     }
 
-    /// Opens the directory `name` in this one, which is no link.
+    /// Opens the directory `name` in this one, not through a link.
     pub fn open_below(&self, name: &OsStr) -> io::Result<Directory> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(Directory(retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty()))?))
     }
 
-    /// Opens the regular file `name` to read and write, which is no link. Makes it, for its owner alone, where there is nothing.
+    /// Opens the regular file `name` to read and write, not through a link; creates it with mode 0600 if absent.
     pub fn open_or_create(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
@@ -116,7 +116,7 @@ impl Directory {
         }
     }
 
-    /// Opens the regular file `name` to read, which is no link. `None` where there is nothing.
+    /// Opens the regular file `name` for reading, not through a link. `None` if absent.
     pub fn open_file(&self, name: &OsStr) -> io::Result<Option<File>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty())) {
@@ -127,7 +127,7 @@ impl Directory {
         }
     }
 
-    /// Sees to it that at least `mode` is allowed.
+    /// Adds the permission bits in `mode`.
     pub fn allow(&self, mode: u32) -> io::Result<()> {
         let now = rustix::fs::fstat(&self.0)?.st_mode;
         match now & mode == mode {
@@ -136,18 +136,18 @@ impl Directory {
         }
     }
 
-    /// Makes a symbolic link to `target`.
+    /// Creates the symbolic link `name` to `target`.
     pub fn symlink(&self, name: &OsStr, target: &Path) -> io::Result<()> {
         Ok(retry_on_intr(|| rustix::fs::symlinkat(target, &self.0, name.as_bytes()))?)
     }
 
-    /// Sets its permission bits and times, like [`copy_mode_and_times`].
+    /// Sets the directory's permission bits and times, like [`copy_mode_and_times`].
     pub fn copy_mode_and_times(&self, mode: u32, source: Option<&Metadata>) -> io::Result<()> {
         copy_mode_and_times_of(&self.0, mode, source)
     }
 
-    /// Creates `name` with mode 0600, exclusively, never through a link, and locks it for as long as it is open. `None` if
-    /// somebody took it for left over, and removed it, before it was locked.
+    /// Creates `name` with mode 0600, exclusively, not through a link, and locks it while
+    /// open. `None` if another process removed it as a leftover before it was locked.
     pub fn create_locked(&self, name: &OsStr) -> io::Result<Option<File>> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
@@ -162,8 +162,8 @@ impl Directory {
         }
     }
 
-    /// Removes the regular files whose names `is_temporary` knows and that nobody has locked: what was left by processes that were
-    /// killed. What can not be looked at stays. Gives how many there were.
+    /// Removes unlocked regular files whose names `is_temporary` accepts: leftovers of
+    /// killed processes. Skips files that cannot be opened. Returns the number removed.
     pub fn remove_left_over(&self, is_temporary: impl Fn(&OsStr) -> bool) -> io::Result<u64> {
         let mut count = 0;
         for entry in rustix::fs::Dir::read_from(&self.0)? {
@@ -175,7 +175,7 @@ impl Directory {
             let Ok(file) = rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty()) else { continue };
             let is_regular = rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
             if is_regular && rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                // Unlinked before the lock is let go, so that the process that made it sees what happened.
+                // Unlink before unlocking, so that the creator notices.
                 self.unlink(&name)?;
                 count += 1;
             }
@@ -183,14 +183,14 @@ impl Directory {
         Ok(count)
     }
 
-    /// Gives `from` the name `to`; replaces what is there only if `replace`.
+    /// Renames `from` to `to`; replaces an existing file only if `replace`.
     pub fn rename(&self, from: &OsStr, to: &OsStr, replace: bool) -> io::Result<()> {
         let (from, to) = (from.as_bytes(), to.as_bytes());
         if replace {
             return Ok(retry_on_intr(|| rustix::fs::renameat(&self.0, from, &self.0, to))?);
         }
         match retry_on_intr(|| rustix::fs::renameat_with(&self.0, from, &self.0, to, RenameFlags::NOREPLACE)) {
-            // Some file systems do not know the flag; a hard link never replaces anything.
+            // Some file systems lack the flag; a hard link never replaces a file.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 retry_on_intr(|| rustix::fs::linkat(&self.0, from, &self.0, to, AtFlags::empty()))?;
                 Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.0, from, AtFlags::empty()))?)
@@ -199,12 +199,12 @@ impl Directory {
         }
     }
 
-    /// Removes `name`.
+    /// Removes the file `name`.
     pub fn unlink(&self, name: &OsStr) -> io::Result<()> {
         Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.0, name.as_bytes(), AtFlags::empty()))?)
     }
 
-    /// Waits until the names in the directory are on the disk. Some file systems have no such thing.
+    /// Flushes the directory to disk, where the file system supports that.
     pub fn sync(&self) -> io::Result<()> {
         match retry_on_intr(|| rustix::fs::fsync(&self.0)) {
             Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
@@ -212,7 +212,7 @@ impl Directory {
         }
     }
 
-    /// What makes two directories the same.
+    /// Device and inode.
     pub fn identity(&self) -> io::Result<(u64, u64)> {
         let stat = rustix::fs::fstat(&self.0)?;
         Ok((stat.st_dev, stat.st_ino))

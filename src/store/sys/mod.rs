@@ -1,5 +1,4 @@
-//! System calls that std lacks, all of them, through rustix, in this folder and nowhere else. They reach the pipeline as readers,
-//! writers and a wake-up.
+//! All system calls that std lacks, through rustix. The pipeline sees them as readers, writers and a wake-up.
 
 mod child;
 mod directory;
@@ -20,28 +19,28 @@ pub use directory::Directory;
 pub use terminal::{Echo, Terminal, stderr_columns};
 pub use wait::{FifoWriter, PatientReader, PatientWriter, WakeUp};
 
-/// The nice value of a process that goes behind all others.
+/// The nice value of the lowest priority.
 const LOWEST_PRIORITY: i32 = 19;
 
-/// Opens a file for reading without waiting, whatever it is: a FIFO without a writer, for instance.
+/// Opens a file of any type for reading without blocking, even a FIFO without a writer.
 pub fn open_to_read(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
     OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)
 }
 
-/// Creates `path` for a secret: mode 0600, and never over something that exists.
+/// Creates `path` for a secret, with mode 0600. Fails if it exists.
 pub fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Opens `path` for writing without waiting and without cutting it off; makes it where there is nothing.
+/// Opens `path` for writing without blocking or truncating; creates it if absent.
 pub fn open_to_write(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).custom_flags(flags.cast_signed()).open(path)
 }
 
-/// What makes two names the same file: device and inode, or of a block device, which device it is.
+/// Identifies a file by device and inode, and a block device by its device number.
 pub fn identity(metadata: &Metadata) -> (u64, u64) {
     match metadata.file_type().is_block_device() {
         true => (u64::MAX, metadata.rdev()),
@@ -49,40 +48,40 @@ pub fn identity(metadata: &Metadata) -> (u64, u64) {
     }
 }
 
-/// Whether a read or write may wait for somebody else.
+/// Whether a read or write may block on another process or a person.
 pub fn may_wait(metadata: &Metadata) -> bool {
     let kind = metadata.file_type();
     kind.is_fifo() || kind.is_socket() || kind.is_char_device()
 }
 
-/// Whether this is /dev/null or one of its kind (mem(4)), which are character devices and yet keep nobody waiting.
+/// Whether this is a memory device such as /dev/null (mem(4)): a character device that does not block.
 pub fn is_memory_device(metadata: &Metadata) -> bool {
     metadata.file_type().is_char_device() && rustix::fs::major(metadata.rdev()) == 1
 }
 
 /// Tells the kernel that `file` will be read from front to back.
 pub fn advise_sequential(file: &File) {
-    // Advice: where it is not taken, nothing is lost.
+    // A file system may ignore the advice.
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
 }
 
-/// Standard input as a file of its own. Fails if it is closed.
+/// A duplicate of standard input. Fails if it is closed.
 pub fn stdin() -> io::Result<File> {
     unless_closed(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
-/// Standard output as a file of its own. Fails if it is closed.
+/// A duplicate of standard output. Fails if it is closed.
 pub fn stdout() -> io::Result<File> {
     unless_closed(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
-/// Standard error as a file of its own. Fails if it is closed.
+/// A duplicate of standard error. Fails if it is closed.
 pub fn stderr() -> io::Result<File> {
     unless_closed(File::from(io::stderr().as_fd().try_clone_to_owned()?))
 }
 
-/// Rust's runtime opens /dev/null in the place of a standard descriptor that is closed, for reading and writing, which a
-/// shell's `>/dev/null` does not.
+/// Rust's runtime replaces a closed standard descriptor by /dev/null, opened for reading
+/// and writing; a shell's `>/dev/null` opens it only for writing.
 fn unless_closed(file: File) -> io::Result<File> {
     let metadata = file.metadata()?;
     let is_null = metadata.file_type().is_char_device() && metadata.rdev() == rustix::fs::makedev(1, 3);
@@ -93,33 +92,32 @@ fn unless_closed(file: File) -> io::Result<File> {
     Ok(file)
 }
 
-/// A descriptor that this process was started with, by its number, as a file of its own.
+/// Opens an inherited descriptor, by its number, as a separate file.
 pub fn open_descriptor(number: i32) -> io::Result<File> {
     File::open(format!("/proc/self/fd/{number}"))
 }
 
-/// Whether descriptor `number` is open. Asked before files are opened, which take the free numbers.
+/// Whether descriptor `number` is open. Call it before opening files, which take free numbers.
 pub fn is_descriptor_open(number: i32) -> bool {
     std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok()
 }
 
-/// The signals that this process was started to ignore, as `nohup` does with SIGHUP: bit N - 1 for signal N.
+/// Signals that this process inherited as ignored, as `nohup` does with SIGHUP: bit N - 1 for signal N.
 pub fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// The permission bits that new files of this process do not get. Call it before threads are started: the mask can only
-/// be read by setting it.
+/// The umask of this process. Call it before starting threads: reading the mask requires setting it.
 pub fn umask() -> u32 {
     let mask = rustix::process::umask(Mode::empty());
     rustix::process::umask(mask);
     mask.bits()
 }
 
-/// Sets permission bits and times of access and modification, through the descriptor. File systems that have none leave the
-/// file as it is, readable by nobody else.
+/// Sets the permission bits, and the times of `source` if given, through the descriptor.
+/// Ignores file systems without them; the file then keeps its mode.
 pub fn copy_mode_and_times(file: &File, mode: u32, source: Option<&Metadata>) -> io::Result<()> {
     copy_mode_and_times_of(file, mode, source)
 }
@@ -140,14 +138,14 @@ fn copy_mode_and_times_of(file: impl AsFd, mode: u32, source: Option<&Metadata>)
     Ok(())
 }
 
-/// 64 random bits, for names that nobody can guess.
+/// 64 random bits for unpredictable names.
 pub fn random_u64() -> io::Result<u64> {
     let mut bytes = [0; 8];
     fill_random(&mut bytes)?;
     Ok(u64::from_ne_bytes(bytes))
 }
 
-/// Fills `bytes` with random ones from the kernel.
+/// Fills `bytes` with random bytes from the kernel.
 pub fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled_len = 0;
     while filled_len < bytes.len() {
@@ -160,7 +158,7 @@ pub fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Locks `file` for as long as it is open. `false` if somebody else has. On file systems without locks everybody gets one.
+/// Locks `file` while it is open. `false` if another process holds the lock. On file systems without locks always `true`.
 pub fn lock(file: &File) -> io::Result<bool> {
     match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS | Errno::INVAL) => Ok(true),
@@ -169,24 +167,24 @@ pub fn lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Asks the disk to begin with what is to be written of `file`, without waiting.
+/// Makes the kernel begin to write `file` back, without waiting.
 pub fn start_writing_back(file: &File) {
-    // This advice makes Linux begin; what is not on the disk yet stays in memory.
+    // On Linux this advice starts writeback; dirty pages stay in memory.
     forget_cached(file);
 }
 
-/// Lets other processes go first: the lowest priority.
+/// Sets the lowest CPU priority.
 pub fn be_nice() -> io::Result<()> {
     Ok(rustix::process::setpriority_process(None, LOWEST_PRIORITY)?)
 }
 
-/// Drops what memory holds of `file`, so that the next read comes from the disk. What is not on the disk yet stays.
+/// Drops the cached pages of `file`, so that the next read comes from the disk. Dirty pages stay.
 pub fn forget_cached(file: &File) {
-    // Advice that a file system does not take is no loss.
+    // A file system may ignore the advice.
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
 }
 
-/// Lets this process have as many descriptors as it may, and gives how many that is.
+/// Raises the descriptor limit to its maximum and returns it.
 pub fn raise_descriptor_limit() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
@@ -197,32 +195,32 @@ pub fn raise_descriptor_limit() -> usize {
     most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
 }
 
-/// Turns core dumps off for the rest of the process, since keys are held.
+/// Disables core dumps for the rest of the process, since it holds keys.
 pub fn forbid_core_dumps() -> io::Result<()> {
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
     Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
 }
 
-/// The most memory that this process ever had in use, in bytes, where the system tells.
+/// Peak resident memory of this process in bytes, if the system reports it.
 pub fn peak_memory_bytes() -> Option<u64> {
     kibibytes_in("/proc/self/status", "VmHWM:")
 }
 
-/// Memory that can be had without swapping, in bytes, where the system tells.
+/// Memory available without swapping, in bytes, if the system reports it.
 pub fn available_memory_bytes() -> Option<u64> {
     kibibytes_in("/proc/meminfo", "MemAvailable:")
 }
 
-/// What the first CPU calls itself, where the system tells.
+/// Model name of the first CPU, if the system reports it.
 pub fn cpu_name() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("model name"))?;
     Some(line.trim_start_matches([' ', '\t', ':']).to_owned())
 }
 
-/// The most memory that this process's control groups let it have, in bytes: version 2's `memory.max` or version 1's
-/// `memory.limit_in_bytes`, its own and those above it.
+/// The lowest memory limit of this process's control groups and their parents, in bytes:
+/// `memory.max` (version 2) or `memory.limit_in_bytes` (version 1).
 pub fn memory_limit_bytes() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let limits = groups.lines().filter_map(|line| {
@@ -235,7 +233,7 @@ pub fn memory_limit_bytes() -> Option<u64> {
             }
             _ => return None,
         };
-        // In a container the path may not be mounted; then the root is its own.
+        // A container may not mount the path; its limit is then at the root.
         let folders = Path::new(path.trim_start_matches('/')).ancestors().map(|folder| Path::new(root).join(folder));
         folders.filter_map(|folder| std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()).min()
     });

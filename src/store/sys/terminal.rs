@@ -1,4 +1,4 @@
-//! The terminal: a prompt, and the line that answers it.
+//! The controlling terminal: prompts and reads a line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -9,44 +9,44 @@ use zeroize::Zeroizing;
 
 use super::wait::WakeUp;
 
-/// The longest line that a terminal takes (termios(3), "Canonical and noncanonical mode").
+/// The longest line in canonical mode (termios(3), "Canonical and noncanonical mode").
 const LINE_LEN: usize = 4096;
 
-/// Whether what is typed is shown.
+/// Whether the terminal shows typed characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
-    /// It is.
+    /// Shown.
     On,
-    /// It is a secret.
+    /// Hidden: a secret.
     Off,
 }
 
-/// Columns of the terminal that stderr leads to; `None` where it is no terminal or does not know.
+/// Width of the terminal on stderr in columns; `None` if stderr is no terminal or its width is unknown.
 pub fn stderr_columns() -> Option<u16> {
     rustix::termios::tcgetwinsize(std::io::stderr()).ok().map(|size| size.ws_col).filter(|columns| *columns > 0)
 }
 
-/// The terminal, wherever stdin and stdout lead.
+/// The controlling terminal, independent of stdin and stdout.
 pub struct Terminal {
     file: File,
     wake: WakeUp,
 }
 
 impl Terminal {
-    /// Fails where the process has no terminal. `wake` ends the waiting for an answer.
+    /// Fails if the process has no terminal. `wake` interrupts the wait for an answer.
     pub fn open(wake: WakeUp) -> io::Result<Terminal> {
         let file = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
         Ok(Terminal { file, wake })
     }
 
-    /// Shows `prompt` and reads a line, without its line end.
+    /// Shows `prompt` and reads a line, without its newline.
     pub fn ask(&self, prompt: &str, echo: Echo) -> io::Result<Zeroizing<String>> {
-        // Hidden first: a fast typist answers as soon as the prompt is there.
+        // Hide first: a fast typist answers as soon as the prompt appears.
         let hidden = (echo == Echo::Off).then(|| Hidden::new(&self.file)).transpose()?;
         (&self.file).write_all(prompt.as_bytes())?;
         let line = self.read_line();
         if hidden.is_some() {
-            // The line end that was typed was not shown either.
+            // The typed newline was hidden too.
             (&self.file).write_all(b"\n")?;
         }
         line
@@ -67,7 +67,7 @@ impl Terminal {
     }
 }
 
-/// Keeps what is typed on a terminal from being shown, until dropped.
+/// Turns echo off until dropped.
 struct Hidden<'a> {
     terminal: &'a File,
     before: Termios,
@@ -85,7 +85,7 @@ impl Hidden<'_> {
 
 impl Drop for Hidden<'_> {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing.
+        // Fails only if the terminal is gone.
         let _ = rustix::termios::tcsetattr(self.terminal, OptionalActions::Now, &self.before);
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting outside the process: reads and writes of pipes, FIFOs, sockets and terminals may block, and a wake-up ends that.
+//! Interruptible I/O: reads and writes of pipes, FIFOs, sockets and terminals that a wake-up ends.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,46 +14,45 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::pipeline::shutdown::Cancel;
 
-/// A pipe is asked to hold this much, the most that Linux grants an unprivileged process by default.
+/// Requested pipe capacity, the most that Linux grants an unprivileged process by default.
 const PIPE_LEN: usize = 1024 * 1024;
 
-/// What can always be written to a pipe that is writable at all (pipe(7), "PIPE_BUF").
+/// A writable pipe accepts at least this much (pipe(7), "PIPE_BUF").
 const PIPE_WRITE_LEN_SURE: usize = 4096;
 
-/// How often something is looked at that tells nobody when it changes: a FIFO that nobody reads from yet, a child that has closed its
-/// output.
+/// Polling interval for what has no notification: a FIFO without a reader, a child that has closed its output.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Wakes reads and writes that wait: a descriptor that becomes readable once and for all.
+/// Wakes blocked reads and writes: a descriptor that becomes readable and stays so.
 #[derive(Clone, Debug)]
 pub struct WakeUp(Arc<OwnedFd>);
 
 impl WakeUp {
-    /// Fails where the process has no descriptor left.
+    /// Fails if no descriptor is left.
     pub fn new() -> io::Result<WakeUp> {
         Ok(WakeUp(Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
     }
 
-    /// A way to stop a run that also wakes the threads that wait with this.
+    /// A cancellation that also wakes all threads that wait with this.
     pub fn cancel(&self) -> Cancel {
         let wake = self.clone();
         Cancel::new(move || {
-            // An eventfd that was never read has room for a one.
+            // Cannot overflow: the eventfd counter is never read and has room.
             let _ = rustix::io::write(&wake.0, &1u64.to_ne_bytes());
         })
     }
 
-    /// Waits a moment, for what tells nobody when it happens.
+    /// Waits one polling interval.
     pub fn pause(&self) -> io::Result<()> {
         self.pause_for(PAUSE)
     }
 
-    /// Waits for so long, or until the wake-up, which is an error.
+    /// Waits for `time`. Fails on wake-up.
     pub fn pause_for(&self, time: Duration) -> io::Result<()> {
         self.wait(None, Some(time)).map(drop)
     }
 
-    /// Waits until `fd` is ready for `flags`, or the wake-up, or the time is over. Gives whether `fd` is ready.
+    /// Waits until `fd` is ready for `flags` or `timeout` ends. Returns whether `fd` is ready. Fails on wake-up.
     pub(super) fn wait(&self, fd: Option<(&File, PollFlags)>, timeout: Option<Duration>) -> io::Result<bool> {
         let timeout = timeout.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
         let mut fds = vec![PollFd::new(&self.0, PollFlags::IN)];
@@ -69,16 +68,16 @@ impl WakeUp {
     }
 }
 
-/// Reads from something that may keep its reader waiting: a pipe, a terminal, a socket.
+/// Reads from a file that may block: a pipe, a terminal, a socket.
 pub struct PatientReader {
     file: File,
     wake: WakeUp,
 }
 
 impl PatientReader {
-    /// A reader of `file`, whose flags are left as they are: other processes may share them.
+    /// A reader of `file`. Leaves its flags alone: other processes may share them.
     pub fn new(file: File, wake: WakeUp) -> PatientReader {
-        // A larger pipe saves wake-ups; anything else refuses, which is no loss.
+        // A larger pipe saves wake-ups. Other files refuse, which is harmless.
         let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_LEN);
         PatientReader { file, wake }
     }
@@ -96,7 +95,7 @@ impl Read for PatientReader {
     }
 }
 
-/// Writes to something that may keep its writer waiting.
+/// Writes to a file that may block.
 pub struct PatientWriter {
     file: File,
     wake: WakeUp,
@@ -104,8 +103,8 @@ pub struct PatientWriter {
 }
 
 impl PatientWriter {
-    /// A writer to `file`. A pipe is opened anew, so that it can be told not to block without other processes that share the
-    /// old descriptor noticing; where that fails, small writes are made, which do not block a writable pipe.
+    /// A writer to `file`. A pipe is reopened as non-blocking, because other processes may share the old descriptor's flags. If that fails, writes
+    /// are small enough not to block a writable pipe.
     pub fn new(file: File, wake: WakeUp) -> PatientWriter {
         let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_LEN);
         let is_fifo = file.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo());
@@ -137,7 +136,7 @@ impl Write for PatientWriter {
     }
 }
 
-/// A FIFO to write to, opened with the first write, since that waits until somebody reads.
+/// Writes to a FIFO; opens it on the first write, since opening waits for a reader.
 pub struct FifoWriter {
     path: PathBuf,
     wake: WakeUp,
@@ -145,7 +144,7 @@ pub struct FifoWriter {
 }
 
 impl FifoWriter {
-    /// Opens nothing yet.
+    /// A writer to the FIFO `path`, not opened yet.
     pub fn new(path: PathBuf, wake: WakeUp) -> FifoWriter {
         FifoWriter { path, wake, opened: None }
     }
@@ -183,7 +182,7 @@ impl Write for FifoWriter {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // Output of no bytes has never been opened, and its reader waits for the end.
+        // Opens the FIFO for empty output too: its reader waits for the end.
         self.opened()?.flush()
     }
 }
