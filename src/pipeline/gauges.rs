@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::names::{Channel, Stage};
-use super::queue::DepthGauge;
+use super::names::Stage;
+use super::queue::{ChannelReading, DepthGauge};
 
 /// One thread's time at work.
 #[derive(Clone, Debug)]
@@ -86,17 +86,6 @@ pub struct StageReading {
     pub threads: u64,
     /// What they have worked together so far, in nanoseconds.
     pub busy_ns: u64,
-}
-
-/// A channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChannelReading {
-    /// The channel.
-    pub name: Channel,
-    /// Items in it.
-    pub depth: usize,
-    /// Items it holds at most.
-    pub capacity: usize,
 }
 
 impl Gauges {

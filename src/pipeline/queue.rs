@@ -5,7 +5,6 @@
 
 use std::time::Instant;
 
-use super::gauges::ChannelReading;
 use super::metrics::{ChannelFigures, elapsed_ns};
 use super::names::Channel;
 
@@ -29,6 +28,17 @@ pub struct QueueSender<T> {
 pub struct QueueReceiver<T> {
     channel: async_channel::Receiver<Envelope<T>>,
     figures: ChannelFigures,
+}
+
+/// A channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelReading {
+    /// The channel.
+    pub name: Channel,
+    /// Items in it.
+    pub depth: usize,
+    /// Items it holds at most.
+    pub capacity: usize,
 }
 
 /// A channel of `capacity` items, at least 1.

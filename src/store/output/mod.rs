@@ -1,6 +1,7 @@
 //! Outputs and their publication: at every instant the destination is absent, old or
 //! complete. Devices and FIFOs are written in place; symlinks are resolved first.
 
+mod options;
 mod place;
 mod stream;
 mod temporary;
@@ -13,26 +14,17 @@ use std::path::Path;
 use crate::store::error::{Doing, StoreError};
 use crate::store::input::Input;
 use crate::store::name::quoted;
-use crate::store::sys::{self, PatientWriter, WakeUp};
+use crate::store::sys::WakeUp;
 use place::resolve_links;
-use stream::Stream;
+use stream::{Stream, refuse_input};
 
+pub use options::OutputOptions;
 pub use place::Place;
+pub use stream::patient_writer;
 pub use temporary::{Temporary, is_temporary_name, temporary_name};
 
 /// Names of standard output; it is written in place, not replaced.
 const STDOUT_NAMES: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
-
-/// How to create an output.
-#[derive(Clone, Copy, Debug)]
-pub struct OutputOptions {
-    /// Replace an existing file; write binary data to a terminal.
-    pub force: bool,
-    /// Flush the output to disk.
-    pub sync: bool,
-    /// Permission bits that new files do not get.
-    pub umask: u32,
-}
 
 /// An output: a temporary or a stream.
 pub enum Output {
@@ -126,23 +118,5 @@ impl Output {
         if let Output::Temporary(temporary) = self {
             temporary.abandon();
         }
-    }
-}
-
-/// A writer to `file` that `wake` can interrupt if it may block.
-pub fn patient_writer(file: &File, wake: &WakeUp) -> io::Result<Box<dyn Write + Send>> {
-    let file = file.try_clone()?;
-    let metadata = file.metadata()?;
-    Ok(match sys::may_wait(&metadata) && !sys::is_memory_device(&metadata) {
-        true => Box::new(PatientWriter::new(file, wake.clone())),
-        false => Box::new(file),
-    })
-}
-
-fn refuse_input(name: &str, metadata: &Metadata, inputs: &[&Input]) -> Result<(), StoreError> {
-    let is_same = |input: &&&Input| input.is_seekable() && sys::identity(&input.metadata) == sys::identity(metadata);
-    match inputs.iter().find(is_same) {
-        Some(input) => Err(StoreError::SameFile { input: input.name.clone(), output: name.to_owned() }),
-        None => Ok(()),
     }
 }

@@ -5,10 +5,10 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
-use super::{OutputOptions, patient_writer, refuse_input};
+use super::options::OutputOptions;
 use crate::store::error::{Doing, StoreError};
 use crate::store::input::Input;
-use crate::store::sys::{self, FifoWriter, WakeUp};
+use crate::store::sys::{self, FifoWriter, PatientWriter, WakeUp};
 
 /// Bytes per write to a terminal.
 const TERMINAL_WRITE_LEN: usize = 4096;
@@ -63,7 +63,7 @@ impl Stream {
         matches!(&self.target, Target::Open(file) if file.is_terminal())
     }
 
-    /// Like [`super::Output::writer`].
+    /// Like [`Output::writer`].
     pub(super) fn writer(&self, wake: &WakeUp) -> Result<Box<dyn Write + Send>, StoreError> {
         let file = match &self.target {
             Target::Open(file) => file,
@@ -100,5 +100,23 @@ impl<W: Write> Write for TextOnly<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+/// A writer to `file` that `wake` can interrupt if it may block.
+pub fn patient_writer(file: &File, wake: &WakeUp) -> io::Result<Box<dyn Write + Send>> {
+    let file = file.try_clone()?;
+    let metadata = file.metadata()?;
+    Ok(match sys::may_wait(&metadata) && !sys::is_memory_device(&metadata) {
+        true => Box::new(PatientWriter::new(file, wake.clone())),
+        false => Box::new(file),
+    })
+}
+
+pub(super) fn refuse_input(name: &str, metadata: &Metadata, inputs: &[&Input]) -> Result<(), StoreError> {
+    let is_same = |input: &&&Input| input.is_seekable() && sys::identity(&input.metadata) == sys::identity(metadata);
+    match inputs.iter().find(is_same) {
+        Some(input) => Err(StoreError::SameFile { input: input.name.clone(), output: name.to_owned() }),
+        None => Ok(()),
     }
 }

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::OutputOptions;
+use super::options::OutputOptions;
 use super::place::parent_of;
 use crate::store::error::{Doing, StoreError};
 use crate::store::file_id::FileId;

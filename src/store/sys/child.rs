@@ -7,7 +7,7 @@ use std::process::Child;
 use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use super::WakeUp;
+use super::wait::WakeUp;
 
 /// Waits until `child` can be reaped without blocking. Fails when `wake` wakes it.
 pub fn wait_for_end(child: &Child, wake: &WakeUp) -> io::Result<()> {

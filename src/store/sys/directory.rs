@@ -11,7 +11,7 @@ use std::path::{Component, Path};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{copy_mode_and_times_of, lock};
+use super::files::{copy_mode_and_times_of, lock};
 
 /// An open directory, which stays the same if its name changes.
 #[derive(Debug)]

@@ -1,0 +1,133 @@
+//! Files and descriptors: opened without blocking, told apart, locked, given modes and times, dropped from the cache.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, Mode, OFlags, Timestamps};
+use rustix::io::{Errno, retry_on_intr};
+
+/// Opens a file of any type for reading without blocking, even a FIFO without a writer.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)
+}
+
+/// Creates `path` for a secret, with mode 0600. Fails if it exists.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Opens `path` for writing without blocking or truncating; creates it if absent.
+pub fn open_to_write(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).custom_flags(flags.cast_signed()).open(path)
+}
+
+/// Identifies a file by device and inode, and a block device by its device number.
+pub fn identity(metadata: &Metadata) -> (u64, u64) {
+    match metadata.file_type().is_block_device() {
+        true => (u64::MAX, metadata.rdev()),
+        false => (metadata.dev(), metadata.ino()),
+    }
+}
+
+/// Whether a read or write may block on another process or a person.
+pub fn may_wait(metadata: &Metadata) -> bool {
+    let kind = metadata.file_type();
+    kind.is_fifo() || kind.is_socket() || kind.is_char_device()
+}
+
+/// Whether this is a memory device such as /dev/null (mem(4)): a character device that does not block.
+pub fn is_memory_device(metadata: &Metadata) -> bool {
+    metadata.file_type().is_char_device() && rustix::fs::major(metadata.rdev()) == 1
+}
+
+/// Tells the kernel that `file` will be read from front to back.
+pub fn advise_sequential(file: &File) {
+    // A file system may ignore the advice.
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
+}
+
+/// A duplicate of standard input. Fails if it is closed.
+pub fn stdin() -> io::Result<File> {
+    unless_closed(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+}
+
+/// A duplicate of standard output. Fails if it is closed.
+pub fn stdout() -> io::Result<File> {
+    unless_closed(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+/// A duplicate of standard error. Fails if it is closed.
+pub fn stderr() -> io::Result<File> {
+    unless_closed(File::from(io::stderr().as_fd().try_clone_to_owned()?))
+}
+
+/// Rust's runtime replaces a closed standard descriptor by /dev/null, opened for reading
+/// and writing; a shell's `>/dev/null` opens it only for writing.
+fn unless_closed(file: File) -> io::Result<File> {
+    let metadata = file.metadata()?;
+    let is_null = metadata.file_type().is_char_device() && metadata.rdev() == rustix::fs::makedev(1, 3);
+    let flags = rustix::fs::fcntl_getfl(&file)?;
+    if is_null && flags & OFlags::RWMODE == OFlags::RDWR {
+        return Err(io::Error::other("it is closed"));
+    }
+    Ok(file)
+}
+
+/// Opens an inherited descriptor, by its number, as a separate file.
+pub fn open_descriptor(number: i32) -> io::Result<File> {
+    File::open(format!("/proc/self/fd/{number}"))
+}
+
+/// Whether descriptor `number` is open. Call it before opening files, which take free numbers.
+pub fn is_descriptor_open(number: i32) -> bool {
+    std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok()
+}
+
+/// Sets the permission bits, and the times of `source` if given, through the descriptor.
+/// Ignores file systems without them; the file then keeps its mode.
+pub fn copy_mode_and_times(file: &File, mode: u32, source: Option<&Metadata>) -> io::Result<()> {
+    copy_mode_and_times_of(file, mode, source)
+}
+
+pub(super) fn copy_mode_and_times_of(file: impl AsFd, mode: u32, source: Option<&Metadata>) -> io::Result<()> {
+    let file = file.as_fd();
+    let unless_unknown = |result| match result {
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        result => result,
+    };
+    unless_unknown(retry_on_intr(|| rustix::fs::fchmod(file, Mode::from_bits_truncate(mode))))?;
+    if let Some(source) = source {
+        let last_access = rustix::fs::Timespec { tv_sec: source.atime(), tv_nsec: source.atime_nsec() };
+        let last_modification = rustix::fs::Timespec { tv_sec: source.mtime(), tv_nsec: source.mtime_nsec() };
+        let times = Timestamps { last_access, last_modification };
+        unless_unknown(retry_on_intr(|| rustix::fs::futimens(file, &times)))?;
+    }
+    Ok(())
+}
+
+/// Locks `file` while it is open. `false` if another process holds the lock. On file systems without locks always `true`.
+pub fn lock(file: &File) -> io::Result<bool> {
+    match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS | Errno::INVAL) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Makes the kernel begin to write `file` back, without waiting.
+pub fn start_writing_back(file: &File) {
+    // On Linux this advice starts writeback; dirty pages stay in memory.
+    forget_cached(file);
+}
+
+/// Drops the cached pages of `file`, so that the next read comes from the disk. Dirty pages stay.
+pub fn forget_cached(file: &File) {
+    // A file system may ignore the advice.
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+}
