@@ -1,4 +1,4 @@
-//! Why a task failed: a typed error, with what was being done to which input.
+//! Task errors, and the operation and input that they concern.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::store::producer::CommandFailed;
 
 use super::Verb;
 
-/// What a task can fail with.
+/// An error of a task.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// A run of the pipeline, or a step beside it, failed.
@@ -25,10 +25,10 @@ pub enum TaskError {
     /// A recipient, an identity or a passphrase cannot be used.
     #[error(transparent)]
     Key(#[from] KeySourceError),
-    /// The process could not get what a task needs to start: descriptors, or the right to turn core dumps off.
+    /// The process could not get random bytes or disable core dumps.
     #[error("cannot {0}")]
     Start(&'static str, #[source] io::Error),
-    /// The recipients could not be encrypted to.
+    /// The file key could not be wrapped for the recipients.
     #[error(transparent)]
     Wrap(KeyError),
     /// The command whose output is the input failed.
@@ -40,10 +40,10 @@ pub enum TaskError {
     /// The input is empty.
     #[error("it is empty: it has neither an age header nor a zstd frame")]
     Empty,
-    /// The input has to be an age file, and is something else.
+    /// The input must be an age file and is not.
     #[error("it is not an age file")]
     NotAge,
-    /// Only the age layer was to be removed, and there is none.
+    /// `--no-decompress` was given, but the input has no age layer.
     #[error("--no-decompress takes off an age layer, and it has none")]
     NoAgeLayer,
     /// Salvage seeks in the payload, which armor does not allow.
@@ -55,40 +55,40 @@ pub enum TaskError {
     /// A bare compressed file has no valid seek table, so a cut between frames cannot be excluded.
     #[error("{0}, so frames that are missing would not be noticed")]
     TableMissing(TableError),
-    /// The output was written, and reading it back showed that it is wrong.
+    /// Verifying the output by re-reading it failed.
     #[error("what was written is not right")]
     ReadBack(#[source] Box<TaskError>),
-    /// The output's seek table does not describe the frames that were written.
+    /// The output's seek table does not describe its frames.
     #[error("{0}")]
     TableWrong(TableError),
-    /// The output holds another amount of content than was read.
+    /// The length of the output's content differs from the input's.
     #[error("it holds {decoded_bytes} bytes of content, {read_bytes} were read")]
     WrongLength {
-        /// Bytes in the output.
+        /// Bytes of content in the output.
         decoded_bytes: u64,
         /// Bytes read from the input.
         read_bytes: u64,
     },
-    /// The output holds other content than was read.
+    /// The output's content differs from the input's.
     #[error("its content is not what was read")]
     WrongContent,
     /// The output's age header is not the one that was written.
     #[error("its header is not what was written")]
     WrongHeader,
-    /// The original that the content is compared with differs.
+    /// The content differs from the original.
     #[error("{original} differs from the content at byte {at}")]
     OriginalDiffers {
-        /// Its name.
+        /// The original's name.
         original: String,
-        /// The first byte that differs.
+        /// Offset of the first byte that differs.
         at: u64,
     },
     /// The original that the content is compared with cannot be read.
     #[error("{original} cannot be read: {source}")]
     OriginalUnreadable {
-        /// Its name.
+        /// The original's name.
         original: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The input changed while it was read, and the output would have replaced it.
@@ -96,15 +96,15 @@ pub enum TaskError {
     Changed,
 }
 
-/// Why a source of keys cannot be used.
+/// Why a key source cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeySourceError {
     /// It cannot be read.
     #[error("{what}")]
     Io {
-        /// The source, with its name.
+        /// The source and its name.
         what: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -115,7 +115,7 @@ pub enum KeySourceError {
         place: String,
         /// What is wrong.
         error: KeyError,
-        /// The flag's value is the name of a file that exists.
+        /// The flag's value is the name of an existing file.
         is_file: bool,
     },
     /// An identity in it is not valid.
@@ -141,22 +141,22 @@ pub enum KeySourceError {
     /// A passphrase is empty.
     #[error("{0}: the passphrase is empty")]
     PassphraseEmpty(String),
-    /// A variable that should name a descriptor does not.
+    /// `AGE_PASSPHRASE_FD` is not a number.
     #[error("AGE_PASSPHRASE_FD is no number")]
     NotADescriptor,
-    /// It is itself encrypted and could not be opened.
+    /// It is encrypted and could not be opened.
     #[error("{what}")]
     Locked {
-        /// The source, with its name.
+        /// The source and its name.
         what: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<TaskError>,
     },
 }
 
 impl KeySourceError {
-    /// The kind of failure.
+    /// The failure's kind.
     pub fn kind(&self) -> Kind {
         match self {
             KeySourceError::Io { source, .. } => Kind::of_io(source, Kind::Read),
@@ -174,7 +174,7 @@ impl KeySourceError {
 }
 
 impl From<Failure> for TaskError {
-    /// The reading stage reports a command that failed as an unreadable input; this conversion finds the command's exit status.
+    /// Extracts the exit status of a failed command, which the reading stage reports as an unreadable input.
     fn from(failure: Failure) -> TaskError {
         let failed = match &failure.cause {
             Cause::Read(error) => error.get_ref().and_then(|inner| inner.downcast_ref::<CommandFailed>()),
@@ -188,7 +188,7 @@ impl From<Failure> for TaskError {
 }
 
 impl TaskError {
-    /// The kind of failure.
+    /// The failure's kind.
     pub fn kind(&self) -> Kind {
         match self {
             TaskError::Run(failure) => failure.cause.kind(),
@@ -214,7 +214,7 @@ impl TaskError {
         }
     }
 
-    /// Whether another try may succeed: see [`StoreError::is_transient`].
+    /// Whether a retry may succeed; see [`StoreError::is_transient`].
     pub fn is_transient(&self) -> bool {
         match self {
             TaskError::Store(error) => error.is_transient(),
@@ -227,27 +227,27 @@ impl TaskError {
     }
 }
 
-/// A task's error with its place: what was being done to which input, and the output where writing it failed.
+/// A task's error with its operation and input, and the output if writing it failed.
 #[derive(Debug)]
 pub struct TaskFailure {
-    /// What was being done.
+    /// The operation.
     pub verb: Verb,
     /// The input, as messages show it.
     pub input: String,
     /// The output that could not be written.
     pub output: Option<FailedOutput>,
-    /// What was wrong with it.
+    /// The error.
     pub error: TaskError,
 }
 
 /// An output that could not be written.
 #[derive(Clone, Debug)]
 pub struct FailedOutput {
-    /// As messages show it.
+    /// Its name as messages show it.
     pub name: String,
     /// It is standard output, whose reader may have closed the pipe.
     pub is_stdout: bool,
-    /// It was written completely, and reading it back showed that it is wrong.
+    /// It was written completely, but failed verification.
     pub is_wrong: bool,
 }
 
@@ -267,46 +267,46 @@ impl std::error::Error for TaskFailure {
     }
 }
 
-/// Something that a person should know and that is no failure.
+/// A notice for the user that is not a failure.
 #[derive(Debug)]
 pub enum Notice {
-    /// An identity file can be read by others than its owner.
+    /// Others than its owner can read an identity file.
     IdentityFileNotPrivate(PathBuf),
-    /// A bare compressed file has no valid seek table, so that a cut between frames cannot be excluded.
+    /// A bare compressed file has no valid seek table, so a cut between frames cannot be excluded.
     NoTable {
         /// The file, as messages show it.
         input: String,
-        /// Why there is none.
+        /// Why the table is unusable.
         error: TableError,
     },
-    /// A range is found by decoding from the start, since there is no seek table to use.
+    /// A range is found by decoding from the start, for lack of a usable seek table.
     NoTableForRange {
         /// The file, as messages show it.
         input: String,
-        /// Why there is none.
+        /// Why the table is unusable.
         error: TableError,
     },
     /// The input changed while it was read.
     Changed(String),
-    /// A file that is rekeyed in place has other names, which keep the old recipients.
+    /// A file that is rekeyed in place has more hard links, which keep the old recipients.
     OtherNames {
         /// The file, as messages show it.
         input: String,
-        /// How many names it has.
+        /// Number of hard links.
         name_count: u64,
     },
-    /// The first segment of a damaged payload is lost, so the format of the content is detected from the segments that follow.
+    /// The first segment of a damaged payload is lost; later segments determine the content's format.
     FirstSegmentLost {
-        /// Frames follow, so they are decoded.
+        /// They hold frames, which are decoded.
         is_compressed: bool,
     },
-    /// What was salvaged is not all of the file.
+    /// The salvaged output lacks part of the file.
     Salvaged {
         /// The file, as messages show it.
         input: String,
         /// The output, as messages show it.
         output: String,
-        /// What became of it.
+        /// What was salvaged and lost.
         outcome: super::salvage::Outcome,
     },
 }

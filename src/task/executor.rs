@@ -1,4 +1,4 @@
-//! Who carries a task out, and on which threads: a command for its one file, a worker of a batch for one of many, the library.
+//! The interface between a task and the threads that execute it: a command's, a batch worker's or the library's.
 
 use std::io::{Read, Write};
 
@@ -9,39 +9,39 @@ use crate::pipeline::report::Report;
 use crate::pipeline::shutdown::Cancel;
 use crate::pipeline::write::Summary;
 
-/// The two ends of a run.
+/// Input and output of a run.
 pub struct RunEnds {
     /// The input, from the first frame or segment on.
     pub input: Box<dyn Read + Send>,
-    /// Its length in bytes, where that is known.
+    /// Its length in bytes, if known.
     pub input_bytes: Option<u64>,
     /// The output.
     pub output: Box<dyn Write + Send>,
-    /// Whether its bytes count as progress: reading an output back does not.
+    /// Whether its bytes count as progress; those of a verification do not.
     pub is_counted: bool,
 }
 
-/// What a run did.
+/// The result of a run.
 pub struct RunOutcome {
-    /// What the stage that writes tells.
+    /// The summary of the writing stage.
     pub summary: Summary,
-    /// The figures, where this executor gives them for each run; a worker adds them to its own.
+    /// The figures; `None` from a batch worker, which adds them to its own.
     pub report: Option<Report>,
 }
 
-/// Carries out the steps of a task.
+/// Executes the steps of a task.
 pub trait Executor {
-    /// Moves the bytes between `ends` as `plan` says.
+    /// Moves the bytes between `ends` according to `plan`.
     fn run(&mut self, plan: &Plan, ends: RunEnds) -> Result<RunOutcome, Failure>;
 
-    /// Does `step`, which may wait for somebody: a disk, a pipe, a person at a terminal. A signal ends the waiting.
+    /// Runs `step`, which may block on a disk, a pipe or a person. A signal interrupts it.
     fn wait<T: Send + 'static>(
         &mut self,
         name: &'static str,
         step: impl FnOnce(&Cancel) -> T + Send + 'static,
     ) -> Result<T, Failure>;
 
-    /// Does `step`, which keeps a CPU busy.
+    /// Runs `step`, which uses CPU time.
     fn compute<T: Send + 'static>(
         &mut self,
         stage: Stage,

@@ -1,4 +1,4 @@
-//! Tells what a file holds, from its headers and its seek table, without decoding a frame.
+//! Reports the layers, frames and seek table of a file without decoding frames.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
@@ -21,57 +21,56 @@ use crate::pipeline::sealed::{OpeningReader, SealedReader};
 use crate::store::error::Doing;
 use crate::store::input::Input;
 
-/// What is read at once while walking headers. Small, since most of what follows a header is passed over.
+/// Bytes per read while walking headers. Small, since most bytes are skipped.
 const WALK_READ_LEN: usize = 16 * 1024;
 
-/// What a file holds. The fields are the JSON object's.
+/// The content of a file's headers. The fields are those of the JSON output.
 #[derive(Debug, Default, Serialize)]
 pub struct Inspection {
-    /// From the outside in.
+    /// Layer names, outermost first.
     pub layers: Vec<&'static str>,
-    /// The age layer, where there is one.
+    /// The age layer, if any.
     pub age: Option<AgeLayer>,
-    /// Length of the file.
+    /// Length of the file in bytes.
     pub file_bytes: u64,
-    /// zstd frames, skippable ones not among them.
+    /// Number of zstd frames, without skippable ones.
     pub frame_count: u64,
-    /// Skippable frames, seek tables among them.
+    /// Number of skippable frames, including seek tables.
     pub skippable_frame_count: u64,
-    /// Bytes of content; `null` where frames do not declare it.
+    /// Bytes of content; `null` if frames do not declare it.
     pub content_bytes: Option<u64>,
-    /// Content to file; `null` where the content's size is unknown.
+    /// Content size divided by file size; `null` if the content size is unknown.
     pub ratio: Option<f64>,
-    /// Content of the largest frame, where declared.
+    /// Content bytes of the largest frame, if declared.
     pub frame_content_bytes_max: Option<u64>,
-    /// The largest window that decoding needs.
+    /// The largest window in bytes.
     pub window_bytes_max: u64,
-    /// Frames that end with a checksum.
+    /// Frames with a checksum.
     pub checksummed_frame_count: u64,
-    /// Whether there is a seek table that fits the frames: their lengths and content sizes. Checksums are not compared
-    /// here, since nothing is decoded.
+    /// Whether a seek table matches the frames' lengths and content sizes. Its checksums are not compared, since nothing is decoded.
     pub seek_table: bool,
-    /// Why there is none.
+    /// Why there is no usable seek table.
     pub seek_table_problem: Option<String>,
 }
 
-/// What an age layer tells of itself.
+/// The age layer of a file.
 #[derive(Debug, Serialize)]
 pub struct AgeLayer {
-    /// The types of its stanzas, in order.
+    /// Types of the stanzas, in order.
     pub stanzas: Vec<String>,
-    /// It is text.
+    /// The file is armored.
     pub is_armored: bool,
-    /// Length of the header, without the nonce.
+    /// Header bytes without the nonce.
     pub header_bytes: u64,
     /// Segments of the payload.
     pub segment_count: u64,
-    /// Plaintext in the segments.
+    /// Plaintext bytes in the segments.
     pub payload_bytes: u64,
-    /// Every segment was opened with a key and is authentic.
+    /// All segments were opened with a key and are authentic.
     pub is_authenticated: bool,
 }
 
-/// Inspects `input`. An age layer is opened if there are `keys`; without any, only its header is read.
+/// Inspects `input`. Opens an age layer if there are `keys`; otherwise reads only its header.
 pub fn inspect(
     executor: &mut impl Executor,
     input: &Input,
@@ -90,7 +89,7 @@ pub fn inspect(
     executor.wait("inspect", move |_| inspect_opened(opened, &file, is_at_start))?
 }
 
-/// What can be told of an age file without a key.
+/// Inspects an age file without a key.
 fn inspect_header(reader: Box<dyn Read + Send>, layer: Layer) -> Result<Inspection, TaskError> {
     let (header, mut rest) = read_header(reader, layer)?;
     let payload_bytes = io::copy(&mut rest, &mut io::sink()).map_err(read_failure)?;
@@ -111,7 +110,7 @@ fn inspect_header(reader: Box<dyn Read + Send>, layer: Layer) -> Result<Inspecti
     Ok(Inspection { layers: vec!["age"], age: Some(age), file_bytes, seek_table_problem, ..Inspection::default() })
 }
 
-/// What can be told of a file whose age layer, if it has one, is opened. Every segment is authenticated on the way.
+/// Inspects a file after its age layer, if any, was opened. Authenticates every segment.
 fn inspect_opened(opened: Opened, mut file: &File, is_at_start: bool) -> Result<Inspection, TaskError> {
     let mut walk = Walk { scanner: FrameScanner::new(u64::MAX), found: Inspection::default() };
     let Opened { reader, open, payload_offset, stanzas, is_armored, inner, .. } = opened;
@@ -153,7 +152,7 @@ fn inspect_opened(opened: Opened, mut file: &File, is_at_start: bool) -> Result<
     Ok(found)
 }
 
-/// Why a range read could not use the seek table; `None` where it could.
+/// Why a range read cannot use the seek table; `None` if it can.
 fn judge_table(file: &mut (impl Read + Seek)) -> Result<Option<String>, TaskError> {
     match read_table(file).and_then(|table| check_headers_before(file, &table, u64::MAX, || false)) {
         Ok(()) => Ok(None),
@@ -163,14 +162,14 @@ fn judge_table(file: &mut (impl Read + Seek)) -> Result<Option<String>, TaskErro
     }
 }
 
-/// Walks the frames of a file and adds up what they say of themselves.
+/// Walks the frames of a file and sums up their headers.
 struct Walk {
     scanner: FrameScanner,
     found: Inspection,
 }
 
 impl Walk {
-    /// Walks a file, seeking over the bodies of blocks.
+    /// Walks a seekable file and skips block bodies.
     fn passing_over(&mut self, reader: &mut BufReader<impl Read + Seek>) -> Result<(), TaskError> {
         let file_bytes = reader.seek(SeekFrom::End(0)).map_err(read_failure)?;
         reader.seek(SeekFrom::Start(0)).map_err(read_failure)?;
@@ -184,7 +183,7 @@ impl Walk {
             }
             let len = buffered.len();
             self.take(buffered)?;
-            // The last byte of a body is always read, and nothing behind the end of the file passed over.
+            // Read the last byte of each body, and never seek past the end of the file, so that truncation is noticed.
             let bytes_left = file_bytes.saturating_sub(self.scanner.offset());
             let body_bytes = u64::from(self.scanner.body_bytes_left().saturating_sub(1));
             let passed = u32::try_from(body_bytes.min(bytes_left)).expect("at most a body");
@@ -194,7 +193,7 @@ impl Walk {
         }
     }
 
-    /// Walks what can only be read.
+    /// Walks a stream that cannot seek.
     fn reading(&mut self, mut reader: impl Read) -> Result<(), TaskError> {
         let mut piece = vec![0; WALK_READ_LEN];
         loop {

@@ -1,4 +1,4 @@
-//! Recipients, identities and passphrases, read from where users keep them.
+//! Reads recipients, identities and passphrases from where users keep them.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -22,16 +22,16 @@ use crate::store::name::quoted;
 use crate::store::prompt::Prompter;
 use crate::store::sys;
 
-/// Most identity files fit in this.
+/// Capacity that fits most identity files.
 const KEY_FILE_LEN: usize = 64 * 1024;
 
-/// No identity or recipients file is longer than this.
+/// Bytes read of an identity or recipients file at most.
 const KEY_FILE_LEN_MAX: u64 = 16 * 1024 * 1024;
 
-/// Where a passphrase comes from, the first that is there: a file, a descriptor, a variable's value, a descriptor that a variable names.
+/// Passphrase sources, first match wins: a file, a descriptor, a variable's value, a descriptor named by a variable.
 #[derive(Clone, Debug, Default)]
 pub struct PassphraseSources {
-    /// A file that holds it.
+    /// A file with the passphrase.
     pub file: Option<PathBuf>,
     /// A descriptor to read it from.
     pub descriptor: Option<i32>,
@@ -42,7 +42,7 @@ pub struct PassphraseSources {
 }
 
 impl PassphraseSources {
-    /// Whether there is any. Reads none of them: a pipe can be read once.
+    /// Whether any source is given. Does not read them: a pipe can be read only once.
     pub fn is_any(&self) -> bool {
         let PassphraseSources { file, descriptor, variable, variable_descriptor } = self;
         file.is_some() || descriptor.is_some() || variable.is_some() || variable_descriptor.is_some()
@@ -74,28 +74,28 @@ fn of_descriptor(number: i32, prompter: &Prompter) -> Result<SecretString, KeySo
     first_line(sys::open_descriptor(number), &format!("passphrase descriptor {number}"), prompter)
 }
 
-/// Whom to encrypt to, as users give it.
+/// Recipients as given by the user.
 #[derive(Clone, Debug, Default)]
 pub struct RecipientSources {
-    /// Recipients themselves.
+    /// Recipients as text.
     pub recipients: Vec<String>,
-    /// Files of recipients.
+    /// Recipients files.
     pub files: Vec<PathBuf>,
-    /// Where the passphrase to encrypt with comes from; it is asked for if none of the sources is there. `None` for no passphrase.
+    /// Sources of the passphrase to encrypt with; the terminal if none is given. `None` for no passphrase.
     pub passphrase: Option<PassphraseSources>,
 }
 
-/// Whom to encrypt to.
+/// The recipients of an output.
 #[derive(Clone)]
 pub struct Recipients {
-    /// In the order in which they were given.
+    /// In the given order.
     pub list: Arc<Vec<Recipient>>,
-    /// XXH64 (seed 0) of their sorted texts. A passphrase counts as one text, whatever it is.
+    /// XXH64 (seed 0) of their sorted texts. Any passphrase counts as the same text.
     pub digest: u64,
 }
 
 impl RecipientSources {
-    /// Whether anybody is given.
+    /// Whether any recipient is given.
     pub fn is_any(&self) -> bool {
         !self.recipients.is_empty() || !self.files.is_empty() || self.passphrase.is_some()
     }
@@ -137,41 +137,41 @@ impl RecipientSources {
     }
 }
 
-/// What opens age files, as users give it.
+/// Identities and passphrase as given by the user.
 #[derive(Clone, Debug)]
 pub struct IdentitySources {
-    /// Files of identities.
+    /// Identity files.
     pub files: Vec<PathBuf>,
-    /// Where a passphrase comes from.
+    /// Sources of the passphrase.
     pub passphrase: PassphraseSources,
     /// The largest scrypt work factor accepted.
     pub work_factor_max: u8,
 }
 
 impl IdentitySources {
-    /// Whether any key is given. Who gives one says that the input is an age file.
+    /// Whether any key is given; the input is then assumed to be an age file.
     pub fn is_any(&self) -> bool {
         !self.files.is_empty() || self.passphrase.is_any()
     }
 }
 
-/// Opens age files. Clones share what was read, but for a passphrase that one of them asks for.
+/// Opens age files. Clones share the identities, but not a passphrase typed later.
 #[derive(Clone)]
 pub struct Keyring {
     identities: Arc<Vec<Identity>>,
     passphrase: Option<SecretString>,
     sources: PassphraseSources,
-    /// The prompt for a passphrase that no source gives; `None` where none is asked for.
+    /// The prompt for a passphrase that no source gives; `None` to never ask.
     prompt: Option<String>,
     work_factor_max: u8,
     prompter: Prompter,
-    /// A passphrase takes a quarter of a gibibyte, so clones try one at a time.
+    /// scrypt takes 256 MiB, so clones run it one at a time.
     scrypt: CpuSlots,
 }
 
 impl Keyring {
-    /// Reads the identities in `sources`. Files that are encrypted themselves are opened, with the passphrase that is given or asked for.
-    /// Where there are identity files, no other passphrase is asked for. `tell` hears of files that others can read.
+    /// Reads the identities in `sources`, and decrypts identity files that are encrypted. If there are identity files, asks only for their
+    /// passphrases. `tell` gets a notice for files that others can read.
     pub fn read(sources: &IdentitySources, prompter: &Prompter, tell: fn(&Notice)) -> Result<Keyring, TaskError> {
         let mut keyring = Keyring {
             identities: Arc::default(),
@@ -190,13 +190,13 @@ impl Keyring {
         Ok(keyring)
     }
 
-    /// The identities, the passphrase not among them.
+    /// The identities, without the passphrase.
     pub fn identities(&self) -> &[Identity] {
         &self.identities
     }
 
-    /// Reads the passphrase that the sources give now, and asks for none later: for many files, which are opened side by side. Where the
-    /// sources give none and `is_wanted`, it is asked for.
+    /// Reads the passphrase from the sources now and never prompts later, since many files
+    /// are opened concurrently. If no source gives one and `is_wanted`, asks for it.
     pub fn settle(&mut self, is_wanted: impl FnOnce() -> bool) -> Result<(), TaskError> {
         self.prompt = None;
         let given = self.passphrase()?;
@@ -206,18 +206,18 @@ impl Keyring {
         Ok(())
     }
 
-    /// Whether there is anything to open an age file with.
+    /// Whether there is neither identity nor passphrase.
     pub fn is_empty(&self) -> bool {
         self.identities.is_empty() && self.passphrase.is_none()
     }
 
-    /// The file key of `header`.
+    /// Unwraps the file key of `header`.
     pub fn unwrap(&mut self, header: &Header) -> Result<FileKey, TaskError> {
         if !keys::is_for_passphrase(header) {
             return self.unwrap_with(header, &self.identities);
         }
         let passphrase: Vec<Identity> = self.passphrase()?.map(Identity::Passphrase).into_iter().collect();
-        // Without a passphrase the error names the identities that do not match.
+        // Without a passphrase, the error names the identities that do not match.
         let identities = if passphrase.is_empty() { &self.identities[..] } else { &passphrase };
         self.scrypt.slot().with(|_| self.unwrap_with(header, identities))
     }
@@ -227,7 +227,7 @@ impl Keyring {
         unwrapped.map_err(|error| age_header::age_failure(error).into())
     }
 
-    /// The passphrase, looked for in variables and asked for only where one is wanted. A descriptor is read once.
+    /// The passphrase: reads variables and asks only when it is needed. Reads a descriptor once.
     fn passphrase(&mut self) -> Result<Option<SecretString>, TaskError> {
         if self.passphrase.is_none() {
             self.passphrase = self.sources.read_variables(&self.prompter)?;
@@ -259,12 +259,12 @@ impl Keyring {
         Ok(found)
     }
 
-    /// An identity file that is itself encrypted, which is done with a passphrase.
+    /// Decrypts an identity file with a passphrase.
     fn decrypt_identities(&mut self, bytes: &[u8], layer: Layer, path: &Path) -> Result<Zeroizing<Vec<u8>>, TaskError> {
         let prompt = Some(format!("passphrase of {}", quoted(path)));
         let mut keyring = Keyring { prompt, identities: Arc::default(), ..self.clone() };
         let text = age_header::open_all(bytes, layer, |header| keyring.unwrap(header))?;
-        // What a variable gave may be wanted for the next file too.
+        // The next file may need a passphrase from a variable too.
         self.passphrase = keyring.passphrase;
         Ok(text)
     }
@@ -274,7 +274,7 @@ fn io_error(what: &str) -> impl FnOnce(io::Error) -> KeySourceError {
     move |source| KeySourceError::Io { what: what.to_owned(), source }
 }
 
-/// All of a passphrase source, less one trailing newline.
+/// All of a passphrase source, without one trailing newline.
 fn first_line(source: io::Result<File>, what: &str, prompter: &Prompter) -> Result<SecretString, KeySourceError> {
     let bytes = source.and_then(|source| read_all(source, prompter)).map_err(io_error(what))?;
     let text = std::str::from_utf8(&bytes).map_err(|_| KeySourceError::PassphraseNotText(what.to_owned()))?;
@@ -295,7 +295,7 @@ fn not_empty(text: Zeroizing<String>, what: &str) -> Result<SecretString, KeySou
     }
 }
 
-/// The bytes of the file, and whether only its owner can read them.
+/// The bytes of the file, and whether only its owner can access them.
 fn read_key_file(path: &Path, prompter: &Prompter) -> io::Result<(Zeroizing<Vec<u8>>, bool)> {
     let file = sys::open_to_read(path)?;
     let metadata = file.metadata()?;
@@ -309,9 +309,9 @@ fn read_text(path: &Path, what: &str, prompter: &Prompter) -> Result<String, Key
     Ok(text.to_owned())
 }
 
-/// Reads to the end, waiting where there is somebody to wait for: `<(command)` of a shell is a pipe.
+/// Reads to the end; a pipe, such as a shell's `<(command)`, may block.
 fn read_all(file: File, prompter: &Prompter) -> io::Result<Zeroizing<Vec<u8>>> {
-    // As long as most files, so that no copies are left behind while it grows.
+    // Large enough for most files: growing would leave copies in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_LEN));
     prompter.patient(file).take(KEY_FILE_LEN_MAX).read_to_end(&mut bytes)?;
     Ok(bytes)

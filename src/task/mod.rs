@@ -1,12 +1,12 @@
-//! One input, one operation, one output.
+//! One operation on one input with one output.
 //!
-//! A command runs one task, a batch runs many, the library runs one between a reader and a writer. Each operation has one driver here
-//! ([`process`], [`restore`], [`verify`], [`rekey`], [`salvage`], [`read_range`]), which works through an [`executor`]: it says on which
-//! threads the steps run. A driver opens layers ([`open`]), runs the pipeline and gives back what was produced, as a value; the output gets
-//! its name afterwards ([`publish`] for one file, the commit stage of a batch for many).
+//! A command runs one task, a batch runs many, the library runs one between a reader and a writer. Each operation
+//! has a driver ([`process`], [`restore`], [`verify`], [`rekey`], [`salvage`], [`read_range`]), which runs its
+//! steps through an [`executor`]. A driver opens layers ([`open`]), runs the pipeline and returns the result as a
+//! value; the output is renamed afterwards ([`publish`] for one file, the commit stage of a batch for many).
 //!
-//! Nothing here reads arguments or the environment, and nothing writes words for people: errors are typed ([`error`]), and what a person
-//! should know is a [`Notice`](error::Notice).
+//! Nothing here reads arguments or the environment, or writes messages: errors are typed ([`error`]), and notices for the user are
+//! [`Notice`](error::Notice) values.
 
 pub mod error;
 
@@ -44,20 +44,20 @@ use crate::store::digest::Digest;
 use crate::store::input::Input;
 use crate::store::output::Output;
 
-/// An operation, by the name of its command.
+/// An operation, named after its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// Compress, encrypt, or both.
     Process,
-    /// The way back.
+    /// Decrypt and decompress.
     Restore,
-    /// Decode and write nothing.
+    /// Decode without writing.
     Verify,
     /// Read a range.
     Cat,
     /// Change recipients.
     Rekey,
-    /// Tell what a file holds.
+    /// Report a file's layers.
     Inspect,
 }
 
@@ -75,24 +75,24 @@ impl Verb {
     }
 }
 
-/// What a driver produced: the output is complete, and has no name yet.
+/// The result of a driver: the output is complete but not renamed.
 #[derive(Debug, Default)]
 pub struct Produced {
-    /// The figures of the run, where the executor gives them for each.
+    /// The figures of the run, if the executor returns them per run.
     pub report: Option<Report>,
-    /// Length and hash of what was read, if asked for.
+    /// Digest of the bytes read, if requested.
     pub read: Option<Digest>,
-    /// Length and hash of what was written, if asked for.
+    /// Digest of the bytes written, if requested.
     pub written: Option<Digest>,
-    /// Bytes of content: before compression, or after decompression.
+    /// Bytes of content: before compression or after decompression.
     pub content_bytes: u64,
     /// zstd frames written or decoded.
     pub frame_count: u64,
-    /// The length of the output that was read back and found right, if that was asked for.
+    /// Length of the verified output in bytes, if verification was requested.
     pub verified_bytes: Option<u64>,
-    /// What a person should know.
+    /// Notices for the user.
     pub notices: Vec<error::Notice>,
-    /// Nothing shows that the output is all of the input, so the input must not be deleted.
+    /// The output may lack part of the input, so the input must not be deleted.
     pub is_input_needed: bool,
 }
 
@@ -108,7 +108,7 @@ impl Produced {
     }
 }
 
-/// Names what a task was doing when it failed: `verb` with `input`, and `output` where that is what failed.
+/// Adds the operation and `input` to an error, and `output` if that is what failed.
 pub fn at<'a>(verb: Verb, input: &'a Input, output: Option<&'a Output>) -> impl Fn(TaskError) -> TaskFailure + use<'a> {
     move |error| {
         let (error, is_wrong) = match error {

@@ -1,4 +1,4 @@
-//! Opens an input: tells its layers by its first bytes and removes the age layer with a key.
+//! Opens an input: detects its layers from its first bytes and removes the age layer.
 
 use std::ffi::OsStr;
 use std::io::{Cursor, Read, Seek};
@@ -21,24 +21,24 @@ use crate::store::prompt::Prompter;
 use crate::store::rate_limit::{RateLimit, paced};
 use crate::store::sys::{self, WakeUp};
 
-/// The keys that a task opens its input with.
+/// The keys for an input.
 #[derive(Clone)]
 pub enum Keys {
-    /// Read when an input turns out to be an age file: no key file is touched for a bare one.
+    /// Read only for an age file: a bare one needs no key file.
     Sources {
-        /// Where they are.
+        /// The sources.
         sources: IdentitySources,
         /// Asks for a passphrase that no source gives.
         prompter: Prompter,
-        /// Hears of identity files that others can read.
+        /// Gets a notice for identity files that others can read.
         tell: fn(&Notice),
     },
-    /// Read before, for many files.
+    /// Already read, for many files.
     Read(Box<Keyring>),
 }
 
 impl Keys {
-    /// Whether any key is given. Who gives one says that the input is an age file.
+    /// Whether any key is given; the input is then assumed to be an age file.
     pub fn is_any(&self) -> bool {
         match self {
             Keys::Sources { sources, .. } => sources.is_any(),
@@ -46,7 +46,7 @@ impl Keys {
         }
     }
 
-    /// Reads them. Keys are in memory from now on, so core dumps are turned off.
+    /// Reads the keys. Disables core dumps first, since keys will be in memory.
     pub fn keyring(self, executor: &mut impl Executor) -> Result<Keyring, TaskError> {
         match self {
             Keys::Read(keyring) => Ok(*keyring),
@@ -58,47 +58,46 @@ impl Keys {
     }
 }
 
-/// Turns core dumps off, since keys are held.
+/// Disables core dumps, since keys are in memory.
 pub fn forbid_core_dumps() -> Result<(), TaskError> {
     sys::forbid_core_dumps().map_err(|error| TaskError::Start("turn core dumps off", error))
 }
 
-/// An input whose layers are known, ready to be read.
+/// An input with known layers, ready to be read.
 pub struct Opened {
     /// From the first frame, or the first segment of an age payload.
     pub reader: Box<dyn Read + Send>,
     /// The first bytes of the input.
     pub head: Vec<u8>,
-    /// The key of the age layer, where there is one.
+    /// The payload key, if there is an age layer.
     pub open: Option<PayloadKey>,
-    /// Where the payload begins in a binary age file.
+    /// Offset of the payload in a binary age file.
     pub payload_offset: u64,
-    /// The types of the age layer's stanzas.
+    /// Types of the age stanzas.
     pub stanzas: Vec<String>,
-    /// The age layer came in armor.
+    /// The age layer is armored.
     pub is_armored: bool,
-    /// The innermost layer that was looked at.
+    /// The innermost layer that was detected.
     pub inner: Layer,
-    /// The digest of what was read, if asked for.
+    /// The digest of the bytes read, if requested.
     pub read: Option<DigestHandle>,
 }
 
-/// How an input is read.
+/// Options for reading an input.
 #[derive(Clone)]
 pub struct ReadOptions {
-    /// Ends the waiting of a read.
+    /// Interrupts a blocked read.
     pub wake: WakeUp,
-    /// How fast is read at most.
+    /// Limits the read rate.
     pub rate_limit: Option<RateLimit>,
-    /// Whether what is read is summed up.
+    /// Whether to digest the bytes read.
     pub digest: bool,
 }
 
-/// An input whose first bytes were read: these, a reader of what follows them, and a handle on the digest of all bytes if
-/// [`ReadOptions::digest`] asks for it.
+/// An input whose first bytes were read: these bytes, a reader of the rest, and a handle to the digest of all bytes if [`ReadOptions::digest`].
 pub type Begun = (Vec<u8>, Box<dyn Read + Send>, Option<DigestHandle>);
 
-/// Reads the first bytes of `input`.
+/// Reads the first [`DETECT_LEN`] bytes of `input`.
 pub fn read(executor: &mut impl Executor, input: &Input, options: &ReadOptions) -> Result<Begun, TaskError> {
     let reader = paced(input.reader(&options.wake)?, options.rate_limit.as_ref());
     let (reader, digest) = digest_reader(reader, options.digest);
@@ -116,7 +115,7 @@ fn head_of(mut reader: Box<dyn Read + Send>) -> std::io::Result<(Vec<u8>, Box<dy
     Ok((head, reader))
 }
 
-/// Opens `input`, with `keys` where it is an age file.
+/// Opens `input`, with `keys` if it is an age file.
 pub fn open(
     executor: &mut impl Executor,
     input: &Input,
@@ -128,7 +127,7 @@ pub fn open(
     Ok(Opened { read, ..opened })
 }
 
-/// Opens a stream that begins with `head`; `reader` gives what follows.
+/// Opens a stream that begins with `head`; `reader` gives the rest.
 pub fn open_stream(
     executor: &mut impl Executor,
     head: Vec<u8>,
@@ -160,7 +159,7 @@ pub fn open_stream(
     Ok(Opened { reader: payload, head, open: Some(key), payload_offset, stanzas, is_armored, inner, read: None })
 }
 
-/// The layer that `head` begins. A key says that this is an age file: then what looks like none is a damaged one.
+/// The layer that `head` begins. With a key, unrecognized bytes count as a damaged age file.
 pub fn layer_of(head: &[u8], has_key: bool) -> Layer {
     match detect(head) {
         Layer::Other | Layer::Empty if has_key => {
@@ -173,7 +172,7 @@ pub fn layer_of(head: &[u8], has_key: bool) -> Layer {
     }
 }
 
-/// What a restore of `opened` does.
+/// The work of restoring `opened`.
 pub fn restore_work(opened: &Opened, range: ContentRange, window_log_max: u32, decompress: bool) -> Restore {
     let frames = Decompress { window_log_max, start: Start::default(), range: range.clone(), expect: Expect::Tables };
     let content = match opened.inner {
@@ -183,7 +182,7 @@ pub fn restore_work(opened: &Opened, range: ContentRange, window_log_max: u32, d
     Restore { open: opened.open.clone(), content }
 }
 
-/// Where in a seekable `input` the next read begins; 0 for what cannot be sought in.
+/// The current offset in `input`; 0 if it is not seekable.
 pub fn position(input: &Input) -> Result<u64, TaskError> {
     match input.is_seekable() {
         true => Ok((&*input.file).stream_position().map_err(Doing::Read.failed(&input.name))?),
@@ -191,11 +190,11 @@ pub fn position(input: &Input) -> Result<u64, TaskError> {
     }
 }
 
-/// Refuses an input that does not begin as a zstd file.
+/// Fails unless `head` begins a zstd file.
 fn require_zstd(head: &[u8]) -> Result<(), TaskError> {
     match detect(head) {
         Layer::Zstd => Ok(()),
-        // Whatever it was, it was cut to nothing.
+        // Any file may have been truncated to nothing.
         Layer::Empty => Err(TaskError::Empty),
         Layer::Age | Layer::AgeArmor | Layer::Other => {
             let first = &head[..head.len().min(8)];

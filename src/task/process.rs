@@ -13,30 +13,30 @@ use crate::store::output::Output;
 use crate::store::rate_limit::{RateLimit, paced};
 use crate::store::sys::WakeUp;
 
-/// How inputs are processed; the same for all files of a batch.
+/// How to process inputs; shared by all files of a batch.
 #[derive(Clone)]
 pub struct ProcessSpec {
     /// Workers and channel depth.
     pub width: Concurrency,
     /// Execution engine.
     pub engine: Engine,
-    /// The inner layer.
+    /// The compression layer, if any.
     pub compress: Option<Compress>,
-    /// The outer layer is text.
+    /// The age layer is armored.
     pub is_armored: bool,
-    /// The output is read back and compared with what was read.
+    /// The output is verified by re-reading it.
     pub is_verified: bool,
-    /// What is read and written is summed up.
+    /// Input and output are digested.
     pub digest: bool,
-    /// How fast is read at most.
+    /// Limits the read rate.
     pub rate_limit: Option<RateLimit>,
 }
 
-/// An input that can be read once, from front to back.
+/// An input stream that can be read once.
 pub struct Source {
-    /// Its bytes. When the run is stopped, a read that waits has to fail.
+    /// Its bytes. A blocked read must fail when the run is stopped.
     pub reader: Box<dyn Read + Send>,
-    /// How many they are, where that is known.
+    /// Its length in bytes, if known.
     pub bytes: Option<u64>,
 }
 
@@ -48,7 +48,7 @@ impl ProcessSpec {
     }
 }
 
-/// Writes `source`, processed as `spec` says, to `output`. `seal` is the header and key of the outer layer, for this output alone.
+/// Processes `source` to `output`. `seal` holds the age header and payload key, for this output alone.
 pub fn process(
     executor: &mut impl Executor,
     spec: &ProcessSpec,

@@ -1,5 +1,5 @@
-//! Reads a range of what a file holds: by its seek table, so that only the frames that hold the range are decoded, also through the age
-//! layer; from the start where there is no table.
+//! Reads a range of a file's content. With a seek table, even inside an age layer,
+//! decodes only the frames of the range; otherwise decodes from the start.
 
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
@@ -22,20 +22,20 @@ use crate::store::input::Input;
 use crate::store::output::Output;
 use crate::store::sys::WakeUp;
 
-/// What is read.
+/// How to read a range.
 #[derive(Clone)]
 pub struct RangeSpec {
     /// Workers and channel depth.
     pub width: Concurrency,
     /// The largest window accepted, as its logarithm to base 2.
     pub window_log_max: u32,
-    /// Bytes of the content.
+    /// The range, in bytes of content.
     pub range: ContentRange,
-    /// Hears why a range is found by decoding from the start.
+    /// Gets a notice if decoding begins at the start.
     pub tell: fn(&Notice),
 }
 
-/// Writes the range of `opened`, of `input`, to `output`. `start` is where in `input` the file begins.
+/// Writes the range of `opened`, the content of `input`, to `output`. `start` is the file's offset in `input`.
 pub fn read_range(
     executor: &mut impl Executor,
     spec: &RangeSpec,
@@ -78,7 +78,7 @@ fn seek(input: &Input, offset: u64) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// What the seek table says of the range; `None` where there is no table that can be used.
+/// Plans the range by the seek table; `None` if no table is usable.
 fn plan_by_table(
     executor: &mut impl Executor,
     spec: &RangeSpec,
@@ -110,7 +110,7 @@ fn plan_by_table(
     }
 }
 
-/// The payload of an age file, its final segment authenticated, so that it can be read from any place.
+/// A seekable reader of an age payload, its final segment authenticated.
 fn seek_sealed(
     executor: &mut impl Executor,
     input: &Input,
@@ -122,7 +122,7 @@ fn seek_sealed(
     opened.map_err(|error| failure(Cause::of_read(error)))
 }
 
-/// The part of the payload that holds the range: by the seek table, which is authentic in here; all of it where there is none.
+/// The part of the payload with the range, by its seek table, which is authentic; without a table, the whole payload.
 fn plan_sealed(
     executor: &mut impl Executor,
     spec: &RangeSpec,
@@ -155,7 +155,7 @@ fn plan_sealed(
     Ok((Box::new(reader), Restore { open: None, content: Content::Frames(work) }))
 }
 
-/// The same of a payload that holds no frames.
+/// Like [`plan_sealed`] for a payload without frames.
 fn plan_sealed_plain(
     range: &ContentRange,
     input: &Input,

@@ -1,5 +1,5 @@
-//! Changes the recipients of an age file: writes a new header and copies the payload byte for byte. Each segment is authenticated on the
-//! way, so that damage never gets a new header.
+//! Changes the recipients of an age file: writes a new header and copies the payload byte for byte. Each segment is authenticated before it is
+//! copied, so that damage never gets a new header.
 
 use std::io::{self, Cursor, Read, Write};
 
@@ -23,30 +23,30 @@ use crate::store::input::Input;
 use crate::store::output::Output;
 use crate::store::prompt::Prompter;
 
-/// What one task holds in memory at most: buffers of a segment each, and the header.
+/// The most memory that a task needs: buffers of one segment each, and the header.
 pub const REKEY_BYTES: usize = 8 * SEALED_LEN;
 
-/// How inputs are rekeyed; the same for all files of a batch.
+/// How to rekey inputs; shared by all files of a batch.
 #[derive(Clone)]
 pub struct RekeySpec {
-    /// Who will open the outputs.
+    /// Recipients of the outputs.
     pub recipients: Recipients,
-    /// Outputs are text, also of inputs that are not.
+    /// All outputs are armored.
     pub is_armored: bool,
-    /// An input that is text becomes text again.
+    /// The output of an armored input is armored.
     pub keeps_armor: bool,
-    /// Answers what a recipient's plugin asks.
+    /// Answers prompts of recipient plugins.
     pub prompter: Prompter,
 }
 
-/// An input that is an age file, not yet opened.
+/// An age file that is not opened yet.
 pub struct Sealed {
     layer: Layer,
     reader: Box<dyn Read + Send>,
     read: Option<crate::store::digest::DigestHandle>,
 }
 
-/// Looks at the first bytes of `input`, and fails unless it is an age file. With `is_age_expected`, what looks like nothing is a damaged one.
+/// Reads the first bytes of `input`; fails unless it is an age file. With `is_age_expected`, unrecognized bytes count as a damaged one.
 pub fn look(
     executor: &mut impl Executor,
     input: &Input,
@@ -83,8 +83,7 @@ pub fn rekey(
     Ok(Produced { read, written, content_bytes: payload_bytes, ..Produced::default() })
 }
 
-/// Writes the age file that `input` gives to `output`, with a header for `recipients` in the place of its own. Gives the length of the
-/// plaintext in bytes.
+/// Copies the age file in `input` to `output` with a header for `recipients`. Returns the plaintext length in bytes.
 fn rewrap(
     input: Box<dyn Read + Send>,
     layer: Layer,
@@ -99,12 +98,12 @@ fn rewrap(
     copy_authentic(payload, &payload_key(&file_key, &nonce), output)
 }
 
-/// Copies sealed segments, each once it is seen to be authentic.
+/// Copies sealed segments, each after it was authenticated.
 fn copy_authentic(payload: impl Read, key: &PayloadKey, output: &mut impl Write) -> Result<u64, TaskError> {
     let mut opener = OpeningReader::new(Tee { payload, copied: Vec::with_capacity(SEALED_LEN) }, key);
     let (mut text, mut text_bytes) = (vec![0; SEALED_LEN], 0);
     loop {
-        // One read gives at most one segment, so what was copied since is just that.
+        // One read returns at most one segment, so `copied` holds exactly that.
         let len = opener.read(&mut text).map_err(read_failure)?;
         let copied = &mut opener.get_mut().copied;
         output.write_all(copied).map_err(write_failure)?;
@@ -117,7 +116,7 @@ fn copy_authentic(payload: impl Read, key: &PayloadKey, output: &mut impl Write)
     }
 }
 
-/// Keeps a copy of what is read.
+/// Keeps a copy of the bytes read.
 struct Tee<R> {
     payload: R,
     copied: Vec<u8>,

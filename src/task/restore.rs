@@ -1,4 +1,4 @@
-//! Restores what a zstd or age file holds.
+//! Restores the content of a zstd or age file.
 
 use super::Produced;
 use super::error::{Notice, TaskError};
@@ -12,7 +12,7 @@ use crate::store::input::Input;
 use crate::store::output::Output;
 use crate::store::sys::WakeUp;
 
-/// How inputs are restored; the same for all files of a batch.
+/// How to restore inputs; shared by all files of a batch.
 #[derive(Clone)]
 pub struct RestoreSpec {
     /// Workers and channel depth.
@@ -21,22 +21,22 @@ pub struct RestoreSpec {
     pub engine: Engine,
     /// The largest window accepted, as its logarithm to base 2.
     pub window_log_max: u32,
-    /// What is inside an age layer is decoded too.
+    /// Frames inside an age layer are decoded.
     pub decompress: bool,
     /// A bare file without a valid seek table is refused.
     pub require_table: bool,
-    /// What is written is summed up.
+    /// The output is digested.
     pub digest: bool,
 }
 
 impl RestoreSpec {
-    /// Refuses an input that has no age layer, where nothing but that is to be removed.
+    /// Refuses an input without an age layer if only that is to be removed.
     pub fn check(&self, opened: &Opened) -> Result<(), TaskError> {
         if !self.decompress && opened.open.is_none() { Err(TaskError::NoAgeLayer) } else { Ok(()) }
     }
 }
 
-/// Writes what `opened`, of `input`, holds to `output`.
+/// Writes the content of `opened`, from `input`, to `output`.
 pub fn restore(
     executor: &mut impl Executor,
     spec: &RestoreSpec,
@@ -57,12 +57,12 @@ pub fn restore(
     let mut produced = Produced::of(outcome);
     produced.read = opened.read.map(|read| read.digest());
     produced.written = written.map(|written| written.digest());
-    // Inside age the final segment shows that nothing is missing: a payload without a table was written without one.
+    // An age payload needs no table: its final segment proves that it is complete.
     if let (true, Some(TableStatus::Unusable(error))) = (is_bare, table) {
         if spec.require_table {
             return Err(TaskError::TableRequired(error));
         }
-        // What may be missing could be had nowhere else.
+        // The input is the only source of frames that may be missing.
         produced.is_input_needed = true;
         produced.notices.push(Notice::NoTable { input: input.name.clone(), error });
     }

@@ -1,4 +1,4 @@
-//! Salvages what is intact of a damaged file, whichever layers it has.
+//! Salvages the intact parts of a damaged file, with or without an age layer.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -26,52 +26,52 @@ use crate::store::output::Output;
 use crate::store::rate_limit::{PacedReader, RateLimit};
 use crate::store::sys::WakeUp;
 
-/// How files are salvaged.
+/// How to salvage files.
 #[derive(Clone)]
 pub struct SalvageSpec {
-    /// What is inside an age layer is decoded too.
+    /// Frames inside an age layer are decoded.
     pub decompress: bool,
     /// The largest window accepted, as its logarithm to base 2.
     pub window_log_max: u32,
-    /// How fast is read at most.
+    /// Limits the read rate.
     pub rate_limit: Option<RateLimit>,
-    /// What is written is summed up.
+    /// The output is digested.
     pub digest: bool,
-    /// Hears of each loss, in order.
+    /// Receives each loss, in order.
     pub on_loss: Arc<dyn Fn(&Loss) + Send + Sync>,
-    /// Hears what a person should know.
+    /// Receives notices for the user.
     pub tell: fn(&Notice),
 }
 
-/// What became of a file.
+/// The result of a salvage.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// What was written, and what is lost.
+    /// What was written and what is lost.
     pub salvaged: Salvaged,
-    /// What became of the seek tables, where the layer has them.
+    /// Status of the seek tables; `None` for a layer without them.
     pub table: Option<TableStatus>,
 }
 
 impl Outcome {
-    /// Whether the seek tables contradict the frames that are there, so that some may be missing.
+    /// Whether the seek tables contradict the frames, so that some may be missing.
     pub fn is_contradicted(&self) -> bool {
         !matches!(self.table, None | Some(TableStatus::Valid | TableStatus::Unusable(TableError::Missing)))
     }
 
-    /// Whether no damage was seen.
+    /// Whether no damage was found.
     pub fn is_whole(&self) -> bool {
         self.salvaged.is_whole() && !self.is_contradicted()
     }
 }
 
-/// A file to salvage, its age layer opened if it has one.
+/// A file to salvage and the key of its age layer, if any.
 pub struct Damaged {
     file: File,
     key: Option<(PayloadKey, u64)>,
     is_age_expected: bool,
 }
 
-/// Opens `input`, a regular file. The age header has to be whole and authentic: without it nothing opens.
+/// Opens `input`, a regular file. An age header must be intact: the payload key depends on it.
 pub fn open(executor: &mut impl Executor, input: &Input, keys: &Keys) -> Result<Damaged, TaskError> {
     let mut file = input.file.try_clone().map_err(Doing::Read.failed(&input.name))?;
     let mut head = Vec::with_capacity(DETECT_LEN);
@@ -89,7 +89,7 @@ pub fn open(executor: &mut impl Executor, input: &Input, keys: &Keys) -> Result<
     Ok(Damaged { file, key, is_age_expected })
 }
 
-/// The key of the payload of `file`, a binary age file, and where the payload begins.
+/// The payload key of the binary age file `file`, and the payload's offset.
 fn open_header(executor: &mut impl Executor, file: File, keys: &Keys) -> Result<(PayloadKey, u64), TaskError> {
     let mut keyring = keys.clone().keyring(executor)?;
     let read = executor.wait("open", move |_| {
@@ -104,7 +104,7 @@ fn open_header(executor: &mut impl Executor, file: File, keys: &Keys) -> Result<
     })?
 }
 
-/// Writes what is intact of `damaged` to `output`.
+/// Writes the intact parts of `damaged` to `output`.
 pub fn salvage(
     executor: &mut impl Executor,
     spec: &SalvageSpec,
@@ -136,7 +136,8 @@ fn save(spec: &SalvageSpec, damaged: Damaged, mut rescue: Rescue<'_>) -> Result<
     Ok(Outcome { salvaged: rescue.finish()?, table })
 }
 
-/// What the payload of an age file holds: frames if it begins with one, or ends with a table that adds up, which is authentic in here.
+/// Salvages an age payload: as frames if it begins with one, or, with its first segment
+/// lost, if it ends with a table, which is authentic, or a chain of frames.
 fn save_payload(
     spec: &SalvageSpec,
     file: impl Read + Seek,
@@ -146,7 +147,7 @@ fn save_payload(
 ) -> Result<Option<TableStatus>, Cause> {
     let mut payload = SegmentReader::new(file, payload_offset, key).map_err(Cause::Read)?;
     let mut head = Vec::new();
-    // A first segment that does not open tells nothing.
+    // A damaged first segment leaves `head` empty.
     let _ = payload.by_ref().take(DETECT_LEN as u64).read_to_end(&mut head);
     let mut saver = FrameSaver::new(&mut payload, spec.window_log_max)?;
     let is_compressed = match head.is_empty() {
@@ -161,14 +162,14 @@ fn save_payload(
     if !is_compressed {
         return save_plain(&mut payload, rescue).map(|()| None);
     }
-    // The payload's own end tells whether something is missing there.
+    // The final segment tells whether the payload is complete.
     saver.save(rescue)?;
     tell_end(&payload, rescue);
     Ok(None)
 }
 
-/// A bare compressed file, whose first bytes may be damaged as well as any. Where a key was given and no frame is found, it is the header of
-/// an age file that is damaged.
+/// Salvages a bare compressed file, even with a damaged beginning. If a key was given and
+/// there are no frames, the file is an age file with a damaged header.
 fn save_stream(
     spec: &SalvageSpec,
     mut file: impl Read + Seek,

@@ -1,4 +1,4 @@
-//! Decodes an input completely, writes nothing, and compares the content with an original if there is one.
+//! Decodes an input completely without writing, and compares the content with an original if given.
 
 use std::io::{self, Read, Write};
 
@@ -14,7 +14,7 @@ use crate::store::digest::digest_writer;
 use crate::store::input::Input;
 use crate::store::sys::WakeUp;
 
-/// How inputs are verified; the same for all files of a batch.
+/// How to verify inputs; shared by all files of a batch.
 #[derive(Clone)]
 pub struct VerifySpec {
     /// Workers and channel depth.
@@ -23,11 +23,11 @@ pub struct VerifySpec {
     pub window_log_max: u32,
     /// A bare file without a valid seek table is accepted.
     pub foreign: bool,
-    /// The content is summed up.
+    /// The content is digested.
     pub digest: bool,
 }
 
-/// Decodes `opened`, of `input`, and compares the content with `original`.
+/// Decodes `opened`, from `input`, and compares the content with `original`.
 pub fn verify(
     executor: &mut impl Executor,
     spec: &VerifySpec,
@@ -55,14 +55,14 @@ pub fn verify(
     Ok(Produced { read, written, ..Produced::of(outcome) })
 }
 
-/// Compares the content with the original, in the place of a writer.
+/// A writer that compares the content with the original.
 struct Comparer {
     original: Box<dyn Read + Send>,
     position: u64,
     bytes: Vec<u8>,
 }
 
-/// Why a comparison ended.
+/// Why a comparison failed.
 #[derive(Debug, thiserror::Error)]
 enum Mismatch {
     #[error("differs from the content at byte {0}")]
@@ -72,7 +72,7 @@ enum Mismatch {
 }
 
 impl Comparer {
-    /// Fills `bytes` from the original as far as that goes.
+    /// Reads up to `len` bytes of the original into `bytes`.
     fn read_original(&mut self, len: usize) -> io::Result<()> {
         self.bytes.resize(len.max(self.bytes.len()), 0);
         let mut filled_len = 0;
@@ -100,7 +100,7 @@ impl Write for Comparer {
         Ok(content.len())
     }
 
-    /// The original has to end where the content does.
+    /// Fails unless the original ends here too.
     fn flush(&mut self) -> io::Result<()> {
         self.read_original(1)?;
         match self.bytes.len() {
@@ -110,7 +110,7 @@ impl Write for Comparer {
     }
 }
 
-/// Tells a difference from an output that cannot be written, which it is to the stage that writes.
+/// Separates a mismatch from the writing stage's other failures.
 fn mismatch(failure: Failure, original: Option<&Input>) -> TaskError {
     let Failure { stage, seq, cause } = failure;
     let (cause, original) = match (cause, original) {

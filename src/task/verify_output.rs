@@ -1,7 +1,7 @@
-//! Verifies an output by re-reading it from the disk, before it gets its name.
+//! Verifies an output by re-reading it from the disk before it is renamed.
 //!
-//! The input's digest is taken where it is read, so that an error anywhere behind that is found, in memory too. The payload is opened with the
-//! key it was sealed with: this proves the bytes of header and payload, not that anybody's identity fits.
+//! The digest of the input is taken as it is read, so that any later error is found, even one in memory. The payload is opened with the key that
+//! sealed it: this verifies header and payload bytes, not that any identity fits.
 
 use std::io::{self, Read};
 
@@ -16,8 +16,8 @@ use crate::pipeline::plan::{
 use crate::store::digest::{Digest, DigestWriter};
 use crate::store::output::Output;
 
-/// Decodes what was written to `output` by `plan` and compares it with `expected`, the digest of the input. Gives the output's length in
-/// bytes. Fails with [`TaskError::WrongContent`] and its like where they differ.
+/// Decodes `output`, written by `plan`, and compares it with `expected`, the digest of the input. Returns the output's length in bytes. Fails with
+/// [`TaskError::WrongContent`] or a similar error if they differ.
 pub fn verify(
     executor: &mut impl Executor,
     output: &Output,
@@ -59,7 +59,7 @@ pub fn verify(
     }
 }
 
-/// Compares the header and the nonce in front of the payload with what was written.
+/// Compares header and nonce with those that were written.
 fn check_prefix(reader: &mut impl Read, seal: &Seal) -> Result<(), TaskError> {
     let mut prefix = vec![0; seal.prefix.len()];
     reader.read_exact(&mut prefix).map_err(read_failure)?;

@@ -1,4 +1,4 @@
-//! Writes the age header of an output: a new file key, wrapped for every recipient, and a new payload key; and armor around the whole.
+//! Creates the age header of an output, with a new file key wrapped for each recipient and a new payload key; adds armor.
 
 use std::io::{self, Write};
 
@@ -15,7 +15,7 @@ use crate::pipeline::plan::Seal;
 use crate::store::prompt::Prompter;
 use crate::store::sys;
 
-/// A header for `recipients` and the key of the payload behind it. Both are new with every call.
+/// A header for `recipients` and the payload key; both are new on each call.
 pub fn seal(executor: &mut impl Executor, recipients: &Recipients, prompter: &Prompter) -> Result<Seal, TaskError> {
     let (recipients, prompter) = (recipients.list.clone(), prompter.clone());
     Ok(executor.compute(Stage::Wrap, move |_| seal_for(&recipients, &prompter))??)
@@ -39,7 +39,7 @@ impl From<WrapError> for TaskError {
     }
 }
 
-/// See [`seal`]; `callbacks` answers what a recipient's plugin asks.
+/// Like [`seal`] on this thread; `callbacks` answers prompts of plugins.
 pub fn seal_for(recipients: &[Recipient], callbacks: &impl age::Callbacks) -> Result<Seal, WrapError> {
     let random = |bytes: &mut [u8]| sys::fill_random(bytes).map_err(WrapError::Random);
     let file_key = FileKey::try_init_with_mut(|key| random(key))?;
@@ -50,7 +50,7 @@ pub fn seal_for(recipients: &[Recipient], callbacks: &impl age::Callbacks) -> Re
     Ok(Seal { key: payload_key(&file_key, &nonce), prefix })
 }
 
-/// The bytes of a header that wraps `file_key` for each of `recipients`.
+/// The header bytes, with `file_key` wrapped for each of `recipients`.
 pub fn header_for(
     recipients: &[Recipient],
     file_key: &FileKey,
@@ -60,7 +60,7 @@ pub fn header_for(
     Ok(header::encode(&stanzas, file_key))
 }
 
-/// A writer to `output`, as armor if `is_text`.
+/// A writer to `output` that adds armor if `is_text`.
 pub fn armored(output: Box<dyn Write + Send>, is_text: bool) -> Box<dyn Write + Send> {
     match is_text {
         true => Box::new(ArmorWriter::new(output)),
@@ -68,7 +68,7 @@ pub fn armored(output: Box<dyn Write + Send>, is_text: bool) -> Box<dyn Write + 
     }
 }
 
-/// Writes armor around the bytes that it is given. The end marker is written by the flush, which comes once, at the end.
+/// Armors the bytes written to it. The flush, called once at the end, writes the end marker.
 pub struct ArmorWriter<W> {
     output: W,
     armorer: Armorer,
@@ -76,7 +76,7 @@ pub struct ArmorWriter<W> {
 }
 
 impl<W: Write> ArmorWriter<W> {
-    /// Writes to `output`.
+    /// A writer of armor to `output`.
     pub fn new(output: W) -> ArmorWriter<W> {
         ArmorWriter { output, armorer: Armorer::default(), text: Vec::new() }
     }
