@@ -13,10 +13,10 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::BatchOptions;
 use super::error::FileError;
 use super::journal::{InputFate, Journal, Record};
 use super::messages::{BatchResults, CompletedFile, Ended, Entry, FileResult, LateDelete, Stopped, Warning, Written};
+use super::options::BatchOptions;
 use super::plan::BatchPlan;
 use super::policy::OnError;
 use crate::pipeline::error::Stop;

@@ -19,6 +19,8 @@ pub mod output_tree;
 
 pub mod journal;
 
+mod options;
+
 pub mod setup;
 
 pub mod schedule;
@@ -28,6 +30,8 @@ pub mod messages;
 pub mod operation;
 
 pub mod worker;
+
+pub mod attempts;
 
 pub mod commit;
 
@@ -53,9 +57,11 @@ use crate::pipeline::stage::{Inlet, Outlet, Step};
 use crate::pipeline::supervisor::Ran;
 use crate::pipeline::threads::{Concurrency, StageResult, Threads};
 use crate::pipeline::window::Window;
-use crate::store::output::OutputOptions;
 use crate::store::sys::{self, WakeUp};
 use crate::task::error::Notice;
+pub use options::BatchOptions;
+
+use attempts::work_on;
 use commit::Commit;
 use journal::{History, Journal};
 use live::Live;
@@ -63,36 +69,13 @@ use messages::{BatchResults, Bundle, CompletedFile, Job};
 use operation::Operation;
 use output_tree::OutputTree;
 use plan::BatchPlan;
-use policy::{Breaker, OnError, Retry};
+use policy::Retry;
 use schedule::Scheduler;
-use worker::{Shared, Worker, work_on};
+use worker::{Shared, Worker};
 
 /// Bundles that a channel holds, and that are made durable together. Enough for the disk to be waited for seldom: 16 times 16 files. Fewer
 /// where there are hardly any descriptors.
 const BUNDLES_WAITING_MAX: usize = 16;
-
-/// How a batch is done.
-#[derive(Clone, Copy, Debug)]
-pub struct BatchOptions {
-    /// Files in flight.
-    pub jobs: NonZeroUsize,
-    /// CPUs that are kept busy at most.
-    pub cores: NonZeroUsize,
-    /// The memory of all files in flight together, in bytes.
-    pub budget_bytes: u64,
-    /// How outputs are treated.
-    pub output: OutputOptions,
-    /// Inputs are deleted.
-    pub rm: bool,
-    /// An input is known by its content, not by its time and length.
-    pub checksum: bool,
-    /// What is done when a file fails.
-    pub on_error: OnError,
-    /// How many failures end the batch.
-    pub breaker: Breaker,
-    /// How often a file is tried again.
-    pub retry: Retry,
-}
 
 /// What a batch begins with.
 pub struct Batch {

@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use super::BatchOptions;
 use super::error::FileError;
 use super::journal::{History, InputFate};
 use super::messages::{Bundle, CompletedFile, FileJob, FileResult, Job, LateDelete, Target};
 use super::operation::{Operation, Verdict};
+use super::options::BatchOptions;
 use super::output_tree::OutputTree;
 use super::plan::{BatchPlan, Item};
 use crate::pipeline::error::Stop;

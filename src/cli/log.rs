@@ -3,7 +3,6 @@
 //! The words are those of `tracing`: a level, or levels by part of the program, as in `debug` or `info,pipeline::pipeline=trace`. Lines
 //! go to stderr, with the time since the start. No key, passphrase or content is ever logged.
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::time::uptime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -26,15 +25,4 @@ pub fn start(settings: &Settings) -> Result<(), Problem> {
         tracing::info!(file = ?settings.file(), profile = settings.profile(), "settings");
     }
     Ok(())
-}
-
-/// Reads what is to be logged. A word alone is a level: taken for a part of the program, a level misspelt would log nothing.
-pub fn parse_targets(text: &str) -> Result<Targets, String> {
-    let is_level = |word: &str| word.contains('=') || word.trim().parse::<LevelFilter>().is_ok();
-    text.split(',').all(is_level).then(|| text.parse().ok()).flatten().ok_or_else(|| {
-        format!(
-            "'{}' is neither a level (error, warn, info, debug, trace) nor a list of PART=LEVEL",
-            text.escape_debug()
-        )
-    })
 }

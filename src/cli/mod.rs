@@ -8,6 +8,8 @@ pub mod args;
 
 pub mod settings;
 
+pub mod choices;
+
 pub mod log;
 
 pub mod resolve;

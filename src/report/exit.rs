@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::io::ErrorKind;
 
-use super::FailedRun;
 use super::file::ReportError;
 use super::notice;
 use crate::batch::error::{BatchError, FileError};
@@ -148,6 +147,25 @@ fn known_of(error: &(dyn Error + 'static)) -> Option<(Kind, Location)> {
         .or_else(|| error.downcast_ref().map(BatchError::kind))
         .or_else(|| error.downcast_ref().map(ReportError::kind));
     kind.map(|kind| (kind, Location::default()))
+}
+
+/// What is known of a run that failed.
+#[derive(Clone, Debug)]
+pub struct FailedRun {
+    /// The kind of failure: a stable word.
+    pub kind: &'static str,
+    /// What standard error says of it, without the program's name.
+    pub message: String,
+    /// The file that it is about.
+    pub path: Option<String>,
+    /// Where in the file, in bytes.
+    pub offset: Option<u64>,
+    /// The zstd frame, counted from 0.
+    pub frame: Option<u64>,
+    /// The age segment, counted from 0.
+    pub segment: Option<u64>,
+    /// How the program ends.
+    pub exit: Exit,
 }
 
 /// What is known of a run that failed with `error`.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::exit::Exit;
+use super::exit::FailedRun;
+use super::quantities::{past, quantiles};
 use super::text::batch_core_share;
-use super::{FailedRun, past, quantiles};
 use super::{notice, words};
 use crate::batch::messages::{Ended, Entry};
 use crate::batch::plan::Item;

@@ -18,13 +18,13 @@ mod hdr_log;
 mod json;
 pub mod progress;
 mod prometheus;
+mod quantities;
 mod text;
 
 use std::path::Path;
 use std::time::SystemTime;
 
 use crate::batch::results::{BatchSummary, Counts};
-use crate::pipeline::metrics::Histogram;
 use crate::pipeline::report::Report;
 use crate::task::Verb;
 use exit::Exit;
@@ -32,27 +32,9 @@ use file::{ReportFile, refuse_shared};
 use options::{ReportForm, ReportOptions};
 use prometheus::{Ended, Label};
 
+pub use exit::FailedRun;
 pub use file::{ReportError, ReservedPath};
 pub use text::{bytes, duration};
-
-/// What is known of a run that failed.
-#[derive(Clone, Debug)]
-pub struct FailedRun {
-    /// The kind of failure: a stable word.
-    pub kind: &'static str,
-    /// What standard error says of it, without the program's name.
-    pub message: String,
-    /// The file that it is about.
-    pub path: Option<String>,
-    /// Where in the file, in bytes.
-    pub offset: Option<u64>,
-    /// The zstd frame, counted from 0.
-    pub frame: Option<u64>,
-    /// The age segment, counted from 0.
-    pub segment: Option<u64>,
-    /// How the program ends.
-    pub exit: Exit,
-}
 
 /// The reports of one run.
 pub struct Reports<'a> {
@@ -171,26 +153,4 @@ impl<'a> Reports<'a> {
         let text = prometheus::metrics(&label, &ending, &file.old_text());
         file.write(text.as_bytes())
     }
-}
-
-/// What was done, as reports say it.
-fn past(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Process => "processed",
-        Verb::Restore => "restored",
-        Verb::Verify => "verified",
-        Verb::Cat => "read",
-        Verb::Rekey => "rekeyed",
-        Verb::Inspect => "inspected",
-    }
-}
-
-/// p50, p90, p99 and the maximum.
-fn quantiles(histogram: &Histogram) -> [u64; 4] {
-    [
-        histogram.value_at_quantile(0.5),
-        histogram.value_at_quantile(0.9),
-        histogram.value_at_quantile(0.99),
-        histogram.max(),
-    ]
 }

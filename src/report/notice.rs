@@ -8,7 +8,7 @@ use crate::format::zstd::seek_table::{TableError, TableStatus};
 use crate::pipeline::salvage::{Loss, Salvaged};
 use crate::store::name::quoted;
 use crate::task::error::Notice;
-use crate::task::salvage::Outcome;
+use crate::task::error::SalvageOutcome;
 
 /// An error and its sources, the outermost first.
 pub fn errors<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -80,7 +80,7 @@ pub fn loss(loss: &Loss, file: Option<&Path>) -> String {
 }
 
 /// What a salvage cannot tell for want of tables and checksums, a line each.
-pub fn doubts(input: &str, outcome: &Outcome) -> Vec<String> {
+pub fn doubts(input: &str, outcome: &SalvageOutcome) -> Vec<String> {
     let mut doubts = Vec::new();
     if let Some(TableStatus::Unusable(TableError::Missing)) = outcome.table {
         doubts.push(format!("{input}: no seek table: whether frames are missing at the end cannot be told"));
@@ -94,7 +94,7 @@ pub fn doubts(input: &str, outcome: &Outcome) -> Vec<String> {
 }
 
 /// What a salvage found of a damaged file.
-fn salvaged(input: &str, output: &str, outcome: &Outcome) -> String {
+fn salvaged(input: &str, output: &str, outcome: &SalvageOutcome) -> String {
     let Salvaged { written_bytes, filled_bytes, left_out_count, unlisted_count, .. } = outcome.salvaged;
     let mut found = vec![format!("{output} has {written_bytes} bytes")];
     let mut note = |count: u64, one: &str, many: &str| {

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::exit::Exit;
+use super::quantities::quantiles;
 use crate::batch::results::Counts;
 use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::metrics::{Figures, Histogram};
@@ -254,7 +255,7 @@ impl Page<'_> {
         }
         for (member, histogram) in histograms {
             let member = &member.to_string();
-            let values = super::quantiles(histogram).map(|value| match histogram.is_empty() {
+            let values = quantiles(histogram).map(|value| match histogram.is_empty() {
                 true => f64::NAN,
                 false => unit.in_base(value as f64),
             });

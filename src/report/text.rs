@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::{past, quantiles};
+use super::quantities::{past, quantiles};
 use crate::batch::results::BatchSummary;
 use crate::pipeline::metrics::{ChannelFigures, Histogram, WindowFigures};
 use crate::pipeline::report::Report;

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use crate::format::age::keys::KeyError;
-use crate::format::zstd::seek_table::TableError;
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::kind::Kind;
 use crate::store::error::StoreError;
 use crate::store::producer::CommandFailed;
 
-use super::Verb;
+use super::verb::Verb;
+use crate::format::zstd::seek_table::{TableError, TableStatus};
+use crate::pipeline::salvage::Salvaged;
 
 /// An error of a task.
 #[derive(Debug, thiserror::Error)]
@@ -267,6 +268,27 @@ impl std::error::Error for TaskFailure {
     }
 }
 
+/// The result of a salvage.
+#[derive(Clone, Debug)]
+pub struct SalvageOutcome {
+    /// What was written and what is lost.
+    pub salvaged: Salvaged,
+    /// Status of the seek tables; `None` for a layer without them.
+    pub table: Option<TableStatus>,
+}
+
+impl SalvageOutcome {
+    /// Whether the seek tables contradict the frames, so that some may be missing.
+    pub fn is_contradicted(&self) -> bool {
+        !matches!(self.table, None | Some(TableStatus::Valid | TableStatus::Unusable(TableError::Missing)))
+    }
+
+    /// Whether no damage was found.
+    pub fn is_whole(&self) -> bool {
+        self.salvaged.is_whole() && !self.is_contradicted()
+    }
+}
+
 /// A notice for the user that is not a failure.
 #[derive(Debug)]
 pub enum Notice {
@@ -307,6 +329,6 @@ pub enum Notice {
         /// The output, as messages show it.
         output: String,
         /// What was salvaged and lost.
-        outcome: super::salvage::Outcome,
+        outcome: SalvageOutcome,
     },
 }

@@ -8,6 +8,8 @@
 //! Nothing here reads arguments or the environment, or writes messages: errors are typed ([`error`]), and notices for the user are
 //! [`Notice`](error::Notice) values.
 
+mod verb;
+
 pub mod error;
 
 pub mod executor;
@@ -36,6 +38,8 @@ pub mod inspect;
 
 pub mod publish;
 
+pub use verb::Verb;
+
 use error::{FailedOutput, TaskError, TaskFailure};
 
 use crate::pipeline::error::{Cause, Failure};
@@ -43,37 +47,6 @@ use crate::pipeline::report::Report;
 use crate::store::digest::Digest;
 use crate::store::input::Input;
 use crate::store::output::Output;
-
-/// An operation, named after its command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// Compress, encrypt, or both.
-    Process,
-    /// Decrypt and decompress.
-    Restore,
-    /// Decode without writing.
-    Verify,
-    /// Read a range.
-    Cat,
-    /// Change recipients.
-    Rekey,
-    /// Report a file's layers.
-    Inspect,
-}
-
-impl Verb {
-    /// The command's name.
-    pub fn command(self) -> &'static str {
-        match self {
-            Verb::Process => "process",
-            Verb::Restore => "restore",
-            Verb::Verify => "verify",
-            Verb::Cat => "cat",
-            Verb::Rekey => "rekey",
-            Verb::Inspect => "inspect",
-        }
-    }
-}
 
 /// The result of a driver: the output is complete but not renamed.
 #[derive(Debug, Default)]

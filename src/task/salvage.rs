@@ -5,20 +5,20 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use super::Produced;
-use super::error::{Notice, TaskError};
+use super::error::{Notice, SalvageOutcome, TaskError};
 use super::executor::Executor;
 use super::open::Keys;
 use crate::format::age::AgeError;
 use crate::format::age::header::{Header, NONCE_LEN};
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::{DETECT_LEN, Layer, detect};
-use crate::format::zstd::seek_table::{TableError, TableStatus};
+use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::age_header::{read_header, read_nonce};
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::names::Stage;
 use crate::pipeline::salvage::frames::FrameSaver;
 use crate::pipeline::salvage::segments::{SegmentReader, save_plain, tell_end};
-use crate::pipeline::salvage::{Loss, Rescue, Salvaged};
+use crate::pipeline::salvage::{Loss, Rescue};
 use crate::store::digest::digest_writer;
 use crate::store::error::Doing;
 use crate::store::input::Input;
@@ -41,27 +41,6 @@ pub struct SalvageSpec {
     pub on_loss: Arc<dyn Fn(&Loss) + Send + Sync>,
     /// Receives notices for the user.
     pub tell: fn(&Notice),
-}
-
-/// The result of a salvage.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// What was written and what is lost.
-    pub salvaged: Salvaged,
-    /// Status of the seek tables; `None` for a layer without them.
-    pub table: Option<TableStatus>,
-}
-
-impl Outcome {
-    /// Whether the seek tables contradict the frames, so that some may be missing.
-    pub fn is_contradicted(&self) -> bool {
-        !matches!(self.table, None | Some(TableStatus::Valid | TableStatus::Unusable(TableError::Missing)))
-    }
-
-    /// Whether no damage was found.
-    pub fn is_whole(&self) -> bool {
-        self.salvaged.is_whole() && !self.is_contradicted()
-    }
 }
 
 /// A file to salvage and the key of its age layer, if any.
@@ -111,7 +90,7 @@ pub fn salvage(
     damaged: Damaged,
     output: &Output,
     wake: &WakeUp,
-) -> Result<(Produced, Outcome), TaskError> {
+) -> Result<(Produced, SalvageOutcome), TaskError> {
     let (mut writer, written) = digest_writer(output.writer(wake)?, spec.digest);
     let owned = spec.clone();
     let saved = executor.compute(Stage::Salvage, move |cancel| {
@@ -126,14 +105,14 @@ pub fn salvage(
     Ok((produced, outcome))
 }
 
-fn save(spec: &SalvageSpec, damaged: Damaged, mut rescue: Rescue<'_>) -> Result<Outcome, Cause> {
+fn save(spec: &SalvageSpec, damaged: Damaged, mut rescue: Rescue<'_>) -> Result<SalvageOutcome, Cause> {
     let Damaged { file, key, is_age_expected } = damaged;
     let file = PacedReader::new(file, spec.rate_limit.clone());
     let table = match &key {
         Some((key, payload_offset)) => save_payload(spec, file, *payload_offset, key, &mut rescue),
         None => save_stream(spec, file, is_age_expected, &mut rescue),
     }?;
-    Ok(Outcome { salvaged: rescue.finish()?, table })
+    Ok(SalvageOutcome { salvaged: rescue.finish()?, table })
 }
 
 /// Salvages an age payload: as frames if it begins with one, or, with its first segment

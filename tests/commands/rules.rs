@@ -1,6 +1,6 @@
 //! The rules of the house that a reader of the code relies on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +53,98 @@ fn floors_use_only_what_is_below_them() {
     let folders = folders.map(|entry| entry.unwrap()).filter(|entry| entry.file_type().unwrap().is_dir());
     let folders: BTreeSet<String> = folders.map(|entry| entry.file_name().into_string().unwrap()).collect();
     assert_eq!(folders, names(&FLOORS), "a folder that is no floor");
+}
+
+/// The paths that a `use` tree names: `a::{b, c::{d, e}}` is `a::b`, `a::c::d`, `a::c::e`.
+fn expand(tree: &str) -> Vec<String> {
+    let Some((head, rest)) = tree.split_once('{') else {
+        return vec![tree.split(" as ").next().unwrap().trim().to_owned()];
+    };
+    let body = &rest[..rest.rfind('}').unwrap()];
+    let (mut depth, mut start, mut paths) = (0, 0, Vec::new());
+    for (at, byte) in body.bytes().chain([b',']).enumerate() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            b',' if depth == 0 => {
+                let part = body[start..at].trim();
+                paths.extend(
+                    expand(part).into_iter().filter(|_| !part.is_empty()).map(|path| head.trim().to_owned() + &path),
+                );
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    paths
+}
+
+/// Each file of `src` by its module path, with the files that it imports from.
+fn imports() -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files: BTreeMap<Vec<String>, String> = sources("src")
+        .into_iter()
+        .map(|(path, code)| {
+            let path = path.strip_prefix(&root).unwrap().with_extension("");
+            let mut module: Vec<String> = path.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+            if module.last().is_some_and(|name| name == "mod") || module == ["lib"] {
+                module.pop();
+            }
+            let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+            (module, code)
+        })
+        .collect();
+    let word = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let of_file = |module: &Vec<String>, code: &str| {
+        let statements = code.split("\nuse ").chain(code.split("\npub use ").skip(1)).skip(1);
+        let mut paths: Vec<String> =
+            statements.flat_map(|rest| expand(&rest.split(';').next().unwrap().replace('\n', " "))).collect();
+        let inline =
+            code.match_indices("crate::").map(|(at, _)| code[at..].split(|c| !word(c)).next().unwrap().to_owned());
+        paths.extend(inline);
+        let resolve = |path: String| {
+            let mut parts: Vec<&str> = path.split("::").collect();
+            let mut full = module.clone();
+            match parts[0] {
+                "crate" => full.clear(),
+                "super" | "self" => {}
+                child if files.contains_key(&[&module[..], &[child.to_owned()]].concat()) => parts.insert(0, "self"),
+                _ => return None,
+            }
+            for part in parts {
+                match part {
+                    "crate" | "self" => {}
+                    "super" => drop(full.pop()),
+                    name => full.push(name.to_owned()),
+                }
+            }
+            while !files.contains_key(&full) {
+                full.pop()?;
+            }
+            Some(full).filter(|full| full != module)
+        };
+        paths.into_iter().filter_map(resolve).collect()
+    };
+    files.iter().map(|(module, code)| (module.clone(), of_file(module, code))).collect()
+}
+
+#[test]
+fn no_circle_of_imports_joins_files() {
+    let mut imports = imports();
+    assert!(imports.len() > 100 && imports.values().map(BTreeSet::len).sum::<usize>() > 500, "imports are found");
+    // A file that nobody in a circle imports, or that imports none of one, is in none; what stays are circles.
+    loop {
+        let before = imports.len();
+        let left: BTreeSet<Vec<String>> = imports.keys().cloned().collect();
+        imports.retain(|_, of| of.iter().any(|file| left.contains(file)));
+        let used: BTreeSet<Vec<String>> = imports.values().flatten().cloned().collect();
+        imports.retain(|file, _| used.contains(file));
+        if imports.len() == before {
+            break;
+        }
+    }
+    let circles: Vec<String> = imports.keys().map(|module| module.join("::")).collect();
+    assert!(circles.is_empty(), "in circles, or between two: {circles:?}");
 }
 
 #[test]

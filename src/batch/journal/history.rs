@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::error::JournalError;
 use super::log::Lines;
+use super::names::{NAME, inputs_name};
 use super::record::{InputLine, OutputLine, Record};
-use super::{JournalError, NAME, inputs_name};
 use crate::store::file_id::FileId;
 use crate::store::sys::Directory;
 

@@ -7,13 +7,10 @@ use std::os::unix::fs::MetadataExt;
 
 use serde::{Deserialize, Serialize};
 
-use super::JournalError;
-use super::record::Line;
+use super::error::JournalError;
+use super::record::{Line, VERSION};
 use crate::store::output::temporary_name;
 use crate::store::sys::{self, Directory};
-
-/// The version of the lines that are written; it grows when a field changes its meaning or goes. Each version that ever was is read.
-pub(super) const VERSION: u32 = 2;
 
 /// Longer than a line with a path of 4096 bytes, all of them escaped.
 const LINE_LEN_MAX: u64 = 64 * 1024;
@@ -237,8 +234,9 @@ mod tests {
 
     use super::super::record::OutputLine;
     use super::super::tests::open;
-    use super::super::{CompressSpec, History, InputRecords, Journal, NAME, OutputSpec, Record, inputs_name};
+    use super::super::{CompressSpec, History, InputRecords, Journal, NAME, OutputSpec, Record};
     use super::*;
+    use crate::batch::journal::names::inputs_name;
 
     /// A journal of `version` as a program wrote it: of a tree that is not encrypted, of one that is, and what the state folder has of that.
     fn fixtures(version: u32) -> [Vec<u8>; 3] {

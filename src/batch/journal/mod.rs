@@ -13,29 +13,26 @@
 //! in a second journal of the same form, in the user's own folder, joined by the hash of the output. That one is believed: a tree may have been
 //! copied, with its journal, or be somebody else's.
 
+mod error;
 mod history;
 mod log;
+mod names;
 mod record;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
-use crate::store::output::{is_temporary_name, temporary_name};
+use crate::store::output::temporary_name;
 use crate::store::sys::Directory;
 use log::{Lines, Log, push_line};
+use names::inputs_name;
 use record::{InputLine, OutputLine, PlaceText};
 
+pub use error::JournalError;
 pub use history::History;
+pub use names::{NAME, is_own_name};
 pub use record::{CompressSpec, InputFate, InputRecord, OutputSpec, Record};
-
-/// The journal's name in the tree.
-pub const NAME: &str = ".pipeline-journal";
-
-/// Whether what is at `place` in a tree is a journal, or what a run that was killed left.
-pub fn is_own_name(place: &Path) -> bool {
-    place == Path::new(NAME) || place.file_name().is_some_and(is_temporary_name)
-}
 
 /// Where what is known of inputs is written.
 pub enum InputRecords<'a> {
@@ -45,29 +42,6 @@ pub enum InputRecords<'a> {
     InStateFolder(&'a Directory),
     /// Nowhere: there is no such folder.
     Nowhere,
-}
-
-/// Why a journal can not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// Another run is at work on the tree.
-    #[error("another run is at work on it")]
-    Locked,
-    /// A newer version of this program wrote it.
-    #[error(
-        "its journal, {NAME}, is of version {version}; a newer pipeline wrote it, this one reads versions up to {}",
-        log::VERSION
-    )]
-    Newer {
-        /// The version.
-        version: u32,
-    },
-    /// It is damaged from its first line on, or something else of its name.
-    #[error("its journal, {NAME}, is damaged, or is no journal")]
-    Unknown,
-    /// It could not be read or written.
-    #[error(transparent)]
-    Io(#[from] io::Error),
 }
 
 /// An open journal; nobody else has it while this is there.
@@ -175,10 +149,6 @@ impl Journal {
         }
         self.outputs.append(&outputs, sync)
     }
-}
-
-fn inputs_name(id: &str) -> OsString {
-    format!("{id}.journal").into()
 }
 
 #[cfg(test)]

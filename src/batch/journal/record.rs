@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::file_id::FileId;
 
+/// The version of the lines that are written; it grows when a field changes its meaning or goes. Each version that ever was is read.
+pub(super) const VERSION: u32 = 2;
+
 /// An input as it was when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputRecord {

@@ -6,29 +6,12 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::batch::policy::Breaker;
+use crate::cli::choices::{ProgressArg, StatsArg};
 use crate::cli::settings::known::{
     parse_channel_depth, parse_jobs, parse_max_work_factor, parse_window_max, parse_workers,
 };
 use crate::cli::size::{parse_breaker, parse_duration, parse_size};
 use crate::pipeline::plan::EngineKind;
-use crate::report::options::{ProgressForm, ReportForm};
-
-/// Where settings come from. They may stand in front of the command or behind it.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Configuration")]
-pub struct ConfigArgs {
-    /// The configuration file [default: pipeline/config.toml in $XDG_CONFIG_HOME or ~/.config]
-    #[arg(long, value_name = "FILE", global = true, conflicts_with = "no_config")]
-    pub config: Option<PathBuf>,
-    /// Leave the configuration file alone
-    #[arg(long, global = true)]
-    pub no_config: bool,
-    /// A profile: high-performance, standard, debug, or yours
-    ///
-    /// Yours are those of the configuration file.
-    #[arg(long, value_name = "NAME", global = true)]
-    pub profile: Option<String>,
-}
 
 /// IN and OUT.
 #[derive(Debug, clap::Args)]
@@ -280,51 +263,6 @@ impl From<EngineArg> for EngineKind {
         match arg {
             EngineArg::Channels => EngineKind::Channels,
             EngineArg::Mutex => EngineKind::Mutex,
-        }
-    }
-}
-
-/// The form of the report on exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum StatsArg {
-    /// A table
-    Text,
-    /// One JSON object
-    Json,
-    /// No report
-    None,
-}
-
-/// When there is a progress bar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ProgressArg {
-    /// When stderr is a terminal
-    Auto,
-    /// Always; one line a second where stderr is no terminal
-    Always,
-    /// Never
-    Never,
-    /// A line of JSON a second, for programs
-    Json,
-}
-
-impl From<StatsArg> for ReportForm {
-    fn from(arg: StatsArg) -> ReportForm {
-        match arg {
-            StatsArg::Text => ReportForm::Text,
-            StatsArg::Json => ReportForm::Json,
-            StatsArg::None => ReportForm::None,
-        }
-    }
-}
-
-impl From<ProgressArg> for ProgressForm {
-    fn from(arg: ProgressArg) -> ProgressForm {
-        match arg {
-            ProgressArg::Auto => ProgressForm::Auto,
-            ProgressArg::Always => ProgressForm::Always,
-            ProgressArg::Never => ProgressForm::Never,
-            ProgressArg::Json => ProgressForm::Json,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::EngineArg;
+use super::groups::EngineArg;
 use crate::cli::settings::known::{parse_channel_depth, parse_chunk_size, parse_level, parse_workers};
 use crate::cli::size::parse_size;
 use crate::format::zstd::codec::Level;

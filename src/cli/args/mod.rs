@@ -17,10 +17,12 @@ use crate::cli::size::parse_range;
 use crate::format::zstd::codec::Level;
 use crate::pipeline::plan::ContentRange;
 
+pub use crate::cli::choices::{ProgressArg, StatsArg};
+pub use crate::cli::settings::flags::ConfigArgs;
 pub use examples::Guide;
 pub use groups::{
-    BatchArgs, ConfigArgs, EncryptArgs, EngineArg, FileArgs, FilterArgs, IdentityArgs, LimitArgs, LinksArg, ListArgs,
-    OnErrorArg, PaceArgs, PassphraseArgs, ProgressArg, ReportArgs, StatsArg, WidthArgs,
+    BatchArgs, EncryptArgs, EngineArg, FileArgs, FilterArgs, IdentityArgs, LimitArgs, LinksArg, ListArgs, OnErrorArg,
+    PaceArgs, PassphraseArgs, ReportArgs, WidthArgs,
 };
 pub use measure::{BenchArgs, TuneArgs};
 pub use typed::Typed;

@@ -15,11 +15,12 @@ pub mod salvage;
 pub mod tune;
 pub mod verify;
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::cli::args::FileArgs;
+use crate::cli::args::{FileArgs, ProcessArgs};
 use crate::cli::problem::{self, Exit, Problem, quoted};
 use crate::cli::resolve::Names;
 use crate::cli::session::Session;
@@ -104,4 +105,27 @@ fn delete_if_asked(files: &FileArgs, input: &Input, names: &Names, exit: Exit) -
             Ok(Exit::Warned)
         }
     }
+}
+
+/// What is said once it is done.
+const OLD_KEYS_NOTE: &str =
+    "note: the payload's key is the old one: who could open the file before, and kept a copy or its key, still can\n";
+
+/// IN's name with the suffix of each layer.
+fn output_name(name: &OsStr, is_compressed: bool, is_sealed: bool) -> OsString {
+    let mut name = name.to_owned();
+    name.push(if is_compressed { ".zst" } else { "" });
+    name.push(if is_sealed { ".age" } else { "" });
+    name
+}
+
+/// Flags that do not go together.
+fn refuse_contradictions(args: &ProcessArgs, is_sealed: bool) -> Result<(), Problem> {
+    if !is_sealed && args.no_compress {
+        return Err(Problem::usage("--no-compress without a recipient or a passphrase leaves nothing to do"));
+    }
+    if !is_sealed && args.encrypt.armor {
+        return Err(Problem::usage("--armor is for encrypted files: give a recipient or a passphrase"));
+    }
+    Ok(())
 }

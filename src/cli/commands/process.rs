@@ -1,11 +1,11 @@
 //! `pipeline process`: compresses and encrypts one file.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::taken_files;
+use super::{output_name, refuse_contradictions, taken_files};
 use crate::cli::args::{ProcessArgs, ProgressArg, Typed};
 use crate::cli::problem::{self, Exit, Problem, quoted};
 use crate::cli::resolve;
@@ -181,25 +181,6 @@ fn take_names_behind_dashes(args: &mut ProcessArgs) -> Result<(), Problem> {
             (_, out @ None) => *out = Some(name),
             _ => args.files.more.push(name),
         }
-    }
-    Ok(())
-}
-
-/// IN's name with the suffix of each layer.
-pub(super) fn output_name(name: &OsStr, is_compressed: bool, is_sealed: bool) -> OsString {
-    let mut name = name.to_owned();
-    name.push(if is_compressed { ".zst" } else { "" });
-    name.push(if is_sealed { ".age" } else { "" });
-    name
-}
-
-/// Flags that do not go together.
-pub(super) fn refuse_contradictions(args: &ProcessArgs, is_sealed: bool) -> Result<(), Problem> {
-    if !is_sealed && args.no_compress {
-        return Err(Problem::usage("--no-compress without a recipient or a passphrase leaves nothing to do"));
-    }
-    if !is_sealed && args.encrypt.armor {
-        return Err(Problem::usage("--armor is for encrypted files: give a recipient or a passphrase"));
     }
     Ok(())
 }

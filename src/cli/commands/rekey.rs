@@ -22,10 +22,6 @@ use crate::task::publish::is_still_there;
 use crate::task::rekey::{RekeySpec, look, rekey};
 use crate::task::{self, Produced, Verb};
 
-/// What is said once it is done.
-pub(super) const OLD_KEYS_NOTE: &str =
-    "note: the payload's key is the old one: who could open the file before, and kept a copy or its key, still can\n";
-
 /// Flags that rekeying one file does not use: it is one thread that copies.
 const UNUSED: [&str; 4] = ["workers", "channel_depth", "progress", "size_hint"];
 
@@ -63,7 +59,7 @@ pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resul
         let (input, produced) = carry_out(&args, out, identities.clone(), recipients.clone(), session)?;
         let exit = super::tell(produced, reports, &input);
         if !report.quiet {
-            problem::tell(OLD_KEYS_NOTE);
+            problem::tell(super::OLD_KEYS_NOTE);
         }
         Ok(exit)
     })

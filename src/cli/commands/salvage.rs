@@ -14,9 +14,10 @@ use crate::report::options::ReportOptions;
 use crate::store::input::Input;
 use crate::store::output::{Output, OutputOptions};
 use crate::task::error::Notice;
+use crate::task::error::SalvageOutcome;
 use crate::task::keys::IdentitySources;
 use crate::task::open::position;
-use crate::task::salvage::{Outcome, SalvageSpec, open, salvage};
+use crate::task::salvage::{SalvageSpec, open, salvage};
 use crate::task::{self, Verb};
 
 /// Flags that a salvage of one file does not use: it is one thread, and makes no report.
@@ -75,7 +76,7 @@ pub fn run(
 }
 
 /// Says what became of the file; (input, output) are shown names.
-fn judge(outcome: Outcome, (input, output): (&str, String), quiet: bool) -> anyhow::Result<Exit> {
+fn judge(outcome: SalvageOutcome, (input, output): (&str, String), quiet: bool) -> anyhow::Result<Exit> {
     if !quiet {
         notice::doubts(input, &outcome).iter().for_each(|doubt| problem::warn(doubt));
     }

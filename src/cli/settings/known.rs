@@ -1,11 +1,10 @@
 //! The settings that there are: what each is called, and what is valid. Flags are read by the same functions.
 
 use clap::ValueEnum;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::file::Value;
-use crate::cli::args::{ProgressArg, StatsArg};
-use crate::cli::log::parse_targets;
+use super::value::Value;
+use crate::cli::choices::{ProgressArg, StatsArg};
 use crate::cli::size::parse_size;
 use crate::format::age::keys::Recipient;
 use crate::format::zstd::codec::{Level, WINDOW_LOG_MAX_DECODED};
@@ -198,6 +197,17 @@ fn parse_word<T: ValueEnum>(text: &str) -> Result<T, String> {
         let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
         let words: Vec<String> = values.map(|value| value.get_name().to_owned()).collect();
         format!("'{}' is none of {}", text.escape_debug(), words.join(", "))
+    })
+}
+
+/// Reads what is to be logged. A word alone is a level: taken for a part of the program, a level misspelt would log nothing.
+pub fn parse_targets(text: &str) -> Result<Targets, String> {
+    let is_level = |word: &str| word.contains('=') || word.trim().parse::<LevelFilter>().is_ok();
+    text.split(',').all(is_level).then(|| text.parse().ok()).flatten().ok_or_else(|| {
+        format!(
+            "'{}' is neither a level (error, warn, info, debug, trace) nor a list of PART=LEVEL",
+            text.escape_debug()
+        )
     })
 }
 

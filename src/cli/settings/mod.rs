@@ -7,16 +7,21 @@ pub mod known;
 
 pub mod file;
 
+pub mod flags;
+
+pub mod value;
+
 pub mod profiles;
 
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::cli::args::ConfigArgs;
 use crate::cli::problem::{Problem, quoted};
-use file::{ConfigFile, Entry, Value};
+use file::{ConfigFile, Entry};
+use flags::ConfigArgs;
 use known::{Setting, SettingSpec};
+use value::Value;
 
 /// Where values come from when no flag gives them.
 pub struct Settings {

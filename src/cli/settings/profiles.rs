@@ -1,6 +1,7 @@
 //! The profiles that need no file. The configuration file may have profiles of the same names, which then take their place.
 
-use super::file::{Entry, Value};
+use super::file::Entry;
+use super::value::Value;
 
 /// Their names.
 pub const NAMES: [&str; 3] = ["high-performance", "standard", "debug"];

@@ -8,8 +8,7 @@ use super::{BatchNames, Request, carry_out, history_of, keyring, options, plan, 
 use crate::batch::operation::RekeyFiles;
 use crate::batch::setup::JournalKind;
 use crate::cli::args::{ListArgs, ProgressArg, RekeyArgs, Typed};
-use crate::cli::commands::rekey::OLD_KEYS_NOTE;
-use crate::cli::commands::{taken_files, taken_keys, with_reports};
+use crate::cli::commands::{OLD_KEYS_NOTE, taken_files, taken_keys, with_reports};
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve;
 use crate::cli::session::Session;

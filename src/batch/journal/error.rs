@@ -1,0 +1,29 @@
+//! Why a journal cannot be used.
+
+use std::io;
+
+use super::names::NAME;
+use super::record::VERSION;
+
+/// Why a journal can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another run is at work on the tree.
+    #[error("another run is at work on it")]
+    Locked,
+    /// A newer version of this program wrote it.
+    #[error(
+        "its journal, {NAME}, is of version {version}; a newer pipeline wrote it, this one reads versions up to {}",
+        VERSION
+    )]
+    Newer {
+        /// The version.
+        version: u32,
+    },
+    /// It is damaged from its first line on, or something else of its name.
+    #[error("its journal, {NAME}, is damaged, or is no journal")]
+    Unknown,
+    /// It could not be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
