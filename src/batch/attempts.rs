@@ -15,10 +15,10 @@ use crate::store::error::Doing;
 use crate::store::name::quoted;
 use crate::store::sys;
 
-/// After so many files in a row that failed in spite of retries the cause is taken to last, and nothing is waited for any more.
+/// After this many consecutive transient failures, retries included, the cause counts as permanent and workers stop retrying.
 const HOPELESS_COUNT: u32 = 8;
 
-/// Works on a file, again after a transient failure.
+/// Processes a file; retries it after a transient failure.
 pub fn work_on(
     worker: &mut Worker,
     operation: &dyn Operation,
@@ -55,7 +55,7 @@ pub fn work_on(
     CompletedFile { index, result, took: started_at.elapsed(), tries }
 }
 
-/// `None` where the input has the digest that its output was made of.
+/// Processes a file once. `None` if its input has the digest `skip_if`.
 fn try_once(
     worker: &mut Worker,
     operation: &dyn Operation,

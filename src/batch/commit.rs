@@ -1,13 +1,13 @@
-//! The end of each file: made durable, noted in the journal, given its name. What came of each is kept, and told when the batch ends.
+//! The commit stage of a batch: syncs each output, records it in the journal and renames it; collects the results.
 //!
-//! As many files as have come are taken at once, in this order:
+//! It takes all files that are complete as one group, in this order:
 //!
 //! ```text
-//! begin writing back, all -> fsync each -> records to the journal, fsync -> rename each -> fsync each directory once -> delete inputs, if asked
+//! start writeback, all -> fsync each -> records to the journal, fsync -> rename each -> fsync each directory once -> delete inputs, if asked
 //! ```
 //!
-//! So the disk is waited for once for many files, where it groups what comes close together, and still each output is on the disk before it
-//! gets its name, and its record before that. A file whose sync fails is not tried again, and gets no name.
+//! A group waits for the disk once, and the disk can merge its writes. Still, each output is on disk before its record, and each record before the
+//! rename. A file whose sync fails is neither retried nor renamed.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -32,23 +32,23 @@ use crate::task::publish::delete_input;
 /// The commit stage.
 pub struct Commit {
     plan: Arc<BatchPlan>,
-    /// Where records go; `None` where nothing is written.
+    /// Receives the records; `None` if nothing is written.
     journal: Option<Journal>,
     options: BatchOptions,
-    /// Hears what is said of a file when it ends.
+    /// Receives the notices of a file when it ends.
     tell: fn(&Notice),
     results: BatchResults,
 }
 
-/// A file on its way through the steps.
+/// A file in the commit steps.
 struct Step {
     completed: CompletedFile,
-    /// Why it stops.
+    /// Set by the first step that fails; later steps are skipped.
     failure: Option<FileError>,
 }
 
 impl Step {
-    /// What was produced, and the output, where there is one and nothing has failed.
+    /// The output and its description, unless there is none or a step failed.
     fn output(&self) -> Option<(&Temporary, &Written)> {
         match (&self.failure, &self.completed.result) {
             (None, Ok(FileResult::Worked { written, .. })) => match &written.output {
@@ -59,7 +59,7 @@ impl Step {
         }
     }
 
-    /// Takes a step, unless an earlier one failed.
+    /// Runs `step` unless an earlier one failed.
     fn take<E: Into<FileError>>(&mut self, step: impl FnOnce(&Temporary, &Written) -> Result<(), E>) {
         if let Some(Err(error)) = self.output().map(|(temporary, written)| step(temporary, written)) {
             self.failure = Some(error.into());
@@ -68,17 +68,17 @@ impl Step {
 }
 
 impl Commit {
-    /// Takes files of `plan`, and notes outputs in `journal`.
+    /// Commits files of `plan` and records their outputs in `journal`.
     pub fn new(plan: &Arc<BatchPlan>, journal: Option<Journal>, options: BatchOptions, tell: fn(&Notice)) -> Commit {
         Commit { plan: Arc::clone(plan), journal, options, tell, results: BatchResults::default() }
     }
 
-    /// What became of the files.
+    /// The results of the files.
     pub fn into_results(self) -> BatchResults {
         self.results
     }
 
-    /// Takes a group of completed files through the steps.
+    /// Commits a group of completed files.
     pub fn take(&mut self, completed: Vec<CompletedFile>) -> Result<ControlFlow<()>, Stop> {
         let mut steps: Vec<Step> = completed.into_iter().map(|completed| Step { completed, failure: None }).collect();
         for step in &mut steps {
@@ -102,7 +102,7 @@ impl Commit {
         Ok(if self.results.stopped.is_some() { END } else { MORE })
     }
 
-    /// Puts a record of each output into the journal. Without one the next run would not know the output for its own, so it gets no name.
+    /// Records each output in the journal. An output without a record is not renamed: the next run would not recognize it as its own.
     fn note(&mut self, steps: &mut [Step]) {
         let Some(journal) = &mut self.journal else { return };
         let mut records = Vec::with_capacity(steps.len());
@@ -128,7 +128,7 @@ impl Commit {
             return;
         }
         if let Err(error) = journal.append(&records, self.options.output.sync) {
-            // Nobody knows what a failed sync left behind: nothing is appended any more.
+            // The state after a failed sync is unknown: append nothing more.
             self.journal = None;
             self.results.stopped = Some(Stopped::WithoutJournal);
             for step in steps.iter_mut().filter(|step| step.output().is_some()) {
@@ -137,7 +137,7 @@ impl Commit {
         }
     }
 
-    /// Deletes the input if asked, keeps what became of the file, and judges whether the batch goes on.
+    /// Deletes the input if requested, records the result, and decides whether the batch goes on.
     fn end(&mut self, step: Step) {
         let Step { completed: CompletedFile { index, result, took, tries }, failure } = step;
         let result = failure.map_or(result, Err);
@@ -175,14 +175,14 @@ impl Commit {
         self.judge(index);
     }
 
-    /// Deletes an input whose output is on the disk, if it is still the file `identity`.
+    /// Deletes an input whose output is on disk, if it still has `identity`.
     fn delete(&self, index: usize, identity: FileId) -> io::Result<()> {
         let (top, inside) = self.plan.items[index].way();
         delete_input(top, inside, |there| FileId::of(there) == identity)
     }
 
-    /// The same for an input whose output is of an earlier run, which may have been stopped, or not have waited for the disk: the output is
-    /// synced, read from the disk, and compared with its record; before the input goes, the journal says that the output is all there is.
+    /// Deletes an input whose output is from an earlier run, which may have been stopped or not have synced: syncs the output, re-reads it from the
+    /// disk, compares it with its record, and first records in the journal that the output may be the only copy.
     fn delete_late(&mut self, index: usize, late: LateDelete) -> io::Result<()> {
         let LateDelete { directory, name, mut record, input } = late;
         let output = directory.open_file(&name)?.ok_or_else(|| io::Error::other("its output is gone"))?;
@@ -217,7 +217,7 @@ impl Commit {
     }
 }
 
-/// Each directory once, however many names it got: where that fails, it fails for all of them, since a second try would tell nothing.
+/// Syncs each directory once; a failure applies to all its outputs, since a second fsync would prove nothing.
 fn sync_directories(steps: &mut [Step]) {
     let mut synced: Vec<(*const Directory, Option<io::Error>)> = Vec::new();
     for step in steps.iter_mut() {
@@ -238,7 +238,7 @@ fn sync_directories(steps: &mut [Step]) {
     }
 }
 
-/// The same error for another file.
+/// A copy of `error` for another file.
 fn copy_of(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
 }

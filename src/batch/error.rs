@@ -1,4 +1,4 @@
-//! Why a batch cannot begin, and why one of its files failed.
+//! Errors of a batch and of its files.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::pipeline::kind::Kind;
 use crate::store::error::StoreError;
 use crate::task::error::{TaskError, TaskFailure};
 
-/// Why one file of a batch failed.
+/// An error of one file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The task failed.
@@ -17,25 +17,25 @@ pub enum FileError {
     /// A step before or after the task failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The output was restored completely from an input that has changed since, and salvage would replace it by less.
+    /// The output was restored completely from an earlier version of the input; salvage would replace it by less.
     #[error("{0} was restored whole, from what has changed since")]
     RestoredBefore(String),
-    /// The output may be all there is of an input that `--rm` deleted.
+    /// The output may be the only copy of an input that `--rm` deleted.
     #[error("{0} already exists, and may be all there is of an input that --rm deleted")]
     OnlyCopy(String),
-    /// The output exists and no earlier run wrote it as it is.
+    /// The output exists, but not as an earlier run wrote it.
     #[error("{0} already exists and was not written by an earlier run, or has changed since")]
     NotOurs(String),
-    /// The output that would be replaced is another file by now.
+    /// The output to replace has changed meanwhile.
     #[error("it changed meanwhile, and stays as it is")]
     Replaced,
-    /// The record of the output could not be written, so the output got no name.
+    /// The journal could not record the output, so it was not renamed.
     #[error("cannot write the journal: {0}")]
     Journal(io::Error),
-    /// The file is not the one that the journal describes.
+    /// The file differs from its record in the journal.
     #[error("{0}: it is not what the journal says was written")]
     NotAsWritten(String),
-    /// The file's content is not what its input held.
+    /// The file's content differs from its input's.
     #[error("{0}: its content is not what was read")]
     NotAsRead(String),
 }
@@ -47,7 +47,7 @@ impl From<TaskFailure> for FileError {
 }
 
 impl FileError {
-    /// The kind of failure.
+    /// The failure's kind.
     pub fn kind(&self) -> Kind {
         match self {
             FileError::Task(failure) => failure.error.kind(),
@@ -59,7 +59,7 @@ impl FileError {
         }
     }
 
-    /// Whether another try may succeed.
+    /// Whether a retry may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
             FileError::Task(failure) => failure.error.is_transient(),
@@ -69,44 +69,44 @@ impl FileError {
     }
 }
 
-/// Why a batch cannot begin, or cannot go on.
+/// An error that prevents or ends a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
-    /// A step on a thread of its own was stopped, or could not be started.
+    /// A step on its own thread was stopped or could not be started.
     #[error(transparent)]
     Run(#[from] Failure),
     /// A file or directory failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Keys could not be read.
+    /// Keys or passphrases could not be read.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// A glob is not valid.
+    /// A glob is invalid.
     #[error("{flag} {glob}: {error}")]
     Glob {
         /// The flag.
         flag: &'static str,
         /// Its value, as messages show it.
         glob: String,
-        /// What is wrong.
+        /// The error.
         error: String,
     },
-    /// A list of names cannot be read.
+    /// A list of names is unreadable.
     #[error("{list}")]
     List {
         /// The list, as messages show it.
         list: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// A list of names is longer than a list may be.
+    /// A list of names exceeds the limit.
     #[error("{0} is longer than a list may be")]
     ListTooLong(String),
     /// A listed name would lead out of the output.
     #[error("the list names {0}, which would lead out of the output")]
     LeadsOut(String),
-    /// The output would be in a directory that is read.
+    /// The output would be in an input directory.
     #[error("the output, {0}, would be in a directory that is read")]
     OutputInInput(String),
     /// Two inputs would be written to one output.
@@ -114,7 +114,7 @@ pub enum BatchError {
     Collision {
         /// An input.
         first: String,
-        /// The other one.
+        /// The other input.
         second: String,
         /// The output of both.
         output: String,
@@ -127,41 +127,41 @@ pub enum BatchError {
         /// Its input.
         input: String,
     },
-    /// The directory of all outputs cannot be opened or made.
+    /// The output directory cannot be opened or created.
     #[error("cannot write to {path}")]
     Tree {
         /// The directory.
         path: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// What should be the directory of all outputs is something else.
+    /// The output exists and is not a directory.
     #[error("cannot write to {0}: {0} is no directory")]
     NotADirectory(String),
-    /// The mode of the directory of all outputs cannot be set.
+    /// The mode of the output directory cannot be set.
     #[error("cannot set the mode of {path}")]
     TreeMode {
         /// The directory.
         path: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The journal of a tree cannot be used.
+    /// A tree's journal is unusable.
     #[error("{tree}: {error}")]
     Journal {
         /// The tree, as messages show it.
         tree: String,
-        /// Why.
+        /// The cause.
         error: JournalError,
     },
-    /// The journal of a tree cannot be opened.
+    /// A tree's journal cannot be opened.
     #[error("cannot open the journal of {tree}: {error}")]
     JournalIo {
         /// The tree, as messages show it.
         tree: String,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// The journal cannot be written.
@@ -170,7 +170,7 @@ pub enum BatchError {
 }
 
 impl BatchError {
-    /// The kind of failure.
+    /// The failure's kind.
     pub fn kind(&self) -> Kind {
         match self {
             BatchError::Run(failure) => failure.cause.kind(),

@@ -1,5 +1,4 @@
-//! What the stages of a batch hand each other: jobs from the schedule to the workers, completed files from the workers to the commit, and
-//! the results that the commit keeps.
+//! The messages between the stages of a batch: jobs for the workers, completed files for the commit, and the results that the commit collects.
 
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -18,121 +17,121 @@ use crate::store::sys::Directory;
 use crate::task::Produced;
 use crate::task::error::Notice;
 
-/// Files on their way to a worker. Small ones travel together, so that a tree of a million tiny files does not pay for a million hand-overs.
+/// Files sent to a worker together. Small files share a bundle, so that a million tiny files do not cost a million channel sends.
 pub struct Bundle {
     /// The files, at least one.
     pub files: Vec<Job>,
-    /// The memory of the largest, held until all are done: one is worked on at a time.
+    /// Memory for the largest file, held until all are done: the worker processes one at a time.
     pub token: Option<Token>,
 }
 
-/// A file on its way to a worker.
+/// A file sent to a worker.
 pub enum Job {
-    /// It has to be worked on.
+    /// A file to process.
     Work(Box<FileJob>),
-    /// Nothing has to be done.
+    /// A file that needs no work.
     Completed(CompletedFile),
 }
 
-/// What has to be done with a file.
+/// A file to process, and how.
 pub struct FileJob {
-    /// The index in the plan.
+    /// Index in the plan.
     pub index: usize,
-    /// One thread does it alone, without a pipeline. Decided where its memory is reserved.
+    /// One thread does it without a pipeline. The schedule decides this when it reserves memory.
     pub is_inline: bool,
-    /// Where its output goes; `None` where nothing is written.
+    /// The output's target; `None` if nothing is written.
     pub target: Option<Target>,
-    /// The output replaces one of an earlier run.
+    /// The output replaces an earlier run's.
     pub replaces: bool,
-    /// Nothing has to be done if the input has this digest.
+    /// Skip the file if its input has this digest.
     pub skip_if: Option<Digest>,
 }
 
-/// Where an output goes.
+/// The target of an output.
 #[derive(Clone)]
 pub struct Target {
-    /// The directory that it is in.
+    /// The open parent directory.
     pub directory: Arc<Directory>,
-    /// Its name there.
+    /// The file name.
     pub name: OsString,
     /// Its path, as messages show it.
     pub shown: String,
-    /// Permission bits of the file that it replaces.
+    /// Permission bits of the file to replace.
     pub old_mode: Option<u32>,
-    /// How it is treated.
+    /// How to create the output.
     pub output_options: OutputOptions,
 }
 
 impl Target {
-    /// A temporary that will get the name.
+    /// Creates a temporary for the target.
     pub fn create(self) -> Result<Output, StoreError> {
         let Target { directory, name, shown, old_mode, output_options } = self;
         Ok(Output::Temporary(Temporary::create_in(shown, directory, &name, old_mode, output_options)?))
     }
 }
 
-/// A file that a worker is done with.
+/// A file that left its worker.
 pub struct CompletedFile {
-    /// The index in the plan.
+    /// Index in the plan.
     pub index: usize,
-    /// What became of it.
+    /// The result.
     pub result: Result<FileResult, FileError>,
-    /// How long it was worked on.
+    /// Processing time, including retries.
     pub took: Duration,
-    /// How often it was tried.
+    /// Number of attempts.
     pub tries: u32,
 }
 
 impl CompletedFile {
-    /// A file that no worker has to touch.
+    /// A file that needs no worker.
     pub fn untouched(index: usize, result: Result<FileResult, FileError>) -> CompletedFile {
         CompletedFile { index, result, took: Duration::ZERO, tries: 0 }
     }
 }
 
-/// What became of a file that did not fail.
+/// The result of a file that did not fail.
 pub enum FileResult {
-    /// It was worked on.
+    /// The file was processed.
     Worked {
-        /// What was produced.
+        /// The output and its description.
         written: Box<Written>,
-        /// The output replaces one of an earlier run.
+        /// The output replaces an earlier run's.
         replaces: bool,
     },
-    /// It was done before. Its input may have to be deleted all the same.
+    /// An earlier run processed it. Its input may still have to be deleted.
     Unchanged(Option<Box<LateDelete>>),
 }
 
-/// What a worker produced of one file.
+/// A worker's output for one file.
 pub struct Written {
-    /// The output, complete but for its name; `None` where nothing is written.
+    /// The output, complete but not renamed; `None` if nothing is written.
     pub output: Option<Output>,
     /// The input's metadata when it was opened.
     pub source: Metadata,
-    /// What the output is made of, for the journal.
+    /// The input, for the journal.
     pub input_record: Option<InputRecord>,
-    /// How it was made, for the journal.
+    /// The operation and its settings, for the journal.
     pub spec: OutputSpec,
     /// XXH64 (seed 0) of the bytes written.
     pub output_hash: u64,
     /// Bytes written.
     pub written_bytes: u64,
-    /// Bytes of content: before compression, or after decompression.
+    /// Bytes of content: before compression or after decompression.
     pub content_bytes: u64,
     /// zstd frames written or decoded.
     pub frame_count: u64,
-    /// What speaks against the output although it is there.
+    /// Notices that make the file end with a warning.
     pub warnings: Vec<Notice>,
-    /// What has to be said, and is no more than that.
+    /// Notices that are only shown.
     pub notices: Vec<Notice>,
-    /// The file that the output replaces has to be this one still.
+    /// The file to replace must still have this identity.
     pub must_replace: Option<FileId>,
-    /// The input may be deleted, if that is asked for.
+    /// The input may be deleted, if requested.
     pub may_delete: bool,
 }
 
 impl Written {
-    /// What `produced` says of `input`, which is read completely. A batch asks for both digests.
+    /// Describes the output for `input`, which was read completely. Needs both digests in `produced`.
     pub fn new(input: Input, output: Option<Output>, spec: OutputSpec, produced: Produced) -> Written {
         let changed = input.has_changed().then(|| Notice::Changed(input.name.clone()));
         let (read, written) = (produced.read, produced.written.unwrap_or_default());
@@ -153,84 +152,84 @@ impl Written {
     }
 }
 
-/// An input that an earlier run was stopped before it deleted.
+/// An input that an earlier run was stopped before deleting.
 pub struct LateDelete {
-    /// The directory of its output.
+    /// The output's open parent directory.
     pub directory: Arc<Directory>,
-    /// The output's name there.
+    /// The output's file name.
     pub name: OsString,
     /// The output's record.
     pub record: Record,
-    /// The input when it was scanned.
+    /// The input's identity at the scan.
     pub input: FileId,
 }
 
-/// What became of one file, as it is kept until the end.
+/// The result of one file, kept until the end.
 #[derive(Debug)]
 pub struct Entry {
-    /// The index in the plan.
+    /// Index in the plan.
     pub index: usize,
     /// How it ended.
     pub ended: Ended,
-    /// Bytes read, written, and of content.
+    /// Bytes read, bytes written, bytes of content.
     pub bytes: [u64; 3],
     /// zstd frames written or decoded.
     pub frame_count: u64,
-    /// How long it was worked on.
+    /// Processing time, including retries.
     pub took: Duration,
-    /// How often it was tried.
+    /// Number of attempts.
     pub tries: u32,
 }
 
 /// How a file ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// There was no output, and now there is.
+    /// The output is new.
     Done,
-    /// The output was of an older input or of other settings, and is replaced.
+    /// The output replaces one of an older input or other settings.
     Redone,
-    /// There was nothing to do.
+    /// The file needed no work.
     Unchanged,
-    /// The output is there, and something speaks against it.
+    /// The output exists, with warnings.
     Warned(Vec<Warning>),
     /// There is no new output.
     Failed(FileError),
 }
 
-/// What speaks against an output that is there.
+/// A warning about an output that exists.
 #[derive(Debug)]
 pub enum Warning {
-    /// The task found it.
+    /// A notice of the task.
     Notice(Notice),
-    /// The output is complete, and its input cannot be deleted.
+    /// The output is complete, but its input cannot be deleted.
     NotDeleted(std::io::Error),
-    /// The output of an earlier run cannot be proven, so the input that the run should have deleted is kept.
+    /// An earlier run's output failed verification, so the input that the run should have deleted is kept.
     Kept(std::io::Error),
 }
 
-/// What is kept of a batch.
+/// The collected results of a batch.
 #[derive(Debug, Default)]
 pub struct BatchResults {
     /// In the order in which files ended.
     pub entries: Vec<Entry>,
-    /// How many of them failed.
+    /// Number of failed files.
     pub failed_count: u64,
-    /// Why the batch stopped before its end.
+    /// Why the batch stopped early, if it did.
     pub stopped: Option<Stopped>,
 }
 
-/// Why a batch stopped before its end.
+/// Why a batch stopped early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// The file of this index failed, and the first failure was to stop the batch.
+    /// The file with this index failed, and the batch stops at the first failure.
     AtFailure(usize),
     /// Too many files failed.
     TooManyFailed {
-        /// So many.
+        /// Failed files.
         failed_count: u64,
-        /// Of so many.
+        /// Ended files.
         ended_count: u64,
     },
-    /// The journal cannot be written any more.
+    /// The journal cannot be written.
     WithoutJournal,
 }

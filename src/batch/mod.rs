@@ -1,15 +1,15 @@
-//! Many files at once: a plan of files, done by workers that share the CPU slots and the memory of one run.
+//! Processes many files: a plan of files, and workers that share the CPU slots and memory of one run.
 //!
 //! ```text
-//! schedule (what has to be done, where it goes) -> [files xN: the operation] -> commit (groups of files made durable, noted, named)
+//! schedule (selects files and targets) -> [files xN: the operation] -> commit (groups of files synced, recorded, renamed)
 //! ```
 //!
 //! Read in this order: [`scan`] finds the inputs, [`plan`] and [`output_tree`] name the outputs, [`journal`] knows earlier runs, [`schedule`] picks
 //! the files to do, a [`worker`] carries out the [`operation`] on each, [`commit`] publishes the outputs, and [`policy`] decides about retries
 //! and stopping. [`live`] shows progress, [`results`] collects the outcomes, and [`messages`] defines what the stages send each other.
 //!
-//! Files may complete in any order. The schedule admits files by the memory that they take together, with the tokens of
-//! the engine's own window, so that all files in flight stay within what one run takes; a file that takes it all goes alone.
+//! Files complete in any order. The schedule admits files by the memory that they need, with tokens of the engine's window, so that all files in
+//! flight fit in the memory of one run; a file that needs all of it runs alone.
 
 pub mod scan;
 
@@ -73,48 +73,47 @@ use policy::Retry;
 use schedule::Scheduler;
 use worker::{Shared, Worker};
 
-/// Bundles that a channel holds, and that are made durable together. Enough for the disk to be waited for seldom: 16 times 16 files. Fewer
-/// where there are hardly any descriptors.
+/// Bundles per channel and per commit: 16 times 16 files, so that disk syncs are rare. Fewer if descriptors are scarce.
 const BUNDLES_WAITING_MAX: usize = 16;
 
-/// What a batch begins with.
+/// A batch that is ready to run.
 pub struct Batch {
     /// The files.
     pub plan: Arc<BatchPlan>,
-    /// How they are done.
+    /// The options.
     pub options: BatchOptions,
-    /// Where outputs go; `None` where nothing is written.
+    /// The output tree; `None` if nothing is written.
     pub tree: Option<OutputTree>,
-    /// Where they are noted.
+    /// The journal of outputs.
     pub journal: Option<Journal>,
-    /// What was done before.
+    /// Records of earlier runs.
     pub history: Arc<History>,
-    /// Hears what is said of a file when it ends.
+    /// Receives the notices of a file when it ends.
     pub tell: fn(&Notice),
-    /// Wakes reads and waits when the batch is ended.
+    /// Interrupts blocked reads and waits when the batch is cancelled.
     pub wake: WakeUp,
 }
 
-/// What a batch gives back.
+/// The result of a batch.
 pub struct RanBatch {
-    /// What became of the files.
+    /// Results of the files.
     pub results: BatchResults,
-    /// The directories, to be finished.
+    /// The output tree, for [`OutputTree::finish`].
     pub tree: Option<OutputTree>,
-    /// What was measured.
+    /// The measurements.
     pub figures: Figures,
-    /// How long it took.
+    /// Wall-clock time.
     pub wall: Duration,
-    /// Bytes of all files.
+    /// Byte counters of all files.
     pub progress: Arc<Progress>,
-    /// Why it ended before its end, if it did.
+    /// Why the batch failed, if it did.
     pub failure: Option<Failure>,
 }
 
-/// Supervises the threads of a batch: gets them, the counters of progress, and which files are in work.
+/// Supervises the threads of a batch: receives the threads, the progress counters and the files in progress.
 pub type Supervise<'a> = dyn FnOnce(Threads, &Progress, &Arc<Live>) -> Result<Ran, Failure> + 'a;
 
-/// Works the files off; `supervise` waits for the threads.
+/// Runs the batch; `supervise` waits for the threads.
 pub fn run(batch: Batch, operation: Arc<dyn Operation>, supervise: Box<Supervise<'_>>) -> RanBatch {
     let Batch { plan, options, tree, journal, history, tell, wake } = batch;
     let descriptors = sys::raise_descriptor_limit();
@@ -153,12 +152,12 @@ pub fn run(batch: Batch, operation: Arc<dyn Operation>, supervise: Box<Supervise
     RanBatch { results, tree: tree.take().flatten(), figures, wall, progress, failure }
 }
 
-/// Ends a batch: wakes reads and waits, and tells the pipelines that the workers run.
+/// The cancellation of a batch: wakes reads and waits, and terminates the workers' pipelines.
 fn cancel(wake: &WakeUp, lead: Vec<async_channel::Sender<Signal>>) -> Cancel {
     let wake = wake.cancel();
     Cancel::new(move || {
         wake.cancel();
-        // Each has room for the one word that there is.
+        // Each channel has room for one signal.
         for lead in &lead {
             let _ = lead.try_send(Signal::Terminate);
         }
@@ -184,7 +183,7 @@ impl Workers {
         })
     }
 
-    /// One file after the other. What is left of a bundle when the batch is ended is left to the next run.
+    /// Processes a bundle one file at a time. On cancellation the next run does the rest.
     fn work_off(&self, index: usize, worker: &mut Worker, Bundle { files, token }: Bundle) -> Vec<CompletedFile> {
         let mut completed = Vec::with_capacity(files.len());
         for job in files {
@@ -194,7 +193,7 @@ impl Workers {
                 Job::Work(job) => {
                     self.live.set(index, Some(job.index));
                     let file = work_on(worker, &*self.operation, &self.plan, self.retry, *job);
-                    // The error of a file that was stopped says nothing about the file.
+                    // A cancelled file's error does not concern the file.
                     if file.result.is_err() && worker.is_cancelled() {
                         break;
                     }
@@ -208,7 +207,7 @@ impl Workers {
     }
 }
 
-/// One of the workers.
+/// One worker of the parallel stage.
 struct FileStep {
     workers: Arc<Workers>,
     index: usize,

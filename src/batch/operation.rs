@@ -1,4 +1,4 @@
-//! What a batch does with each of its files: the drivers of [`task`](crate::task), with what the journal needs around them.
+//! The operations of a batch on each file: the drivers of [`task`](crate::task) with journal records.
 
 use std::io::Read;
 use std::num::NonZeroUsize;
@@ -30,28 +30,28 @@ use crate::task::salvage::{self, SalvageSpec, salvage};
 use crate::task::verify::{VerifySpec, verify};
 use crate::task::{self, Verb, wrap};
 
-/// Compressed bytes for which another worker of a large file is started: a frame of the default length that shrank to a quarter. What shrank
-/// more could keep more workers busy, but those are busy with other files.
+/// Compressed bytes per worker of a large file: a default frame that shrank to a quarter.
+/// Better compression could use more workers, but they are busy with other files.
 const RESTORE_BYTES_A_WORKER: u64 = 1024 * 1024;
 
-/// An operation, the same for all files of a batch.
+/// An operation, shared by all files of a batch.
 pub trait Operation: Send + Sync + 'static {
-    /// The memory that a file takes while it is worked on, in bytes; `is_inline` says that one thread does it alone.
+    /// Memory that a file needs, in bytes; `is_inline`: one thread does it alone.
     fn weight(&self, item: &Item, is_inline: bool) -> u64;
 
-    /// How outputs are made, for the journal.
+    /// The settings of outputs, for the journal.
     fn spec(&self) -> OutputSpec;
 
-    /// Whether `record`, of the output that is there, is of the output that would be made. With `checksum` an input is known by its content.
+    /// Whether the existing output with `record` is up to date. With `checksum`, an input is recognized by its content.
     fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
         judge_by_input(&self.spec(), item, record, checksum)
     }
 
-    /// Carries it out for `item`. A target is written, but not made durable, and has no name yet.
+    /// Processes `item`. Writes the target, if any, without syncing or renaming it.
     fn carry_out(&self, worker: &mut Worker, item: &Item, target: Option<Target>) -> Result<Written, FileError>;
 }
 
-/// An output that is there will do if it was made as `spec` says, of the input as it is.
+/// An existing output is up to date if it was made with `spec` from the current input.
 fn judge_by_input(spec: &OutputSpec, item: &Item, record: &Record, checksum: bool) -> Verdict {
     match record.input.filter(|_| spec.matches(&record.spec)) {
         None => Verdict::Stale,
@@ -61,16 +61,16 @@ fn judge_by_input(spec: &OutputSpec, item: &Item, record: &Record, checksum: boo
     }
 }
 
-/// Whether an output that is there is the one that would be made.
+/// Whether an existing output is up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is.
+    /// It is up to date.
     Done,
-    /// It is if the input has this digest.
+    /// It is up to date if the input has this digest.
     DoneIf(Digest),
-    /// It is of another input, or was made in another way.
+    /// It is from another input or other settings.
     Stale,
-    /// It is of another input, and may be better than what would be made now.
+    /// It is from another input and may be better than a new one.
     Kept,
 }
 
@@ -78,13 +78,13 @@ fn create(target: Option<Target>) -> Result<crate::store::output::Output, FileEr
     Ok(target.expect("internal error: an operation that writes has no target").create()?)
 }
 
-/// Compresses files, encrypts them, or both. The key of each is its own.
+/// Compresses files, encrypts them, or both. Each file has its own key.
 pub struct ProcessFiles {
-    /// How.
+    /// The settings.
     pub spec: ProcessSpec,
-    /// Whom to encrypt to, and who answers what a recipient's plugin asks.
+    /// The recipients, and the prompter for their plugins.
     pub recipients: Option<(Recipients, Prompter)>,
-    /// An output of an earlier run, which may not have read it back, does not do.
+    /// Outputs of earlier runs, perhaps unverified, count as stale.
     pub is_verified_now: bool,
 }
 
@@ -134,7 +134,7 @@ impl Operation for ProcessFiles {
     }
 }
 
-/// The concurrency of the pipeline for a compressed file of `bytes`.
+/// Workers and channel depth for a compressed file of `bytes`.
 fn width_for(width: Concurrency, bytes: u64) -> Concurrency {
     let count = usize::try_from(bytes.div_ceil(RESTORE_BYTES_A_WORKER)).unwrap_or(usize::MAX);
     let workers = NonZeroUsize::new(count).map_or(NonZeroUsize::MIN, |count| count.min(width.workers));
@@ -151,11 +151,11 @@ fn restore_weight(width: Concurrency, item: &Item, is_inline: bool) -> u64 {
 
 /// Restores files.
 pub struct RestoreFiles {
-    /// How.
+    /// The settings.
     pub spec: RestoreSpec,
-    /// What opens them.
+    /// The keys of the inputs.
     pub keys: Keys,
-    /// How they are read.
+    /// The read options.
     pub read: ReadOptions,
 }
 
@@ -168,7 +168,7 @@ impl Operation for RestoreFiles {
         OutputSpec::Restored { decompressed: self.spec.decompress }
     }
 
-    /// An output whose input had no valid table will not do where a table is required.
+    /// If a table is required, an output whose input had none counts as stale.
     fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
         match self.spec.require_table && record.fate == InputFate::Needed {
             true => Verdict::Stale,
@@ -189,20 +189,20 @@ impl Operation for RestoreFiles {
     }
 }
 
-/// Decodes files, writes nothing, and compares them with the journal.
+/// Decodes files without writing and compares them with the journal.
 pub struct VerifyFiles {
-    /// How.
+    /// The settings.
     pub spec: VerifySpec,
-    /// What opens them.
+    /// The keys of the inputs.
     pub keys: Keys,
-    /// How they are read.
+    /// The read options.
     pub read: ReadOptions,
-    /// What the journal says.
+    /// Records of earlier runs.
     pub history: Arc<History>,
 }
 
 impl VerifyFiles {
-    /// The file has to be one that the journal describes, where it describes any: of several the newest may never have got its name.
+    /// Fails unless one of the file's records, if any, describes it. The newest record may be of an output that was never renamed.
     fn compare_with_journal(&self, item: &Item, name: &str, read: Digest, content: Digest) -> Result<(), FileError> {
         let records = self.history.records(&item.place);
         let is_this = |record: &&Record| (record.output_hash, record.output.bytes) == (read.hash, read.bytes);
@@ -243,13 +243,13 @@ impl Operation for VerifyFiles {
 
 /// Changes the recipients of files.
 pub struct RekeyFiles {
-    /// How.
+    /// The settings.
     pub spec: RekeySpec,
-    /// What opens the files now.
+    /// The current keys of the files.
     pub keyring: Keyring,
-    /// How they are read.
+    /// The read options.
     pub read: ReadOptions,
-    /// What the journal says of a tree that is changed in place: what its files were made of stays true.
+    /// The history of a tree that is rekeyed in place; its records of inputs stay valid.
     pub history: Option<Arc<History>>,
 }
 
@@ -262,7 +262,7 @@ impl Operation for RekeyFiles {
         OutputSpec::Rekeyed { is_armored: self.spec.is_armored, recipients: self.spec.recipients.digest }
     }
 
-    /// A file that is changed in place is its own input, so only its recipients count.
+    /// A file that is rekeyed in place is its own input, so only its recipients count.
     fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
         match self.history {
             None => judge_by_input(&self.spec(), item, record, checksum),
@@ -282,7 +282,7 @@ impl Operation for RekeyFiles {
         let name = input.name.clone();
         let mut written = Written { content_bytes, ..Written::new(input, Some(output), self.spec(), produced) };
         if let Some(history) = &self.history {
-            // What was written to it meanwhile would be lost.
+            // The rename would lose changes made to the file meanwhile.
             let identity = FileId::of(&written.source);
             written.must_replace = Some(identity);
             let name_count = written.source.nlink();
@@ -298,16 +298,16 @@ impl Operation for RekeyFiles {
     }
 }
 
-/// Hears of each loss of a file.
+/// Receives each loss of a file.
 pub type TellLoss = fn(&Loss, &Path);
 
-/// Salvages what is intact of files.
+/// Salvages the intact parts of files.
 pub struct SalvageFiles {
-    /// How; `on_loss` gets each file's losses.
+    /// The settings; `on_loss` is replaced for each file.
     pub spec: SalvageSpec,
-    /// What opens them.
+    /// The keys of the inputs.
     pub keys: Keys,
-    /// Hears of each loss.
+    /// Receives each loss.
     pub on_loss: TellLoss,
 }
 
@@ -316,12 +316,12 @@ impl Operation for SalvageFiles {
         inline_restore_bytes() as u64
     }
 
-    /// What is salvaged of a file is never taken for all of it by another run.
+    /// Other runs never take a salvaged output for a complete one.
     fn spec(&self) -> OutputSpec {
         OutputSpec::Salvaged
     }
 
-    /// An output that was restored completely, of the input as it is, stays.
+    /// Keeps an output that was restored completely from the current input.
     fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
         let whole = OutputSpec::Restored { decompressed: self.spec.decompress };
         match judge_by_input(&whole, item, record, checksum) {
@@ -349,7 +349,7 @@ impl Operation for SalvageFiles {
     }
 }
 
-/// Whether a file is encrypted with a passphrase, as far as that can be told.
+/// Whether a file is encrypted with a passphrase. `false` if it is unreadable.
 pub fn wants_passphrase(mut file: std::fs::File) -> bool {
     let mut head = Vec::new();
     if file.by_ref().take(DETECT_LEN as u64).read_to_end(&mut head).is_err() {

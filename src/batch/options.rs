@@ -5,25 +5,25 @@ use std::num::NonZeroUsize;
 use super::policy::{Breaker, OnError, Retry};
 use crate::store::output::OutputOptions;
 
-/// How a batch is done.
+/// Options of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchOptions {
     /// Files in flight.
     pub jobs: NonZeroUsize,
-    /// CPUs that are kept busy at most.
+    /// CPUs used at most.
     pub cores: NonZeroUsize,
-    /// The memory of all files in flight together, in bytes.
+    /// Memory for all files in flight, in bytes.
     pub budget_bytes: u64,
-    /// How outputs are treated.
+    /// How to create outputs.
     pub output: OutputOptions,
-    /// Inputs are deleted.
+    /// Delete inputs.
     pub rm: bool,
-    /// An input is known by its content, not by its time and length.
+    /// Recognize an input by its content, not by time and length.
     pub checksum: bool,
-    /// What is done when a file fails.
+    /// What to do when a file fails.
     pub on_error: OnError,
-    /// How many failures end the batch.
+    /// Number of failures that ends the batch.
     pub breaker: Breaker,
-    /// How often a file is tried again.
+    /// Retries after transient errors.
     pub retry: Retry,
 }

@@ -1,4 +1,4 @@
-//! The directory of all outputs: its own directories, made and opened without ever following a link, and what is mirrored there.
+//! The output directory: creates and opens its subdirectories without following links; mirrors directories and links.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -13,37 +13,37 @@ use crate::store::name::quoted;
 use crate::store::output::{is_temporary_name, temporary_name};
 use crate::store::sys::Directory;
 
-/// The mode of a directory that was made and has no journal yet. A run that is killed in between leaves it empty and so, and the next one
-/// knows that a batch made it, which gets mode and time of the one that it mirrors.
+/// Mode of an output directory that was created and has no journal yet. If a killed run leaves it so and empty, the next run knows that a batch
+/// created it, and that it gets mode and times of the mirrored directory.
 const MARK: u32 = 0o1700;
 
-/// What a directory has from the one that it is in.
+/// Mode bits inherited from the parent: setgid.
 const INHERITED_BITS: u32 = 0o2000;
 
-/// What an owner needs to make files in a directory.
+/// Mode bits that the owner needs to create files.
 const OWNER_BITS: u32 = 0o700;
 
-/// The directory of all outputs.
+/// The output directory.
 pub struct OutputTree {
-    /// As it was named.
+    /// Its path as given.
     pub path: PathBuf,
     root: Arc<Directory>,
-    /// It was not there before, or an earlier run made it.
+    /// This run or an earlier one created it.
     pub is_ours: bool,
-    /// Directories that were made, to be synced with those that they are in.
+    /// Directories created in this run, to be synced with their parents.
     made: Vec<PathBuf>,
-    /// Each is synced as soon as it is made: inputs are deleted on the way.
+    /// Sync each directory on creation, because inputs are deleted meanwhile.
     sync_at_once: bool,
-    /// The directories on the way to the one that was asked for last, which the next one mostly shares.
+    /// Open directories on the path to the last one requested; the next usually shares most of them.
     way: Vec<(OsString, Arc<Directory>)>,
-    /// Directories in which nothing is left of runs that were killed.
+    /// Directories without leftovers of killed runs.
     tidied: HashSet<PathBuf>,
-    /// Outputs that were cut off, of which nothing was kept.
+    /// Incomplete outputs that were removed.
     pub cut_off_count: u64,
 }
 
 impl OutputTree {
-    /// Opens `path`, or makes it, in a directory that is there. What is made has a mark until it is [settled](OutputTree::settle).
+    /// Opens `path` or creates it; its parent must exist. A new directory is marked until [settled](OutputTree::settle).
     pub fn open(path: &Path, sync_at_once: bool) -> Result<OutputTree, BatchError> {
         let cannot = |source| BatchError::Tree { path: quoted(path), source };
         let is_made = match std::fs::DirBuilder::new().mode(MARK).create(path) {
@@ -65,7 +65,7 @@ impl OutputTree {
         Ok(OutputTree { path, root, is_ours, made, sync_at_once, way, tidied, cut_off_count: 0 })
     }
 
-    /// Gives a directory that was made the permission bits of any that is, less `umask`: from now on its journal tells whose it is.
+    /// Gives a new directory the default permission bits, less `umask`; from now on its journal shows that a batch created it.
     pub fn settle(&self, umask: u32) -> Result<(), BatchError> {
         let settle = || -> io::Result<()> {
             let mode = std::fs::metadata(&self.path)?.mode();
@@ -77,24 +77,24 @@ impl OutputTree {
         settle().map_err(|source| BatchError::TreeMode { path: quoted(&self.path), source })
     }
 
-    /// The directory itself.
+    /// The open output directory.
     pub fn root(&self) -> &Directory {
         &self.root
     }
 
-    /// The directory that the output at `place` goes to, made where it is missing, and rid of what killed runs left there.
+    /// The parent directory of the output at `place`, created if missing and cleaned of leftovers of killed runs.
     pub fn directory_of(&mut self, place: &Path) -> io::Result<Arc<Directory>> {
         let place = place.parent().unwrap_or(Path::new(""));
         let directory = self.open_below(place)?;
         if !self.tidied.contains(place) {
             self.tidied.insert(place.to_owned());
-            // What cannot be tidied up does no harm.
+            // A failed cleanup is harmless.
             self.cut_off_count += directory.remove_left_over(is_temporary_name).unwrap_or(0);
         }
         Ok(directory)
     }
 
-    /// Makes the directories and links that are mirrored. Gives those that could not be, and why.
+    /// Creates mirrored directories and links. Returns the failures with reasons.
     pub fn mirror(&mut self, directories: &[Mirrored], links: &[Mirrored]) -> Vec<(PathBuf, String)> {
         let mut failed = Vec::new();
         for Mirrored { source, place } in directories {
@@ -111,8 +111,8 @@ impl OutputTree {
         failed
     }
 
-    /// Gives the directories the permission bits and times of those that they mirror, less `umask`, and waits for the disk if `sync`. To be
-    /// called at the end: what is written in a directory changes its time, and bits may forbid writing.
+    /// Copies permission bits, less `umask`, and times from the mirrored directories, and syncs if `sync`. Call it last: writes in a directory
+    /// change its time, and the bits may forbid them. Returns the failures with reasons.
     pub fn finish<'a>(
         &mut self,
         directories: impl DoubleEndedIterator<Item = &'a Mirrored>,
@@ -120,14 +120,14 @@ impl OutputTree {
         sync: bool,
     ) -> Vec<(PathBuf, String)> {
         let mut failed = Vec::new();
-        // Before their permission bits may forbid it.
+        // Sync first: permission bits may forbid it later.
         if sync {
             for place in std::mem::take(&mut self.made) {
                 let synced = self.open_below(place.parent().unwrap_or(Path::new(""))).and_then(|parent| parent.sync());
                 failed.extend(synced.err().map(|error| (self.path.join(place), format!("cannot sync it: {error}"))));
             }
         }
-        // An OUT that was there before has a mode and a time of its own.
+        // An output directory that existed before keeps its mode and times.
         let directories = directories.filter(|directory| self.is_ours || !directory.place.as_os_str().is_empty());
         for Mirrored { source, place } in directories.rev().collect::<Vec<_>>() {
             let finished = self.open_below(place).and_then(|directory| {
@@ -168,7 +168,7 @@ impl OutputTree {
         Ok(Arc::clone(self.way.last().map_or(&self.root, |(_, directory)| directory)))
     }
 
-    /// A link replaces a link, and nothing else.
+    /// Creates a link; replaces an existing link, but nothing else.
     fn put_link(&mut self, place: &Path, target: &Path) -> io::Result<()> {
         let directory = self.directory_of(place)?;
         let name = place.file_name().unwrap_or_default();
@@ -190,7 +190,7 @@ fn is_mark(mode: u32) -> bool {
     mode & 0o7777 & !INHERITED_BITS == MARK
 }
 
-/// Waits until the name of a directory is on the disk.
+/// Flushes the parent of a directory to disk.
 fn sync_parent(path: &Path) -> io::Result<()> {
     let path = path.canonicalize()?;
     path.parent().map_or(Ok(()), |parent| Directory::open(parent)?.sync())

@@ -1,5 +1,5 @@
-//! What a batch is going to do, settled and checked before the first byte is written: each input has an output of its own, which is none of
-//! the inputs, and lies in none of the trees that are read.
+//! The plan of a batch, checked before the first byte is written: each input has its own
+//! output, which is not an input and lies in no input directory.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -19,20 +19,19 @@ use crate::store::sys::{self, Directory};
 /// One file of a batch.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// As it is named.
+    /// Its path as given or found.
     pub source: PathBuf,
-    /// How far it is below a directory that was named, on a way without links; 0 for what was named itself, or reached by a link.
+    /// Levels below a named directory, on a path without links; 0 for a named file or one reached through a link.
     pub depth: usize,
-    /// Its output, below the directory of all outputs.
+    /// Its output's path in the output directory.
     pub place: PathBuf,
-    /// As it was seen.
+    /// Its identity at the scan.
     pub identity: FileId,
 }
 
 impl Item {
-    /// Opens the input, which was a regular file when it was scanned. A file that was found by a walk is opened below the directory that the user
-    /// named, and a link that took the place of a directory since then is not followed. `top` keeps that directory open from one file to the
-    /// next.
+    /// Opens the input, which was a regular file when it was scanned. A file found by a walk is opened below the directory that the user named,
+    /// without following a link that has replaced a directory since. `top` caches that open directory for the next file.
     pub fn open(&self, top: &mut Option<(PathBuf, Directory)>) -> Result<Input, StoreError> {
         let input = match self.depth {
             0 => Input::open(&self.source)?,
@@ -55,7 +54,7 @@ impl Item {
         }
     }
 
-    /// The directory that was named, and where in it the file is; or the directory it is in, and its name, if it was named itself.
+    /// The named directory and the file's path in it; for a named file, its parent directory and its name.
     pub fn way(&self) -> (&Path, &Path) {
         let top = self.source.ancestors().nth(self.depth.max(1)).filter(|top| !top.as_os_str().is_empty());
         let inside = top.and_then(|top| self.source.strip_prefix(top).ok());
@@ -63,48 +62,48 @@ impl Item {
     }
 }
 
-/// What is mirrored and not processed.
+/// A directory or link that is mirrored, not processed.
 #[derive(Debug)]
 pub struct Mirrored {
-    /// Where it is.
+    /// Its path.
     pub source: PathBuf,
-    /// Where it comes to be, below the directory of all outputs; empty for that directory itself.
+    /// Its path in the output directory; empty for that directory itself.
     pub place: PathBuf,
 }
 
-/// What a batch is going to do.
+/// The plan of a batch.
 #[derive(Debug, Default)]
 pub struct BatchPlan {
     /// The files, in order.
     pub items: Vec<Item>,
-    /// Directories, each in front of what is in it.
+    /// Directories, parents first.
     pub directories: Vec<Mirrored>,
     /// Symbolic links.
     pub links: Vec<Mirrored>,
-    /// What can not be processed, and why.
+    /// Entries that cannot be processed, and why.
     pub skipped: Vec<(PathBuf, String)>,
-    /// What could not be looked at, and why.
+    /// Entries that could not be read, and why.
     pub failed: Vec<(PathBuf, String)>,
-    /// Bytes of all files.
+    /// Total bytes of the files.
     pub bytes: u64,
 }
 
-/// What one thread always does alone: a chunk of the default length.
+/// Files up to this size are always inline: a default chunk.
 const SOLO_BYTES_MIN: u64 = 4 * 1024 * 1024;
 
-/// What one thread does alone at most: a fraction of a second at the default level.
+/// Longer files are never inline: a fraction of a second at the default level.
 const SOLO_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 impl BatchPlan {
-    /// The longest file that is done by one thread, without a pipeline, in bytes. What more threads could do for it is done for other files
-    /// meanwhile, and at the end, when there are no others, it is little beside what each of `jobs` threads has done.
+    /// The longest file that one thread does without a pipeline, in bytes. Other threads do other files meanwhile; at the end, when none are left,
+    /// the file is small against the share of each of `jobs` threads.
     pub fn inline_bytes_max(&self, jobs: NonZeroUsize) -> u64 {
         (self.bytes / (8 * jobs.get() as u64)).clamp(SOLO_BYTES_MIN, SOLO_BYTES_MAX)
     }
 }
 
-/// Puts outputs to `inputs`; `name` makes an output's file name from an input's. Of directories only those that hold something are
-/// mirrored, if `only_needed`.
+/// Assigns outputs to `inputs`; `name` derives an output's file name from its input's. If
+/// `only_needed`, mirrors only directories that contain a file or link.
 pub fn plan(inputs: Inputs, only_needed: bool, name: impl Fn(&OsStr) -> OsString) -> BatchPlan {
     let Inputs { found, skipped, failed, .. } = inputs;
     let mut plan = BatchPlan { skipped, failed, ..BatchPlan::default() };
@@ -137,7 +136,7 @@ pub fn plan(inputs: Inputs, only_needed: bool, name: impl Fn(&OsStr) -> OsString
     plan
 }
 
-/// Refuses a plan that would write one output twice, or over something that it reads.
+/// Refuses a plan that writes an output twice or over an input.
 pub fn check(plan: &BatchPlan, root: &Path, roots: &HashSet<(u64, u64)>) -> Result<(), BatchError> {
     refuse_inside_of_inputs(root, roots)?;
     for directory in plan.directories.iter().filter(|directory| !directory.place.as_os_str().is_empty()) {
@@ -150,9 +149,9 @@ pub fn check(plan: &BatchPlan, root: &Path, roots: &HashSet<(u64, u64)>) -> Resu
     refuse_inputs_as_outputs(plan, root)
 }
 
-/// An output in a tree that is read would be read by the next run.
+/// Refuses outputs in an input directory: the next run would read them.
 fn refuse_inside_of_inputs(root: &Path, roots: &HashSet<(u64, u64)>) -> Result<(), BatchError> {
-    // As far up as there is something.
+    // The nearest existing ancestor.
     let there = std::iter::successors(Some(root), |path| path.parent())
         .map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path })
         .find_map(|path| path.canonicalize().ok());
@@ -183,7 +182,7 @@ fn refuse_doubles(plan: &BatchPlan) -> Result<(), BatchError> {
     Ok(())
 }
 
-/// An output that is there already may be an input, by another name.
+/// Refuses an existing output that is an input under another name.
 fn refuse_inputs_as_outputs(plan: &BatchPlan, root: &Path) -> Result<(), BatchError> {
     if !root.is_dir() {
         return Ok(());
@@ -196,7 +195,7 @@ fn refuse_inputs_as_outputs(plan: &BatchPlan, root: &Path) -> Result<(), BatchEr
             Ok(metadata) if inputs.contains(&(metadata.dev(), metadata.ino())) => {
                 return Err(BatchError::OutputIsInput { output: quoted(&output), input: quoted(&item.source) });
             }
-            // What cannot be looked at fails when it is written.
+            // An unreadable output fails later, when it is written.
             Ok(_) | Err(_) => {}
         }
     }

@@ -1,32 +1,32 @@
-//! What is done about a file that fails: tried again where that may help, after a while; then the batch goes on, or stops.
+//! Failure policy: retries a file after a transient error, with backoff; then the batch goes on or stops.
 
 use std::time::Duration;
 
-/// What a share of failures needs to be told from chance.
+/// Files before a share of failures is significant.
 const FILES_MIN: u64 = 20;
 
-/// What is done when a file fails for good.
+/// What to do when a file fails for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnError {
-    /// The others go on.
+    /// Go on with the other files.
     Skip,
-    /// So does the batch.
+    /// Stop the batch.
     Stop,
 }
 
-/// How many failures end a batch: a disk that is dying fails them all, and slowly.
+/// The number of failures that ends a batch: a dying disk fails all files, and slowly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Breaker {
-    /// It goes on whatever fails.
+    /// No number.
     Never,
-    /// So many.
+    /// This number.
     Count(u64),
-    /// Such a share of the files so far, from 0 to 1.
+    /// More than this share of the ended files, from 0 to 1.
     Share(f64),
 }
 
 impl Breaker {
-    /// Whether `failed` of `ended` files are too many.
+    /// Whether `failed` of `ended` files end the batch.
     pub fn trips(self, failed: u64, ended: u64) -> bool {
         match self {
             Breaker::Never => false,
@@ -36,20 +36,20 @@ impl Breaker {
     }
 }
 
-/// How often a file is tried again, and after which while.
+/// Retry a file `count` times, with backoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// Tries behind the first one.
+    /// Retries after the first attempt.
     pub count: u32,
-    /// The first while.
+    /// First backoff.
     pub base: Duration,
-    /// The longest; each is twice the one before up to this.
+    /// Longest backoff; each doubles the last up to this.
     pub max: Duration,
 }
 
 impl Retry {
-    /// What to wait in front of try `attempt`, counted from 1. `random` spreads it from a half to the whole, so that many who failed
-    /// together do not come back together.
+    /// The wait before retry `attempt`, counted from 1. `random` picks it from the upper
+    /// half, so that files that failed together do not retry together.
     pub fn backoff(self, attempt: u32, random: u64) -> Duration {
         let factor = 1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
         let whole = self.base.saturating_mul(factor).min(self.max);

@@ -1,4 +1,4 @@
-//! The results of a batch: how its files ended, in numbers and one by one.
+//! The results of a batch: counts, totals and the result of each file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,54 +8,54 @@ use super::error::FileError;
 use super::messages::{BatchResults, Ended, Entry, Stopped};
 use super::plan::BatchPlan;
 
-/// Names of the slowest files that are told.
+/// Number of slowest files reported.
 const SLOWEST_COUNT: usize = 3;
 
-/// What a batch came to.
+/// The results of a batch with its plan.
 pub struct BatchSummary {
     /// The files.
     pub plan: Arc<BatchPlan>,
-    /// What became of those that were begun.
+    /// Results of the files that were started.
     pub results: BatchResults,
-    /// What was skipped or failed without being one of the files: directories that cannot be read, what is neither file nor link.
+    /// Entries skipped or failed that are not files of the plan, such as unreadable directories and special files.
     pub others: Vec<Other>,
-    /// Outputs that an earlier run was cut off at.
+    /// Incomplete outputs of killed runs that were removed.
     pub cut_off_count: u64,
 }
 
-/// A name that there is no file for to work on.
+/// An entry that is not a file of the plan.
 pub struct Other {
-    /// As it was found.
+    /// Its path.
     pub path: PathBuf,
-    /// Why.
+    /// Why it was skipped or failed.
     pub reason: String,
-    /// It was left out, and did not fail.
+    /// It was skipped and did not fail.
     pub is_skipped: bool,
 }
 
-/// How many files ended in which way.
+/// Number of files per result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// All files of the plan.
     pub files: u64,
-    /// See [`Ended`].
+    /// Files with a new output.
     pub done: u64,
-    /// See [`Ended`].
+    /// Files whose output was replaced.
     pub redone: u64,
-    /// See [`Ended`].
+    /// Files that needed no work.
     pub unchanged: u64,
-    /// See [`Ended`].
+    /// Files with warnings.
     pub warned: u64,
-    /// Files, and other names.
+    /// Files and other entries that failed.
     pub failed: u64,
-    /// What is neither file, directory nor link.
+    /// Special files, which are skipped.
     pub skipped: u64,
-    /// Files that the batch did not come to.
+    /// Files that the batch did not reach.
     pub left: u64,
 }
 
 impl BatchSummary {
-    /// How many files ended in which way.
+    /// Counts the files per result.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts { files: self.plan.items.len() as u64, ..Counts::default() };
         for entry in &self.results.entries {
@@ -73,7 +73,7 @@ impl BatchSummary {
         counts
     }
 
-    /// Bytes read, written, and of content, and frames.
+    /// Sums of bytes read, written and of content, and of frames.
     pub fn totals(&self) -> ([u64; 3], u64) {
         let (mut bytes, mut frames) = ([0; 3], 0);
         for entry in &self.results.entries {
@@ -83,7 +83,7 @@ impl BatchSummary {
         (bytes, frames)
     }
 
-    /// Those that were worked on longest, the longest first.
+    /// The files with the longest processing time, longest first.
     pub fn slowest(&self) -> Vec<(&PathBuf, Duration)> {
         let mut slowest: Vec<&Entry> = self.results.entries.iter().filter(|entry| !entry.took.is_zero()).collect();
         slowest.sort_by_key(|entry| std::cmp::Reverse(entry.took));
@@ -91,7 +91,7 @@ impl BatchSummary {
         slowest.into_iter().map(|entry| (&self.plan.items[entry.index].source, entry.took)).collect()
     }
 
-    /// Files that failed or have a warning, in the order of the plan.
+    /// Files that failed or have warnings, in the order of the plan.
     pub fn troubled(&self) -> Vec<&Entry> {
         let is_troubled = |entry: &&Entry| matches!(entry.ended, Ended::Failed(_) | Ended::Warned(_));
         let mut entries: Vec<&Entry> = self.results.entries.iter().filter(is_troubled).collect();
@@ -99,7 +99,7 @@ impl BatchSummary {
         entries
     }
 
-    /// The failure that the batch stopped at, as it was to stop at the first.
+    /// The failure at which the batch stopped, if it stops at the first.
     pub fn stopped_by(&self) -> Option<&FileError> {
         let Some(Stopped::AtFailure(index)) = self.results.stopped else { return None };
         self.results.entries.iter().find(|entry| entry.index == index).and_then(|entry| match &entry.ended {
@@ -110,12 +110,12 @@ impl BatchSummary {
 }
 
 impl Counts {
-    /// Files that the batch came to the end of.
+    /// Files that ended.
     pub fn ended(&self) -> u64 {
         self.files - self.left
     }
 
-    /// In words, without those that are none.
+    /// The counts in words, without zeros.
     pub fn line(&self) -> String {
         let Counts { done, redone, unchanged, warned, failed, skipped, left, .. } = *self;
         let words = [

@@ -1,7 +1,7 @@
-//! Scans the inputs of a batch: paths, lists of paths, and what directories hold.
+//! Scans the inputs of a batch: paths, lists of paths, and directory contents.
 //!
-//! A symbolic link becomes the same link in the output, unless links are followed or left out. A file with several names is a file by each of
-//! them. What is neither file, directory nor link is skipped and named.
+//! A symbolic link becomes the same link in the output, unless links are followed or skipped. A file with several hard links becomes several files.
+//! Special files are skipped and reported.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -19,93 +19,93 @@ use crate::store::file_id::FileId;
 use crate::store::name::quoted;
 use crate::store::sys;
 
-/// The longest list of names that is read.
+/// The longest list of names, in bytes.
 const LIST_BYTES_MAX: u64 = 1 << 30;
 
-/// Which files of directories are taken.
+/// Selects files in directories.
 #[derive(Clone, Debug)]
 pub struct Filter {
-    /// Globs; once there are any, what none of them matches is left out.
+    /// Globs; if there are any, entries that match none are skipped.
     pub include: Vec<String>,
-    /// Globs of what is left out.
+    /// Globs of entries to skip.
     pub exclude: Vec<String>,
-    /// What `.gitignore` and `.ignore` files name is left out.
+    /// Skip entries that `.gitignore` and `.ignore` files name.
     pub gitignore: bool,
-    /// What becomes of symbolic links.
+    /// How to treat symbolic links.
     pub links: Links,
 }
 
 impl Filter {
-    /// Whether every file of a directory is taken.
+    /// Whether no filter is set.
     pub fn takes_all(&self) -> bool {
         let Filter { include, exclude, gitignore, links: _ } = self;
         include.is_empty() && exclude.is_empty() && !gitignore
     }
 }
 
-/// What becomes of symbolic links.
+/// How to treat symbolic links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
-    /// The output gets the same links.
+    /// Create the same link in the output.
     Copy,
-    /// What they lead to is taken.
+    /// Take the link's target.
     Follow,
-    /// They are left out.
+    /// Skip the link.
     Skip,
 }
 
-/// What a batch reads.
+/// The inputs of a batch as given.
 #[derive(Clone, Debug)]
 pub struct InputSpec {
-    /// Files and directories, as they were named.
+    /// Files and directories.
     pub paths: Vec<PathBuf>,
-    /// A list of names, one a line; `-` is standard input.
+    /// A list of names, one per line; `-` is standard input.
     pub files_from: Option<PathBuf>,
-    /// A list of names, each ended by a zero byte.
+    /// A list of names, each terminated by a zero byte.
     pub files0_from: Option<PathBuf>,
-    /// Which files of directories are taken.
+    /// Selects files in directories.
     pub filter: Filter,
 }
 
-/// A file, directory or link that was found.
+/// A file, directory or link found by the scan.
 #[derive(Debug)]
 pub struct Found {
-    /// As it is named.
+    /// Its path as given or found.
     pub source: PathBuf,
-    /// See [`Item::depth`](super::plan::Item::depth).
+    /// Levels below a named directory: [`Item::depth`](super::plan::Item::depth).
     pub depth: usize,
-    /// Where it belongs in the output, before its name changes.
+    /// Its path in the output, before it is renamed for the operation.
     pub place: PathBuf,
-    /// What it is.
+    /// Its type.
     pub kind: Kind,
 }
 
-/// What something in a tree is.
+/// The type of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
     File(FileId),
-    /// A directory below an input that is one.
+    /// A directory, named or below a named one.
     Directory,
-    /// A symbolic link that stays one.
+    /// A symbolic link to copy.
     Link,
 }
 
 /// All inputs of a batch.
 #[derive(Debug, Default)]
 pub struct Inputs {
-    /// In the order of the command line, directories sorted by name.
+    /// In the order of the command line; directories are sorted by name.
     pub found: Vec<Found>,
-    /// What can not be processed, and why.
+    /// Entries that cannot be processed, and why.
     pub skipped: Vec<(PathBuf, String)>,
-    /// What could not be looked at, and why.
+    /// Entries that could not be read, and why.
     pub failed: Vec<(PathBuf, String)>,
-    /// The directories that were named, in which the output may not be: device and inode.
+    /// Named directories, which must not contain the output: device and inode.
     pub roots: HashSet<(u64, u64)>,
 }
 
-/// Scans all that `spec` names. A single directory's content belongs at the top of the output, everything else under its own name. Links to
-/// directories are followed where they are named.
+/// Scans all inputs in `spec`. The content of a single directory goes to the top of the
+/// output, other inputs under their own names. Follows a named link to a directory.
 pub fn scan(spec: &InputSpec) -> Result<Inputs, BatchError> {
     let (paths, args) = (&spec.paths, spec);
     let mut inputs = Inputs::default();
@@ -123,14 +123,14 @@ pub fn scan(spec: &InputSpec) -> Result<Inputs, BatchError> {
             Component::Normal(name) => Some(Path::new(name)),
             _ => None,
         });
-        // `.` and `..` have no name of their own.
+        // `.` and `..` have no names of their own.
         let place = if is_top { Path::new("") } else { name.unwrap_or(Path::new("")) };
         inputs.take(path, place.to_owned(), &args.filter)?;
     }
     Ok(inputs)
 }
 
-/// Scans one directory, whose content belongs at the top of the output.
+/// Scans one directory, whose content goes to the top of the output.
 pub fn scan_in(directory: &Path, args: &Filter) -> Result<Inputs, BatchError> {
     let mut inputs = Inputs::default();
     inputs.take(directory, PathBuf::new(), args)?;
@@ -138,7 +138,7 @@ pub fn scan_in(directory: &Path, args: &Filter) -> Result<Inputs, BatchError> {
 }
 
 impl Inputs {
-    /// Takes in `path`: a file, or a directory with all that is in it.
+    /// Adds `path`: a file, or a directory with its content.
     fn take(&mut self, path: &Path, place: PathBuf, args: &Filter) -> Result<(), BatchError> {
         let metadata = match std::fs::metadata(path) {
             Ok(metadata) => metadata,
@@ -200,7 +200,7 @@ impl Inputs {
                 Links::Skip => return,
                 Links::Copy | Links::Follow => Kind::Link,
             },
-            // A root that is a link to a directory: what is in it follows.
+            // A named link to a directory: the walk enters it.
             kind if kind.is_symlink() => Kind::Directory,
             kind => match special(kind) {
                 Some(what) => return self.skipped.push((source, format!("it is {what}"))),
@@ -212,7 +212,7 @@ impl Inputs {
     }
 }
 
-/// What a file is that is neither regular, directory nor link.
+/// The type of a special file; `None` for other files.
 fn special(kind: std::fs::FileType) -> Option<&'static str> {
     match kind {
         kind if kind.is_fifo() => Some("a FIFO"),
@@ -223,7 +223,7 @@ fn special(kind: std::fs::FileType) -> Option<&'static str> {
     }
 }
 
-/// `--include` and `--exclude`. Once anything is included, what no glob includes is left out.
+/// The globs of `--include` and `--exclude`. If there are includes, entries that match none are skipped.
 fn globs(root: &Path, args: &Filter) -> Result<Override, BatchError> {
     let mut builder = OverrideBuilder::new(root);
     let mut add = |flag: &'static str, glob: &str, line: &str| {
@@ -240,9 +240,9 @@ fn globs(root: &Path, args: &Filter) -> Result<Override, BatchError> {
     builder.build().map_err(bad)
 }
 
-/// Where a walk failed, and why.
+/// The path at which a walk failed, and the reason.
 fn place_and_reason(error: &ignore::Error, default: &Path) -> (PathBuf, String) {
-    // The error of the walk names the path again.
+    // The walk's error text repeats the path.
     let reason = || error.io_error().map_or_else(|| error.to_string(), |error| error.kind().to_string());
     match error {
         ignore::Error::WithPath { path, .. } => (path.clone(), format!("cannot read it: {}", reason())),
@@ -267,7 +267,7 @@ fn read_list(list: &Path, separator: u8) -> Result<Vec<PathBuf>, BatchError> {
         }
         match &line[..] {
             b"" => {}
-            // In a list it is a file's name as any other.
+            // In a list, `-` is a file name.
             b"-" => paths.push(PathBuf::from("./-")),
             line => paths.push(PathBuf::from(OsStr::from_bytes(line))),
         }
@@ -275,7 +275,7 @@ fn read_list(list: &Path, separator: u8) -> Result<Vec<PathBuf>, BatchError> {
     Ok(paths)
 }
 
-/// Where a listed path belongs in the output: below it as it is typed, as from the root where it begins there.
+/// The output path of a listed path: as typed, relative to the root if absolute. Fails for `..`.
 fn place_of(path: &Path) -> Result<PathBuf, BatchError> {
     let mut place = PathBuf::new();
     for component in path.components() {

@@ -1,4 +1,4 @@
-//! The schedule: the stage that decides which files have to be done, where their outputs go, and when there is memory for them.
+//! The schedule stage: decides which files to process and where their outputs go, and reserves memory for them.
 
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
@@ -22,42 +22,42 @@ use crate::store::file_id::FileId;
 use crate::store::name::quoted;
 use crate::store::output::OutputOptions;
 
-/// Bytes of files that travel together: some milliseconds of work.
+/// Maximum bytes per bundle: some milliseconds of work.
 const BUNDLE_BYTES: u64 = 512 * 1024;
 
-/// What processes may have nearly everywhere, and so all that is reckoned with.
+/// The usual descriptor limit; a higher one is not used.
 const DESCRIPTORS_MAX: usize = 1024;
 
-/// Files that travel together at most.
+/// Maximum files per bundle.
 const BUNDLE_FILES_MAX: usize = 16;
 
-/// What has to be done with a file.
+/// Whether a file needs work.
 enum Decision {
-    /// Nothing: its output is there. See [`FileResult::Unchanged`].
+    /// Its output is up to date; see [`FileResult::Unchanged`].
     Unchanged(Option<Box<LateDelete>>),
-    /// It has to be worked on.
+    /// It must be processed.
     Work(FileJob),
 }
 
-/// Decides about one file after the other, as the memory admits them.
+/// Decides about each file in turn and admits it by memory.
 pub struct Scheduler {
     plan: Arc<BatchPlan>,
     options: BatchOptions,
     operation: Arc<dyn Operation>,
     history: Arc<History>,
     tree: Option<OutputTree>,
-    /// The memory of all files in flight together.
+    /// Memory of all files in flight.
     memory: Window,
-    /// Files that travel together at most.
+    /// Maximum files per bundle.
     bundle_files: usize,
-    /// See [`BatchPlan::inline_bytes_max`].
+    /// The longest inline file; see [`BatchPlan::inline_bytes_max`].
     inline_bytes_max: u64,
     next_index: usize,
 }
 
 impl Scheduler {
-    /// Schedules the files of `plan` that `history` does not show to be done; outputs go to `tree`. Bundles are so
-    /// large that with `depth` of them in each channel half of the `descriptors` do.
+    /// Schedules the files of `plan` that `history` does not show as done; outputs go to `tree`. Bundles are sized so that `depth` of them in each
+    /// channel need at most three quarters of the `descriptors`.
     pub fn new(
         plan: &Arc<BatchPlan>,
         options: BatchOptions,
@@ -66,10 +66,10 @@ impl Scheduler {
         tree: Option<OutputTree>,
         (depth, descriptors): (NonZeroUsize, usize),
     ) -> Scheduler {
-        // Files wait in the channel with their memory reserved, so that no worker waits for it.
+        // Files wait in the channel with reserved memory, so that workers never wait for it.
         let waiting = options.jobs.get() + depth.get();
         let memory = Window::of_weight(Stage::Files, options.budget_bytes.max(waiting as u64), waiting);
-        // Each file that is not committed may hold two descriptors, its own and its directory's, and one that waits the latter.
+        // An uncommitted file may hold two descriptors, its own and its directory's; one that waits for a worker holds only the latter.
         let held = 2 * (waiting + depth.get()) + depth.get();
         let bundle_files = (descriptors.min(DESCRIPTORS_MAX) / 4 * 3 / held).clamp(1, BUNDLE_FILES_MAX);
         let inline_bytes_max = plan.inline_bytes_max(options.jobs);
@@ -77,7 +77,7 @@ impl Scheduler {
         Scheduler { plan, options, operation, history, tree, memory, bundle_files, inline_bytes_max, next_index: 0 }
     }
 
-    /// Starts it in `threads`; what it schedules goes to `jobs`. Gives back the tree.
+    /// Starts the schedule in `threads`; jobs go to `jobs`. Returns the tree at the end.
     pub fn start(self, threads: &mut Threads, jobs: Outlet<Bundle>) -> StageResult<Option<OutputTree>> {
         threads.gate(&self.memory);
         let result = threads.source(Stage::List, jobs, self, |scheduler, jobs| {
@@ -94,7 +94,7 @@ impl Scheduler {
         result.map(|scheduler| scheduler.tree)
     }
 
-    /// The next files, and the memory of the largest of them. No files at the end.
+    /// The next files, and the memory of the largest. Empty at the end.
     fn bundle(&mut self) -> (Vec<Job>, u64) {
         let (plan, mut files, mut bytes, mut weight) = (Arc::clone(&self.plan), Vec::new(), 0, 0);
         while let Some(item) = plan.items.get(self.next_index) {
@@ -117,7 +117,7 @@ impl Scheduler {
         (files, weight)
     }
 
-    /// What has to be done with a file.
+    /// Decides whether a file needs work.
     fn decide(&mut self, item: &Item, index: usize) -> Result<Decision, FileError> {
         let is_inline = item.identity.bytes <= self.inline_bytes_max;
         let Some(tree) = &mut self.tree else {
@@ -154,7 +154,7 @@ impl Scheduler {
             _ => {}
         }
         let directory = tree.directory_of(&item.place).map_err(Doing::Write.failed(&shown()))?;
-        // An output of an earlier run is replaced; the rename never replaces a file that comes into being meanwhile.
+        // Replace an earlier run's output, but never a file created meanwhile.
         let output_options = OutputOptions { force: force || record.is_some(), ..self.options.output };
         let name = item.place.file_name().unwrap_or_default().to_owned();
         let old_mode = there.as_ref().map(MetadataExt::mode);

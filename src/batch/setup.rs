@@ -1,4 +1,4 @@
-//! Opens what a batch works with: the directory of all outputs, its journal, and what earlier runs have done.
+//! Opens the output directory of a batch, its journal and the history of earlier runs.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
@@ -12,30 +12,30 @@ use super::output_tree::OutputTree;
 use crate::store::name::quoted;
 use crate::store::sys::Directory;
 
-/// Where the journal of a tree is.
+/// Where to keep a tree's journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JournalKind {
     /// In the tree.
     Beside,
-    /// In the tree, but for what tells of the content.
+    /// In the tree, without records of inputs.
     Apart,
-    /// In the user's state folder: a restored tree holds nothing that was not backed up.
+    /// In the user's state folder: a restored tree contains only files that were backed up.
     Elsewhere,
 }
 
-/// What a batch begins with.
+/// The opened parts of a batch.
 pub struct Opened {
-    /// The directory of all outputs.
+    /// The output directory.
     pub tree: OutputTree,
-    /// Where outputs are noted; `None` where there is no folder for it.
+    /// The journal; `None` without a folder for it.
     pub journal: Option<Journal>,
-    /// What earlier runs have done.
+    /// Records of earlier runs.
     pub history: Arc<History>,
-    /// There is no state folder, so the next run will know less, or nothing, of what this one does.
+    /// There is no state folder, so the next run will know little or nothing of this one.
     pub lacks_state_folder: bool,
 }
 
-/// Opens the directory of all outputs and its journal. `state_folder` is the user's own, for what may not be told in the tree.
+/// Opens the output directory and its journal. `state_folder` is for records that the tree must not hold.
 pub fn open_tree(
     output: &Path,
     kind: JournalKind,
@@ -70,7 +70,7 @@ pub fn open_tree(
     Ok(Opened { tree, journal: Some(journal), history: Arc::new(history), lacks_state_folder })
 }
 
-/// What the journal of the files in `input` says, where there is one.
+/// The history in `input`'s journal; empty without a journal.
 pub fn history_of(input: &Path, state_folder: Option<&Path>) -> Result<Arc<History>, BatchError> {
     let tree = Directory::open(input).map_err(|error| journal_error(input, error.into()))?;
     let folder = state_folder.and_then(open_state_folder);
@@ -85,7 +85,7 @@ fn journal_error(tree: &Path, error: JournalError) -> BatchError {
     }
 }
 
-/// Opens the state folder, which is for its owner alone; makes it where there is none.
+/// Opens the state folder; creates it with mode 0700 if absent.
 fn open_state_folder(folder: &Path) -> Option<Directory> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).ok()?;
     Directory::open(folder).ok()

@@ -20,56 +20,56 @@ use crate::store::input::Input;
 use crate::store::sys::{Directory, WakeUp};
 use crate::task::executor::{Executor, RunEnds, RunOutcome};
 
-/// Nobody watches a single file's run, so it is seldom woken for that.
+/// A single file's run has no watcher, so ticks are rare.
 const TICK: Duration = Duration::from_secs(60);
 
-/// What all workers share.
+/// State that all workers share.
 #[derive(Clone)]
 pub struct Shared {
-    /// Permits to compute.
+    /// CPU slots.
     pub slots: CpuSlots,
-    /// Buffers of the files that are done inline.
+    /// Buffers of inline files.
     pub pools: InlinePools,
-    /// Bytes of all files.
+    /// Byte counters of all files.
     pub progress: Arc<Progress>,
-    /// Files in a row that failed for a transient reason.
+    /// Consecutive files that failed with a transient error.
     pub failed_in_a_row: Arc<AtomicU32>,
-    /// Ends the batch.
+    /// Cancels the batch.
     pub cancel: Cancel,
-    /// Wakes reads and waits when it ends.
+    /// Interrupts blocked reads and waits on cancellation.
     pub wake: WakeUp,
 }
 
-/// One of the threads.
+/// A worker thread.
 pub struct Worker {
     shared: Shared,
     inline: Inline,
-    /// The file at hand is done inline.
+    /// The current file is inline.
     is_inline: bool,
-    /// The directory that the last file was below of, as it was named.
+    /// The last named directory, kept open, with its path.
     top: Option<(PathBuf, Directory)>,
-    /// Made for the first large file.
+    /// Created for the first large file.
     supervisor: Option<Supervisor>,
-    /// How the end of the batch reaches a pipeline that runs here.
+    /// Delivers the cancellation to a pipeline of this worker.
     signals: async_channel::Receiver<Signal>,
     figures: Figures,
 }
 
 impl Worker {
-    /// A worker that hears of the end by `signals`.
+    /// A worker whose pipelines `signals` terminates.
     pub fn new(shared: Shared, signals: async_channel::Receiver<Signal>) -> Worker {
         let inline = Inline::new(&shared.pools);
         Worker { shared, inline, is_inline: true, top: None, supervisor: None, signals, figures: Figures::default() }
     }
 
-    /// What its files took, inline and in pipelines.
+    /// The figures of its files, inline and in pipelines.
     pub fn into_figures(self) -> Figures {
         let mut figures = self.figures;
         figures.add(self.inline.finish());
         of_one_thread(figures)
     }
 
-    /// What all workers share.
+    /// State that all workers share.
     pub fn shared(&self) -> &Shared {
         &self.shared
     }
@@ -79,12 +79,12 @@ impl Worker {
         self.is_inline = is_inline;
     }
 
-    /// Whether the batch is being ended.
+    /// Whether the batch is cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.shared.cancel.is_set()
     }
 
-    /// Opens the input of a file: see [`Item::open`].
+    /// Opens the input of `item`; see [`Item::open`].
     pub fn open(&mut self, item: &Item) -> Result<Input, StoreError> {
         item.open(&mut self.top)
     }
@@ -108,13 +108,13 @@ impl Executor for Worker {
             }
         };
         let watch = &mut Watch { tick_every: TICK, on_tick: &mut |_, _| () };
-        // A cancel of its own: when this file fails, the others go on.
+        // Its own cancellation: a failure of this file must not stop the others.
         let report = crate::pipeline::run(plan, &self.shared.slots, ends(Cancel::default()), supervisor, watch)?;
         self.figures.add(of_one_thread(report.figures));
         Ok(RunOutcome { summary: report.summary, report: None })
     }
 
-    /// On this thread, without a CPU slot.
+    /// Runs on this thread, without a CPU slot.
     fn wait<T: Send + 'static>(
         &mut self,
         _: &'static str,
@@ -123,7 +123,7 @@ impl Executor for Worker {
         Ok(step(&self.shared.cancel))
     }
 
-    /// On this thread, with a CPU slot.
+    /// Runs on this thread, with a CPU slot.
     fn compute<T: Send + 'static>(
         &mut self,
         stage: Stage,
@@ -134,7 +134,7 @@ impl Executor for Worker {
     }
 }
 
-/// The steps of a run as this worker's own: threads come and go with every file, and only workers can be counted.
+/// Merges the threads of each stage into one: threads change with every file, and only workers can be counted.
 fn of_one_thread(figures: Figures) -> Figures {
     let stages = figures.stages.into_iter().map(|mut stage| {
         stage.items_by_thread = vec![stage.items_by_thread.iter().sum()];

@@ -195,8 +195,8 @@ impl Keyring {
         &self.identities
     }
 
-    /// Reads the passphrase from the sources now and never prompts later, since many files
-    /// are opened concurrently. If no source gives one and `is_wanted`, asks for it.
+    /// Reads the passphrase from the sources now and never prompts later, since many files are opened concurrently.
+    /// Without a passphrase or identities, asks for a passphrase if `is_wanted`.
     pub fn settle(&mut self, is_wanted: impl FnOnce() -> bool) -> Result<(), TaskError> {
         self.prompt = None;
         let given = self.passphrase()?;

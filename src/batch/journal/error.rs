@@ -5,10 +5,10 @@ use std::io;
 use super::names::NAME;
 use super::record::VERSION;
 
-/// Why a journal can not be used.
+/// Why a journal is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// Another run is at work on the tree.
+    /// Another run uses the tree.
     #[error("another run is at work on it")]
     Locked,
     /// A newer version of this program wrote it.
@@ -17,10 +17,10 @@ pub enum JournalError {
         VERSION
     )]
     Newer {
-        /// The version.
+        /// The journal's version.
         version: u32,
     },
-    /// It is damaged from its first line on, or something else of its name.
+    /// It is damaged from its first line, or another kind of file.
     #[error("its journal, {NAME}, is damaged, or is no journal")]
     Unknown,
     /// It could not be read or written.

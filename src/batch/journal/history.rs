@@ -1,4 +1,4 @@
-//! What the journals of a tree say: which outputs there are, and what they were made of.
+//! The history of a tree, read from its journals: its outputs and the inputs they were made from.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -11,26 +11,26 @@ use super::record::{InputLine, OutputLine, Record};
 use crate::store::file_id::FileId;
 use crate::store::sys::Directory;
 
-/// Records that are kept of a place: the newest may be of an output that never got its name, and so may the one before.
+/// Records kept per place: the newest ones may be of outputs that were never renamed.
 pub(super) const RECORDS_KEPT: usize = 4;
 
-/// A journal with so many records that count no more, and more of them than of those that do, is written anew when it is opened.
+/// A journal is rewritten on opening if its stale records outnumber the current ones by more than this.
 pub(super) const STALE_RECORDS_MAX: usize = 1000;
 
-/// What earlier runs noted of a tree.
+/// Records of earlier runs of a tree.
 #[derive(Debug, Default)]
 pub struct History {
-    /// By place: several records where runs were killed, the newest at the end.
+    /// Records by place, newest last; several if runs were killed.
     by_place: HashMap<PathBuf, Vec<Record>>,
-    /// Lines that were read, of places that count no more as well.
+    /// Number of records read, including stale ones.
     pub(super) record_count: usize,
-    /// Lines that did not fit their checksum.
+    /// Lines with a wrong checksum.
     pub damaged_count: usize,
 }
 
 impl History {
-    /// What the journal in `tree` tells, which may be one that somebody is writing to; nothing where there is none. `folder` is the user's
-    /// own, for what is known of inputs.
+    /// The history in `tree`'s journal, which another run may be writing; empty without a
+    /// journal. `folder` is the user's own, with the records of inputs.
     pub fn read(tree: &Directory, folder: Option<&Directory>) -> Result<History, JournalError> {
         let Some(outputs) = tree.open_file(OsStr::new(NAME))? else { return Ok(History::default()) };
         let outputs = Lines::read(&outputs)?;
@@ -42,12 +42,12 @@ impl History {
         Ok(History::of(outputs, inputs.unwrap_or_default(), false))
     }
 
-    /// What the bytes of a journal tell, which may be anybody's.
+    /// Parses the bytes of an untrusted journal.
     pub fn parse(bytes: &[u8]) -> Result<History, JournalError> {
         Ok(History::of(Lines::read(bytes)?, Lines::default(), false))
     }
 
-    /// With `is_apart` nothing is known of inputs and settings but what `inputs` tell.
+    /// With `is_apart`, takes inputs and settings only from `inputs`.
     pub(super) fn of(outputs: Lines<OutputLine>, inputs: Lines<InputLine>, is_apart: bool) -> History {
         let damaged_count = outputs.damaged_count + inputs.damaged_count;
         let mut history = History { damaged_count, ..History::default() };
@@ -65,13 +65,13 @@ impl History {
                 None => (made, input),
             };
             let record = Record { place: place.clone(), output, output_hash: hash, spec, fate, input };
-            // Mostly there is one.
+            // Usually there is one.
             history.by_place.entry(place).or_insert_with(|| Vec::with_capacity(1)).push(record);
         }
         history
     }
 
-    /// Whether most records tell of nothing that is there any more.
+    /// Whether most records are stale.
     pub(super) fn is_mostly_stale(&self) -> bool {
         self.record_count > 2 * self.by_place.len() + STALE_RECORDS_MAX
     }
@@ -82,17 +82,17 @@ impl History {
         self.by_place.values().flat_map(newest).collect()
     }
 
-    /// What is known of the file at `place` that is `output`. What it is on moves with the journal, and has a new number with every mount.
+    /// The record of the file `output` at `place`. Ignores the device: its number changes with every mount.
     pub fn record(&self, place: &Path, output: &FileId) -> Option<&Record> {
         self.by_place.get(place)?.iter().rev().find(|record| record.output.is_same_there(output))
     }
 
-    /// All records of `place`, whether there is such a file or not, the newest at the end.
+    /// All records of `place`, newest last, even if there is no such file.
     pub fn records(&self, place: &Path) -> &[Record] {
         self.by_place.get(place).map_or(&[], |records| records)
     }
 
-    /// Every place that something was written to.
+    /// Every place with a record.
     pub fn places(&self) -> impl Iterator<Item = &Path> {
         self.by_place.keys().map(|place| &**place)
     }

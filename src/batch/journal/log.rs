@@ -1,4 +1,4 @@
-//! A file of lines, each with its checksum, only ever appended to. What a crash cut off is written over.
+//! An append-only file of lines, each with its checksum. The next append overwrites a line that a crash cut off.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,47 +12,47 @@ use super::record::{Line, VERSION};
 use crate::store::output::temporary_name;
 use crate::store::sys::{self, Directory};
 
-/// Longer than a line with a path of 4096 bytes, all of them escaped.
+/// Longer than a line with a fully escaped path of 4096 bytes.
 const LINE_LEN_MAX: u64 = 64 * 1024;
 
-/// Damage longer than this is not read to its end: the file is no journal.
+/// Damage longer than this is not skipped: the file is no journal.
 const DAMAGE_LEN_MAX: u64 = 16 * 1024 * 1024;
 
 /// The first line of a journal.
 #[derive(Serialize, Deserialize)]
 struct Head {
     pipeline_journal: u32,
-    /// A name that no other tree's journal has.
+    /// Unique among all trees.
     id: String,
-    /// The directory of the tree was made with it.
+    /// The run that began the journal created the tree's directory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     made: bool,
 }
 
-/// One file of lines.
+/// A log file, open and locked.
 pub(super) struct Log {
     file: File,
     pub(super) id: String,
-    /// See [`Head`].
+    /// The flag of the [`Head`].
     pub(super) is_made: bool,
-    /// It has another name as well, as in a tree that was copied with hard links, so it has to be rewritten and not changed.
+    /// The file has another hard link, as in a copied tree, so it is rewritten instead of changed.
     pub(super) is_shared: bool,
-    /// Where the next line goes: behind the last one that is whole.
+    /// The end of the last complete line, where the next one goes.
     end: u64,
 }
 
-/// The lines of a log, of which each says a `T`.
+/// The parsed lines of a log.
 pub(super) struct Lines<T> {
-    /// Of the first line; `None` where there is none that is whole.
+    /// The first line's id; `None` without a complete first line.
     pub(super) id: Option<String>,
-    /// Of the first line.
+    /// The first line's version.
     pub(super) version: u32,
-    /// See [`Head`].
+    /// The flag of the [`Head`].
     pub(super) is_made: bool,
-    /// What the others say. A line that fits its checksum and is not understood has fields of a later version; what it tells is not known here.
+    /// The other lines. Lines with a valid checksum that do not parse are ignored: they have fields of a later version.
     pub(super) told: Vec<T>,
     pub(super) damaged_count: usize,
-    /// Where the last one that is whole ends.
+    /// The end of the last complete line.
     end: u64,
 }
 
@@ -69,7 +69,7 @@ impl<T: Line> Lines<T> {
         loop {
             let len = read_line(&mut reader, &mut line)?;
             if !line.ends_with(b"\n") {
-                // The end, or a line that was cut off by a crash, to be written over.
+                // The end of the file, or a line cut off by a crash, which the next append overwrites.
                 return if lines.id.is_some() || may_become_head(&line) {
                     Ok(lines)
                 } else {
@@ -96,8 +96,8 @@ impl<T: Line> Lines<T> {
 }
 
 impl Log {
-    /// Opens `name`, or begins it as the journal `id`, or as one of a new name. `is_new` tells that the tree's directory was just made; one
-    /// that a run was killed at begins as if it were.
+    /// Opens `name`, or creates it with `id` or a new one. `is_new`: the tree's directory
+    /// was just created; a journal whose creation was interrupted counts as new too.
     pub(super) fn open<T: Line + Serialize>(
         directory: &Directory,
         name: &OsStr,
@@ -106,7 +106,7 @@ impl Log {
     ) -> Result<(Log, Lines<T>), JournalError> {
         let is_begun = directory.open_file(name)?.is_some();
         let file = directory.open_or_create(name)?;
-        // One without a name was written anew by another run meanwhile.
+        // A file without links was replaced by another run meanwhile.
         if !sys::lock(&file)? || file.metadata()?.nlink() == 0 {
             return Err(JournalError::Locked);
         }
@@ -133,7 +133,7 @@ impl Log {
         Ok((log, lines))
     }
 
-    /// Begins one under a temporary name.
+    /// Creates a log under a temporary name.
     pub(super) fn begin(
         directory: &Directory,
         temporary: &OsStr,
@@ -146,9 +146,8 @@ impl Log {
         Ok(log)
     }
 
-    /// Replaces the file, which is of an older version, by one of [`VERSION`] with the same lines, `told`, in the same order. None is left out,
-    /// not even one that counts no more here: copies of a tree share the file in the state folder. The old file stays until the new one is on
-    /// the disk.
+    /// Replaces a file of an older version by one of [`VERSION`] with the same lines, `told`, in the same order. Keeps even stale lines: copies of a
+    /// tree share the file in the state folder. The old file stays until the new one is on disk.
     fn upgrade<T: Serialize>(&self, directory: &Directory, name: &OsStr, told: &[T]) -> Result<Log, JournalError> {
         let temporary = temporary_name(name)?;
         let mut log = Log::begin(directory, &temporary, &self.id, self.is_made)?;
@@ -166,7 +165,7 @@ impl Log {
         self.append(&head, false)
     }
 
-    /// What is only half written when this fails is written over the next time.
+    /// Appends `lines`. The next call overwrites a partial write.
     pub(super) fn append(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(self.end))?;
         self.file.write_all(lines)?;
@@ -180,7 +179,7 @@ pub(super) fn push_line(lines: &mut Vec<u8>, line: &impl Serialize) -> io::Resul
     writeln!(lines, "{:016x} {text}", checksum(text.as_bytes()))
 }
 
-/// Reads up to the end of a line or of the file, and gives how many bytes that was. Of what is too long for a line `line` gets the end.
+/// Reads to the end of a line or of the file; returns the bytes read. For an overlong line, `line` holds only its end.
 fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> Result<u64, JournalError> {
     let mut len = 0;
     while len < DAMAGE_LEN_MAX {
@@ -194,7 +193,7 @@ fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> Result<u64, Journ
     Err(JournalError::Unknown)
 }
 
-/// What a first line is that has not the fields of this version: one of a newer version may have others.
+/// The error for a first line that does not parse: a newer version may have other fields.
 fn newer_or_unknown(text: &str) -> JournalError {
     let head: Option<serde_json::Value> = serde_json::from_str(text).ok();
     let version = head.and_then(|head| u32::try_from(head.get("pipeline_journal")?.as_u64()?).ok());
@@ -204,21 +203,21 @@ fn newer_or_unknown(text: &str) -> JournalError {
     }
 }
 
-/// Whether a file that holds `bytes` and no line may be a journal that a crash cut off as it was begun, and not something else of its name.
+/// Whether `bytes`, which hold no complete line, may be a journal whose creation a crash interrupted, not another file.
 fn may_become_head(bytes: &[u8]) -> bool {
     let (sum, rest) = bytes.split_at(bytes.len().min(16));
     let begin: &[u8] = b" {\"pipeline_journal\":";
     let is_begin = sum.iter().all(u8::is_ascii_hexdigit) && (begin.starts_with(rest) || rest.starts_with(begin));
-    // A length may be on the disk before what is in it.
+    // After a crash the file may have its length without its data.
     is_begin || bytes.iter().all(|byte| *byte == 0)
 }
 
-/// Whether `id` is one that a journal gets. It is part of a file's name, and so must not lead anywhere.
+/// Whether `id` is a valid id. It becomes part of a file name, so it must not contain a path.
 fn is_id(id: &str) -> bool {
     id.len() == 16 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The text of a line that fits its checksum.
+/// The text of a line with a valid checksum.
 fn checked(line: &[u8]) -> Option<&str> {
     let (sum, text) = std::str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once(' ')?;
     (sum == format!("{:016x}", checksum(text.as_bytes()))).then_some(text)
@@ -238,7 +237,7 @@ mod tests {
     use super::*;
     use crate::batch::journal::names::inputs_name;
 
-    /// A journal of `version` as a program wrote it: of a tree that is not encrypted, of one that is, and what the state folder has of that.
+    /// The journals that `version` wrote: of a plain tree, of an encrypted tree, and the state folder's part of the latter.
     fn fixtures(version: u32) -> [Vec<u8>; 3] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journals");
         ["", "-encrypted", "-state"].map(|name| {
@@ -247,7 +246,7 @@ mod tests {
         })
     }
 
-    /// The first line of `bytes` with `version` in it.
+    /// `bytes` with `version` in the first line.
     fn with_version(bytes: &[u8], version: u32) -> Vec<u8> {
         let head_len = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
         let head = std::str::from_utf8(&bytes[17..head_len]).unwrap();
@@ -294,7 +293,7 @@ mod tests {
             let id = Log::open::<OutputLine>(&Directory::open(tree.path()).unwrap(), OsStr::new(NAME), None, false);
             let id = id.unwrap().0.id;
             let state_path = apart.path().join(inputs_name(&id));
-            // A crash between the two leaves either of them in its old version.
+            // A crash between the two upgrades leaves one in its old version.
             for is_moved in [[false, false], [true, false], [false, true]] {
                 let moved = [&path, &state_path].map(|path| std::fs::read(path).unwrap_or_default());
                 std::fs::write(&path, if is_moved[0] { &moved[0] } else { &encrypted }).unwrap();

@@ -1,17 +1,16 @@
-//! The journal of a tree: what was made of which input, so that a run that is started again knows what is done.
+//! The journal of a tree: records which output was made from which input, so that a restarted run knows what is done.
 //!
-//! A file of lines, only ever appended to. The first says what it is; every other is a record of one output, made durable *before* that
-//! output gets its name: it holds device and inode of the output, and only the file that has them is the one that the record is about. So a
-//! run that is killed between the two leaves a record of an output that is not there, and nothing to decide. A line that was cut off by a
-//! crash does not fit its checksum, and counts as not written.
+//! It is an append-only file of lines. The first line identifies the file; every other is the record of one output, made durable *before* that
+//! output is renamed. The record holds the output's device and inode and applies only to that file, so a run killed in between leaves only a record
+//! without an output, which is ignored. A line cut off by a crash fails its checksum and counts as not written.
 //!
 //! ```text
 //! checksum of the line, 16 hexadecimal digits; space; JSON; newline
 //! ```
 //!
-//! No plaintext and no key is in it. Beside an encrypted tree stands nothing that tells of the content either: what is known of the inputs is
-//! in a second journal of the same form, in the user's own folder, joined by the hash of the output. That one is believed: a tree may have been
-//! copied, with its journal, or be somebody else's.
+//! It contains no plaintext and no key. Beside an encrypted tree it does not describe the content either:
+//! records of inputs are in a second journal of the same form, in the user's own folder, joined by the
+//! output's hash. Only that one is trusted: a tree with its journal may be a copy or another user's.
 
 mod error;
 mod history;
@@ -34,17 +33,17 @@ pub use history::History;
 pub use names::{NAME, is_own_name};
 pub use record::{CompressSpec, InputFate, InputRecord, OutputSpec, Record};
 
-/// Where what is known of inputs is written.
+/// Where to write records of inputs.
 pub enum InputRecords<'a> {
-    /// Into the records in the tree.
+    /// With the outputs in the tree.
     InTree,
-    /// Into the user's own state folder.
+    /// To the user's state folder.
     InStateFolder(&'a Directory),
-    /// Nowhere: there is no such folder.
+    /// Nowhere, for lack of a state folder.
     Nowhere,
 }
 
-/// An open journal; nobody else has it while this is there.
+/// An open journal, locked while it exists.
 pub struct Journal {
     outputs: Log,
     inputs: Option<Log>,
@@ -52,8 +51,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal `name` in `directory`, or begins one. Gives what it told before. One in which most records tell of nothing that is
-    /// there any more is written anew. `is_new` tells that the directory of the tree was just made.
+    /// Opens the journal `name` in `directory`, or creates it. Returns its history. Rewrites a journal of mostly stale records. `is_new`: the tree's
+    /// directory was just created.
     pub fn open(
         directory: &Directory,
         name: &OsStr,
@@ -78,7 +77,7 @@ impl Journal {
         Ok((journal, history))
     }
 
-    /// Notes that nothing is at `places` any more, and nothing shall be.
+    /// Records that `places` have no output, on purpose.
     pub fn forget(&mut self, places: &[&Path]) -> io::Result<()> {
         let mut lines = Vec::new();
         for place in places {
@@ -91,8 +90,8 @@ impl Journal {
         self.outputs.append(&lines, false)
     }
 
-    /// Replaces the files by ones that hold the newest records of each place alone, which get their names when they are on the disk. The inputs
-    /// come first: what is known of inputs of outputs that are not there is not looked at.
+    /// Replaces the files by ones with only the newest records of each place, renamed once they are on disk. Inputs come first: input records
+    /// without an output are ignored.
     fn rewrite(
         &mut self,
         directory: &Directory,
@@ -121,12 +120,12 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether the directory of the tree was made by the run that began this.
+    /// Whether the run that began this journal created the tree's directory.
     pub fn is_of_made_tree(&self) -> bool {
         self.outputs.is_made
     }
 
-    /// Appends `records`; returns when they are on the disk, if `sync`.
+    /// Appends `records`; if `sync`, returns once they are on disk.
     pub fn append(&mut self, records: &[Record], sync: bool) -> io::Result<()> {
         let (mut outputs, mut inputs) = (Vec::new(), Vec::new());
         for record in records {
@@ -269,7 +268,7 @@ mod tests {
         let (tree, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mine = record(b"mine", 1);
         open(tree.path(), Some(apart.path())).0.append(std::slice::from_ref(&mine), false).unwrap();
-        // Lines that whoever can write to the tree adds, and those of a copy of it, whose run went on elsewhere.
+        // Lines added by someone who can write to the tree, and lines of a copy of it whose runs went on elsewhere.
         open(tree.path(), None).0.append(&[record(b"theirs", 2)], false).unwrap();
         let copy = tempfile::tempdir().unwrap();
         std::fs::copy(tree.path().join(NAME), copy.path().join(NAME)).unwrap();
@@ -295,7 +294,7 @@ mod tests {
         std::fs::write(&path, [&whole[..], &[0; 300_000], b"\n", &second].concat()).unwrap();
         let (_, known) = open(folder.path(), None);
         assert_eq!((known.record_count, known.damaged_count), (2, 1));
-        // Without an end it is what a crash left, to be written over.
+        // Without a newline it is a crash's remainder, to be overwritten.
         std::fs::write(&path, [&whole[..], &[0; 300_000]].concat()).unwrap();
         let (mut journal, known) = open(folder.path(), None);
         assert_eq!((known.record_count, known.damaged_count), (1, 0));

@@ -8,7 +8,7 @@ use crate::store::output::is_temporary_name;
 /// The journal's name in the tree.
 pub const NAME: &str = ".pipeline-journal";
 
-/// Whether what is at `place` in a tree is a journal, or what a run that was killed left.
+/// Whether `place` in a tree is the journal or a leftover of a killed run.
 pub fn is_own_name(place: &Path) -> bool {
     place == Path::new(NAME) || place.file_name().is_some_and(is_temporary_name)
 }

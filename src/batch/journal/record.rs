@@ -1,4 +1,4 @@
-//! What the journal records of a file, and the lines that hold it.
+//! The records of the journal and the lines that encode them.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,53 +8,53 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::file_id::FileId;
 
-/// The version of the lines that are written; it grows when a field changes its meaning or goes. Each version that ever was is read.
+/// The version of written lines; it increases when a field is removed or changes its meaning. All earlier versions are readable.
 pub(super) const VERSION: u32 = 2;
 
-/// An input as it was when it was read.
+/// An input as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputRecord {
-    /// Which file.
+    /// Its file identity.
     #[serde(flatten)]
     pub identity: FileId,
-    /// XXH64 (seed 0) of what was read.
+    /// XXH64 (seed 0) of its bytes.
     #[serde(with = "hexadecimal")]
     pub hash: u64,
 }
 
-/// How an output was made: everything but the input that decides about its bytes.
+/// The operation and settings that produced an output: all that determines its bytes except the input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputSpec {
-    /// By `process`.
+    /// Output of `process`.
     Processed {
-        /// The zstd layer, if there is one.
+        /// The zstd layer, if any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         compress: Option<CompressSpec>,
-        /// The age layer is text.
+        /// The age layer is armored.
         #[serde(default, rename = "armored", skip_serializing_if = "std::ops::Not::not")]
         is_armored: bool,
         /// A digest of the recipients, if there is an age layer.
         #[serde(default, with = "hexadecimal_option", skip_serializing_if = "Option::is_none")]
         recipients: Option<u64>,
     },
-    /// By `rekey`, from an age file that the journal did not know.
+    /// Output of `rekey` from an age file without a record.
     Rekeyed {
-        /// It is text.
+        /// The output is armored.
         #[serde(default, rename = "armored", skip_serializing_if = "std::ops::Not::not")]
         is_armored: bool,
         /// A digest of the recipients.
         #[serde(with = "hexadecimal")]
         recipients: u64,
     },
-    /// By `restore`.
+    /// Output of `restore`.
     Restored {
-        /// What was inside an age layer was decoded too.
+        /// Frames inside an age layer were decoded.
         decompressed: bool,
     },
-    /// By `restore --salvage`: never taken for all of the input.
+    /// Output of `restore --salvage`; never counts as complete.
     Salvaged,
-    /// By `process`, as version 1 of the journal noted it.
+    /// Output of `process`, as recorded by version 1.
     Version1 {
         /// A digest of layers, level and chunk.
         #[serde(with = "hexadecimal")]
@@ -65,10 +65,10 @@ pub enum OutputSpec {
     },
 }
 
-/// A zstd layer.
+/// Settings of a zstd layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompressSpec {
-    /// Bytes of input in a frame.
+    /// Input bytes per frame.
     pub chunk_bytes: u64,
     /// The zstd level.
     pub level: i32,
@@ -84,7 +84,7 @@ impl OutputSpec {
         }
     }
 
-    /// The same output with other recipients, 0 for none known.
+    /// The same with other recipients; 0 for unknown ones.
     pub fn with_recipients(self, digest: u64) -> OutputSpec {
         match self {
             OutputSpec::Processed { compress, is_armored, .. } => {
@@ -96,7 +96,7 @@ impl OutputSpec {
         }
     }
 
-    /// Whether an output that is `recorded` was made as this asks for.
+    /// Whether an output with the settings `recorded` satisfies these settings.
     pub fn matches(&self, recorded: &OutputSpec) -> bool {
         match recorded {
             OutputSpec::Version1 { form, recipients } => {
@@ -107,7 +107,7 @@ impl OutputSpec {
         }
     }
 
-    /// Whether the hash of the input is that of what is decoded: not where the input was encrypted alone, since it may be compressed itself.
+    /// Whether the input's hash is that of the decoded content. Not if the input was only encrypted: it may itself be compressed.
     pub fn is_of_content(&self) -> bool {
         match self {
             OutputSpec::Processed { compress, .. } => compress.is_some(),
@@ -117,7 +117,7 @@ impl OutputSpec {
         }
     }
 
-    /// What version 1 noted of such an output: a hash of text.
+    /// The form that version 1 recorded: a hash of text.
     fn form_of_version_1(&self) -> Option<u64> {
         let OutputSpec::Processed { compress, is_armored, .. } = self else { return None };
         let compress = compress.map(|CompressSpec { chunk_bytes, level }| (chunk_bytes, level));
@@ -126,7 +126,7 @@ impl OutputSpec {
     }
 }
 
-/// What version 1 of the journal had in the place of [`OutputSpec`].
+/// The field that version 1 had instead of [`OutputSpec`].
 #[derive(Clone, Copy, Deserialize)]
 struct SettingsOfVersion1 {
     #[serde(with = "hexadecimal")]
@@ -135,13 +135,13 @@ struct SettingsOfVersion1 {
     recipients: u64,
 }
 
-/// Version 1: set in the form of outputs that are not compressed.
+/// Version 1: set in the form of uncompressed outputs.
 const FORM_PLAIN: u64 = 1 << 63;
 
-/// Version 1: the form of outputs of `rekey`; the next number is that of armored ones.
+/// Version 1: the form of `rekey` outputs; plus 1 if armored.
 const FORM_REKEYED: u64 = 0x7265_6b65_7965_6400;
 
-/// Version 1: the form of outputs of `restore --salvage`.
+/// Version 1: the form of `restore --salvage` outputs.
 const FORM_SALVAGED: u64 = u64::MAX;
 
 impl From<SettingsOfVersion1> for OutputSpec {
@@ -156,16 +156,16 @@ impl From<SettingsOfVersion1> for OutputSpec {
     }
 }
 
-/// What becomes of an input whose output is there.
+/// What happens to the input of an existing output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InputFate {
     /// It stays.
     #[default]
     Stays,
-    /// It was deleted, or was going to be: the output may be all there is of it.
+    /// It was or was about to be deleted: the output may be the only copy.
     Deleted,
-    /// It may not be deleted: nothing shows that the output is all of it.
+    /// It must not be deleted: the output may be incomplete.
     Needed,
 }
 
@@ -180,15 +180,15 @@ impl InputFate {
 pub struct Record {
     /// Its path in the tree.
     pub place: PathBuf,
-    /// The file.
+    /// The output's identity.
     pub output: FileId,
     /// XXH64 (seed 0) of its bytes.
     pub output_hash: u64,
-    /// How it was made.
+    /// Its operation and settings.
     pub spec: OutputSpec,
-    /// What becomes of its input.
+    /// What happens to its input.
     pub fate: InputFate,
-    /// What it was made of, where that is known here.
+    /// Its input, if known.
     pub input: Option<InputRecord>,
 }
 
@@ -197,7 +197,7 @@ pub struct Record {
 pub(super) struct OutputLine {
     #[serde(flatten)]
     pub(super) place: PlaceText,
-    /// Without it there is no such output any more, and none is missed.
+    /// `None`: the output no longer exists and is not missed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) output: Option<FileId>,
     #[serde(with = "hexadecimal")]
@@ -209,10 +209,10 @@ pub(super) struct OutputLine {
     pub(super) input: Option<InputRecord>,
 }
 
-/// A line of the journal in the state folder: what somebody who can write to the tree must not be able to say.
+/// A line of the journal in the state folder: facts that a writer to the tree must not be able to forge.
 #[derive(Serialize, Deserialize)]
 pub(super) struct InputLine {
-    /// Of the output, which no other encrypted file has.
+    /// Hash of the output, unique to an encrypted file.
     #[serde(with = "hexadecimal")]
     pub(super) hash: u64,
     pub(super) made: OutputSpec,
@@ -220,13 +220,13 @@ pub(super) struct InputLine {
     pub(super) input: Option<InputRecord>,
 }
 
-/// A line, as each version of the journal has it.
+/// A journal line that can be read from every version.
 pub(super) trait Line: Sized {
-    /// Reads the JSON text of a line of a journal of `version`; `None` for what is not understood.
+    /// Parses the JSON text of a line of `version`; `None` if that fails.
     fn parse(version: u32, text: &str) -> Option<Self>;
 }
 
-/// [`OutputLine`] as version 1 had it.
+/// [`OutputLine`] of version 1.
 #[derive(Deserialize)]
 struct OutputLineOfVersion1 {
     #[serde(flatten)]
@@ -241,7 +241,7 @@ struct OutputLineOfVersion1 {
     input: Option<InputRecord>,
 }
 
-/// [`InputLine`] as version 1 had it.
+/// [`InputLine`] of version 1.
 #[derive(Deserialize)]
 struct InputLineOfVersion1 {
     #[serde(with = "hexadecimal")]
@@ -271,7 +271,7 @@ impl Line for InputLine {
     }
 }
 
-/// A path: as text where it is UTF-8, else in hexadecimal.
+/// A path: text if it is UTF-8, otherwise hexadecimal.
 #[derive(Serialize, Deserialize)]
 pub(super) enum PlaceText {
     #[serde(rename = "out")]
@@ -288,7 +288,7 @@ impl PlaceText {
         }
     }
 
-    /// The path, if it is one below the tree.
+    /// The path, if it is below the tree.
     pub(super) fn place(self) -> Option<PathBuf> {
         let path: PathBuf = match self {
             PlaceText::Text(text) => text.into(),
