@@ -1,4 +1,4 @@
-//! The two ways to decode a frame, held against each other: gathered whole, and streamed because it is too heavy to be gathered.
+//! Compares the two ways to decode a frame: gathered whole, and streamed because it is too heavy to gather.
 //!
 //! In pieces of any length, with any limit on what is gathered, a stream of frames gives the same content and the same records, or
 //! it is wrong either way. What comes out in front of what is wrong is never other bytes, and no batch weighs more than its limit.

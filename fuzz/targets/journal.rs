@@ -42,7 +42,7 @@ fuzz_target!(|input: &[u8]| {
     if whole.is_empty() {
         return;
     }
-    // A journal understands the lines of its own version alone.
+    // A journal reads lines of its own version only.
     let more = records(&format!(r#""out":"{PLACE}""#), "").map(|record| line(record.as_bytes()));
     let cut = &more[usize::from(kind % 2)][..usize::from(cut_len) % more[0].len().min(more[1].len())];
     assert_eq!(all(&History::parse(&[whole, cut].concat()).expect("a line was cut off")), all(&known));
@@ -52,7 +52,7 @@ fuzz_target!(|input: &[u8]| {
     assert!(!damaged.records(Path::new(PLACE)).is_empty());
 });
 
-/// Everything that is told, in order.
+/// All records, in order.
 fn all(known: &History) -> Vec<&Record> {
     let mut places: Vec<&Path> = known.places().collect();
     places.sort_unstable();

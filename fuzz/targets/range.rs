@@ -137,7 +137,7 @@ fn check(content: &[u8], range: &ContentRange, restored: Option<Restored>, is_da
     };
     assert!(slice.starts_with(&output), "other bytes came out");
     if let Ok(report) = &ended {
-        // Where the table is of no use, that is told; then only a range with an end shows that something is missing there.
+        // An unusable table is reported; then only a range with an end detects missing content.
         let is_told = matches!(report.summary.table, Some(TableStatus::Unusable(_)));
         let is_open = !matches!(range, ContentRange::Within(_));
         // An empty range reads nothing, and believes the table's length of the content.

@@ -26,7 +26,7 @@ pub fn cpu_count() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
 
-/// Everything that is to be done.
+/// All cases and rounds to run.
 pub struct Bench {
     /// The cases.
     pub cases: Vec<Case>,

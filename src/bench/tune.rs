@@ -20,7 +20,7 @@ use crate::report;
 /// The version of the JSON object's shape; it grows when a field changes its meaning or goes.
 const JSON_VERSION: u32 = 1;
 
-/// Rates are told in mebibytes.
+/// Rates are in mebibytes per second.
 const MEBIBYTE: f64 = 1_048_576.0;
 
 /// What is slower by less than this is as fast: runs differ by as much.

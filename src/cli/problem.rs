@@ -69,7 +69,7 @@ impl Problem {
         Problem { hint: Some(hint.into()), ..self }
     }
 
-    /// Adds advice where there is none.
+    /// Adds a hint unless there is one.
     pub fn or_hint(self, hint: &str) -> Problem {
         Problem { hint: self.hint.or_else(|| Some(hint.to_owned())), ..self }
     }

@@ -35,7 +35,7 @@ pub struct Display {
     form: Form,
     /// Channels and stages are shown too.
     is_verbose: bool,
-    /// Bytes that somebody said the input has.
+    /// The length of the input in bytes, as `--size-hint` gives it.
     size_hint: Option<u64>,
     input_bytes: Option<u64>,
     started_at: Instant,
@@ -133,7 +133,7 @@ impl Display {
         }
     }
 
-    /// Says in one line how far it has come, wherever stderr leads: somebody asked.
+    /// Writes one line of progress to stderr, whatever that is: SIGUSR1 asked for it.
     pub fn answer(&self, progress: &Progress) {
         let line = line(progress.read_bytes(), progress.written_bytes(), self.input_bytes, self.started_at.elapsed());
         let line = format!("pipeline: {}\n", self.line(line));
@@ -143,7 +143,7 @@ impl Display {
         }
     }
 
-    /// Clears the line for whatever is said next; programs are told of the end.
+    /// Clears the line; writes the final event for programs.
     pub fn finish(&mut self, progress: &Progress, is_done: bool) {
         match &self.form {
             Form::Bar(bar) => bar.finish_and_clear(),

@@ -37,7 +37,7 @@ pub struct Ended<'a> {
 pub struct Label(String);
 
 impl Label {
-    /// Of runs that are told of at `path`.
+    /// The label of the runs reported at `path`.
     pub fn of(path: &Path) -> Label {
         let is_prom = path.extension().is_some_and(|extension| extension == "prom");
         let name = if is_prom { path.file_stem() } else { path.file_name() };

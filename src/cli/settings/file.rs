@@ -21,7 +21,7 @@ const NEAR: f64 = 0.7;
 pub struct ConfigFile {
     /// Where it is.
     pub path: PathBuf,
-    /// What stands at its top.
+    /// Its top-level settings.
     pub entries: Vec<Entry>,
     /// Its profiles.
     pub profiles: Vec<(String, Vec<Entry>)>,
@@ -34,7 +34,7 @@ pub struct Entry {
     pub key: String,
     /// Its value.
     pub value: Value,
-    /// The line it stands in, from 1; `None` where it is built in.
+    /// Its line, from 1; `None` for a built-in value.
     pub line: Option<usize>,
 }
 
@@ -135,7 +135,7 @@ fn value_of(value: &DeValue<'_>) -> Option<Value> {
     }
 }
 
-/// The one of `known` that somebody who typed `typed` may have meant.
+/// The word of `known` that `typed` is most likely a mistyping of.
 pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let near = |word: &str| strsim::jaro(word, typed);
     known.max_by(|a, b| near(a).total_cmp(&near(b))).filter(|nearest| near(nearest) > NEAR)

@@ -200,7 +200,7 @@ fn parse_word<T: ValueEnum>(text: &str) -> Result<T, String> {
     })
 }
 
-/// Reads what is to be logged. A word alone is a level: taken for a part of the program, a level misspelt would log nothing.
+/// Parses log targets. A bare word has to be a level: a misspelt level taken for a module would log nothing.
 pub fn parse_targets(text: &str) -> Result<Targets, String> {
     let is_level = |word: &str| word.contains('=') || word.trim().parse::<LevelFilter>().is_ok();
     text.split(',').all(is_level).then(|| text.parse().ok()).flatten().ok_or_else(|| {

@@ -105,7 +105,7 @@ impl Settings {
         (setting.parse)(&text).map(Some).map_err(|error| Problem::usage(format!("{source}: {}: {error}", setting.key)))
     }
 
-    /// The words of a list that only profiles hold, `recipients` for one, and where it stands.
+    /// The words of a list that only profiles may hold, such as `recipients`, and their source.
     pub fn list(&self, key: &str) -> Option<(Vec<String>, Source)> {
         let entry = self.profile.iter().flat_map(|(_, entries)| entries).find(|entry| entry.key == key)?;
         Some((entry.value.words(), self.source_of(entry)))
