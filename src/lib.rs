@@ -1,8 +1,8 @@
-//! Compress and encrypt files in one parallel pass and bring them back, in standard formats only.
+//! Compresses and encrypts files in one parallel pass and restores them, in standard formats only.
 //!
 //! # As a library
 //!
-//! A [`Plan`] says what is to be done, [`run`] does it between a reader and a writer, on all cores, in memory that does not grow with the input:
+//! A [`Plan`] says what to do; [`run`] does it between a reader and a writer, on all cores, in memory that does not grow with the input:
 //!
 //! ```
 //! use pipeline::{Level, Plan, Recipient, run};
@@ -19,23 +19,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The feature `cli`, which is on by default, adds the program; without it none of its dependencies are built. What is listed below is
-//! the library; other modules are public for the program, tests and benches here, and change without notice.
+//! The default feature `cli` adds the program; without it none of its dependencies are built. The items listed below are the library; other
+//! modules are public for the program, tests and benches here, and change without notice.
 //!
 //! # How it is built
 //!
-//! The shape is fixed: a reader streams chunks into a bounded channel that N workers read; a single writer puts the results
-//! back in order and writes them, without a mutex. One chunk of input becomes one zstd frame (RFC 8878); a seek table (zstd seekable
-//! format 0.1.0) follows the last frame, so that stock `zstd -d` reads the whole and `pipeline cat` any part of it. With a key, all of that
-//! goes into an age v1 file, whose segments a second pool seals. The way back opens segments, splits any zstd stream into frames and
-//! decodes them, on all cores.
+//! A reader streams chunks into a bounded channel that N workers read; a single writer puts the results back in order and writes them,
+//! without a mutex. One chunk of input becomes one zstd frame (RFC 8878); a seek table (zstd seekable format 0.1.0) follows the last
+//! frame, so stock `zstd -d` reads the whole and `pipeline cat` any part of it. With a key, all of that goes into an age v1 file, whose
+//! segments a second pool seals. A restore opens segments, splits any zstd stream into frames and decodes them, on all cores.
 //!
-//! Eight floors, from the ground up; each uses only those below it, and a test checks that:
+//! Eight floors, from the ground up; each uses only those below it, which a test checks:
 //!
-//! - `format`: bytes in, values out. zstd: scanner, seek table, codec. age: header, segments, armor, keys.
-//! - `pipeline`: moves items. Stages over bounded channels, tokens that bound what is in flight, a supervisor that keeps the
-//!   first failure.
-//! - `store`: where bytes live: files and their atomic publication, standard streams, a command; system calls.
+//! - `format`: parsers and encoders. zstd: scanner, seek table, codec. age: header, segments, armor, keys.
+//! - `pipeline`: the engine that moves items. Stages over bounded channels, tokens that bound items in flight, a supervisor that keeps
+//!   the first failure.
+//! - `store`: files and their atomic publication, standard streams, a command; system calls.
 //! - `task`: one input, one operation, one output.
 //! - `batch`: many files on one machine, with a journal.
 //! - `report`: the result of a run or a batch as text, JSON, metrics, a log; exit codes.
@@ -44,7 +43,7 @@
 //!
 //! Beside them, `library` is the engine for other programs: a reader, a writer, no files.
 //!
-//! Start with `pipeline/recipes.rs`, which is the diagram above as code, then `pipeline/stage.rs`, the loops it runs in.
+//! Start with `pipeline/recipes.rs`, which is the design above as code, then `pipeline/stage.rs`, the loops it runs in.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -1,7 +1,7 @@
-//! The pipeline for other programs: a [`Plan`], two ends, [`run`].
+//! The interface for other programs: a [`Plan`], a reader, a writer, and [`run`].
 //!
-//! Nothing here reads arguments, files, the environment or a terminal, and no signal handler is set. Each run makes its own keys, so that
-//! a plan can be run any number of times.
+//! It reads no arguments, files, environment or terminal, and sets no signal handler. Each run makes its own keys, so a plan can run any
+//! number of times.
 
 use std::io::{Cursor, Read, Write};
 use std::num::NonZeroUsize;
@@ -31,10 +31,10 @@ use crate::pipeline::threads::Concurrency;
 use crate::pipeline::{self, plan};
 use crate::task::wrap::{WrapError, seal_for};
 
-/// Nobody watches a library's run, so it is seldom woken for that.
+/// Interval of progress ticks, which a library's run does not use.
 const TICK: Duration = Duration::from_secs(60);
 
-/// What is to be done with an input, on how many cores.
+/// What to do with an input, and on how many cores.
 pub struct Plan {
     width: Concurrency,
     todo: Todo,
@@ -54,22 +54,22 @@ impl Plan {
         })
     }
 
-    /// Encrypts into an age file that any of `recipients` opens; a run without any fails.
+    /// Encrypts into an age file that any of `recipients` opens; a run without recipients fails.
     pub fn encrypt(recipients: impl IntoIterator<Item = Recipient>) -> Plan {
         Plan::new(Todo::Process { compress: None, recipients: recipients.into_iter().collect() })
     }
 
-    /// Compresses, and encrypts that.
+    /// Compresses, then encrypts.
     pub fn compress_and_encrypt(level: Level, recipients: impl IntoIterator<Item = Recipient>) -> Plan {
         let compress = Some(Compress { chunk_len: chunk_len_default(level), level });
         Plan::new(Todo::Process { compress, recipients: recipients.into_iter().collect() })
     }
 
-    /// Brings back what a zstd file holds, an age file that one of `identities` opens, or a zstd file inside an age file; which of these an
-    /// input is, is seen from its first bytes.
+    /// Restores a zstd file, an age file that one of `identities` opens, or a zstd file inside an age file; the first bytes of the input
+    /// decide which.
     ///
-    /// A bare zstd file that was cut between two frames is a valid one. [`Summary::table`](crate::Summary) of the report tells whether a
-    /// seek table showed that no frame is missing.
+    /// A bare zstd file that was cut between two frames is valid. [`Summary::table`](crate::Summary) of the report says whether a seek
+    /// table proves that no frame is missing.
     pub fn restore(identities: impl IntoIterator<Item = Identity>) -> Plan {
         Plan::new(Todo::Restore { identities: identities.into_iter().collect() })
     }
@@ -79,19 +79,19 @@ impl Plan {
         Plan { width: Concurrency { workers, channel_depth: CHANNEL_DEPTH_DEFAULT }, todo }
     }
 
-    /// Workers in each parallel stage instead of as many as there are CPUs. Neither they nor the depth change what is written.
+    /// Sets the workers in each parallel stage, by default as many as CPUs. Neither they nor the depth change the output.
     pub fn with_workers(mut self, workers: NonZeroUsize) -> Plan {
         self.width.workers = workers;
         self
     }
 
-    /// Items that each bounded channel holds, instead of 4.
+    /// Sets how many items each bounded channel holds, by default 4.
     pub fn with_channel_depth(mut self, channel_depth: NonZeroUsize) -> Plan {
         self.width.channel_depth = channel_depth;
         self
     }
 
-    /// Bytes of input in a frame instead of 4 MiB, or 8 MiB from level 9 on, as the nearest multiple of 64 KiB that is not less, from 64 KiB to 64 MiB.
+    /// Sets the bytes of input in a frame, by default 4 MiB, or 8 MiB from level 9 on: rounded up to a multiple of 64 KiB, from 64 KiB to 64 MiB.
     pub fn with_chunk_len(mut self, len: usize) -> Plan {
         if let Todo::Process { compress: Some(compress), .. } = &mut self.todo {
             compress.chunk_len = len.clamp(CHUNK_GRAIN, CHUNK_MAX).next_multiple_of(CHUNK_GRAIN);
@@ -100,13 +100,13 @@ impl Plan {
     }
 }
 
-/// Does what `plan` says with all of `input`, and gives back `output`, flushed, with the figures of the run. Blocks until that is done,
-/// on threads of its own; within an async runtime call it where blocking is allowed (tokio's `spawn_blocking`).
+/// Runs `plan` on all of `input`, and returns the figures of the run and `output`, flushed. Blocks until that is done, on threads of its
+/// own; in an async runtime call it where blocking is allowed (tokio's `spawn_blocking`).
 ///
 /// # Errors
 ///
-/// The first failure, in the order of the input: an end that fails, damage, no identity that matches. What was written to `output` by
-/// then is no whole file. An input that ends early because of an error has to return that error: an end is taken for the end.
+/// The first failure, in the order of the input: a reader or writer that fails, damage, no identity that matches. `output` then holds no
+/// whole file. A reader that ends early because of an error must return that error: an end of input counts as the end of the data.
 pub fn run<R, W>(plan: &Plan, input: R, output: W) -> Result<(Report, W), Failure>
 where
     R: Read + Send + 'static,
@@ -138,7 +138,7 @@ where
     Ok((report, output))
 }
 
-/// A file key and a nonce of their own for every run.
+/// Creates a new file key and nonce for every run.
 fn process(compress: Option<Compress>, recipients: &[Recipient]) -> Result<Work, Failure> {
     if compress.is_some() && recipients.is_empty() {
         return Ok(Work::Process(Process { compress, seal: None }));
@@ -153,7 +153,7 @@ fn process(compress: Option<Compress>, recipients: &[Recipient]) -> Result<Work,
     Ok(Work::Process(Process { compress, seal: Some(seal) }))
 }
 
-/// What the first bytes of `input` ask for, and `input` from the first frame or segment on.
+/// The work that the first bytes of `input` call for, and `input` from its first frame or segment on.
 fn restore(mut input: Box<dyn Read + Send>, identities: &[Identity]) -> Result<(Work, Box<dyn Read + Send>), Failure> {
     let mut head = Vec::with_capacity(DETECT_LEN);
     let read = input.by_ref().take(DETECT_LEN as u64).read_to_end(&mut head);
@@ -180,7 +180,7 @@ fn failure(stage: Stage, cause: Cause) -> Failure {
     Failure { stage, seq: None, cause }
 }
 
-/// An output that comes back when the stage that writes is done with it.
+/// An output that returns to the caller when the writing stage drops it.
 struct Lent<W> {
     output: Option<W>,
     give_back: SyncSender<W>,
@@ -205,7 +205,7 @@ impl<W: Write> Write for Lent<W> {
 impl<W> Drop for Lent<W> {
     fn drop(&mut self) {
         if let Some(output) = self.output.take() {
-            // It has room for one, and is given one; a caller whose run failed wants none.
+            // The channel has room for one; after a failed run nobody receives it.
             let _ = self.give_back.try_send(output);
         }
     }

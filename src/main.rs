@@ -1,4 +1,4 @@
-//! The `pipeline` program: everything it does is in the library.
+//! The `pipeline` program; all its code is in the library.
 
 use std::process::ExitCode;
 

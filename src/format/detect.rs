@@ -12,7 +12,7 @@ const AGE_PREFIX: &[u8] = b"age-encryption.org/";
 /// The outermost layer of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
-    /// A zstd frame, or a skippable frame in front of one (RFC 8878 section 3.1).
+    /// A zstd frame, or a skippable frame before one (RFC 8878 section 3.1).
     Zstd,
     /// An age v1 header.
     Age,

@@ -1,4 +1,4 @@
-//! Reads the age header of an input, through armor if there is any, and unwraps the file key; gives the payload and what it holds.
+//! Reads the age header of an input, armored or not, and unwraps the file key; returns the payload and detects the layer inside.
 
 use std::io::{self, Cursor, Read};
 
@@ -14,34 +14,34 @@ use crate::format::age::header::{Header, NONCE_LEN, Parsed, payload_key};
 use crate::format::age::stream::{PayloadKey, Place, SEALED_LEN, SegmentCipher, TAG_LEN};
 use crate::format::detect::{Layer, detect};
 
-/// What is read at once while looking for the end of a header.
+/// Bytes read at once while looking for the end of a header.
 const READ_LEN: usize = 4096;
 
-/// An input behind its age header.
+/// An input after its age header.
 pub struct Peeled {
-    /// From the first segment of the payload on.
+    /// The payload, from its first segment on.
     pub payload: Box<dyn Read + Send>,
-    /// Its key.
+    /// Key of the payload.
     pub key: PayloadKey,
-    /// Where the payload begins in the binary file, in bytes.
+    /// Offset of the payload in the binary file, in bytes.
     pub payload_offset: u64,
-    /// The types of its stanzas.
+    /// Types of the header's stanzas.
     pub stanzas: Vec<String>,
-    /// What the plaintext begins with.
+    /// The layer that the plaintext begins with.
     pub inner: Layer,
 }
 
-/// A header that could not be taken off, as the failure that it is, so that it has its exit code.
+/// Turns an error in a header into a failure, which has an exit code.
 pub fn age_failure(error: AgeError) -> Failure {
     failure(Cause::Age(error))
 }
 
-/// A read that failed while a header was taken off.
+/// Turns a read error at a header into a failure.
 pub fn read_failure(error: io::Error) -> Failure {
     failure(Cause::of_read(error))
 }
 
-/// A write that failed while a header was put in the place of another.
+/// Turns a write error at a replaced header into a failure.
 pub fn write_failure(error: io::Error) -> Failure {
     failure(Cause::Write(error))
 }
@@ -50,7 +50,7 @@ fn failure(cause: Cause) -> Failure {
     Failure { stage: Stage::Open, seq: None, cause }
 }
 
-/// Reads the header of `input`, an age file, in armor if `layer` says so.
+/// Reads the header of `input`, an age file, armored if `layer` says so.
 pub fn read_header(input: Box<dyn Read + Send>, layer: Layer) -> Result<(Header, Box<dyn Read + Send>), Failure> {
     let mut input: Box<dyn Read + Send> = match layer {
         Layer::AgeArmor => Box::new(DearmorReader::new(input)),
@@ -72,17 +72,17 @@ pub fn read_header(input: Box<dyn Read + Send>, layer: Layer) -> Result<(Header,
 
 /// An age file whose file key is known.
 pub struct Unwrapped {
-    /// As it was read.
+    /// The header as read.
     pub header: Header,
-    /// What its stanzas wrap.
+    /// The wrapped file key.
     pub file_key: FileKey,
-    /// What the payload key is derived from, with the file key.
+    /// Together with the file key, it gives the payload key.
     pub nonce: [u8; NONCE_LEN],
-    /// From the first segment on.
+    /// The payload, from its first segment on.
     pub payload: Box<dyn Read + Send>,
 }
 
-/// Reads the header of `input`, an age file, whose file key `unwrap_key` gives.
+/// Reads the header of `input`, an age file whose file key `unwrap_key` returns.
 pub fn unwrap<E: From<Failure>>(
     input: Box<dyn Read + Send>,
     layer: Layer,
@@ -94,7 +94,7 @@ pub fn unwrap<E: From<Failure>>(
     Ok(Unwrapped { header, file_key, nonce, payload })
 }
 
-/// Reads the nonce behind a header.
+/// Reads the nonce after a header.
 pub fn read_nonce(payload: &mut impl Read) -> Result<[u8; NONCE_LEN], Failure> {
     let mut nonce = [0; NONCE_LEN];
     payload.read_exact(&mut nonce).map_err(|error| match error.kind() {
@@ -104,7 +104,7 @@ pub fn read_nonce(payload: &mut impl Read) -> Result<[u8; NONCE_LEN], Failure> {
     Ok(nonce)
 }
 
-/// Opens `input`, an age file whose file key `unwrap_key` gives, and looks at what is inside.
+/// Opens `input`, an age file whose file key `unwrap_key` returns, and detects the layer inside.
 pub fn peel<E: From<Failure>>(
     input: Box<dyn Read + Send>,
     layer: Layer,
@@ -115,11 +115,11 @@ pub fn peel<E: From<Failure>>(
     Ok(peel_with(&header, &file_key, rest)?)
 }
 
-/// Reads the nonce that `rest` begins with, and looks at what is inside the payload behind it.
+/// Reads the nonce at the start of `rest`, and detects the layer inside the payload after it.
 pub fn peel_with(header: &Header, file_key: &FileKey, mut rest: Box<dyn Read + Send>) -> Result<Peeled, Failure> {
     let key = payload_key(file_key, &read_nonce(&mut rest)?);
     let mut first = Vec::with_capacity(SEALED_LEN);
-    // What is wrong with the armor behind the header shows when the payload is read.
+    // Damaged armor after the header is reported when the payload is read.
     let first_read = rest.by_ref().take(SEALED_LEN as u64).read_to_end(&mut first);
     let mut opened = first.clone();
     let inner = match SegmentCipher::new(&key).open(0, &mut opened) {
@@ -135,7 +135,7 @@ pub fn peel_with(header: &Header, file_key: &FileKey, mut rest: Box<dyn Read + S
     Ok(Peeled { payload, key, payload_offset: (header.len + NONCE_LEN) as u64, stanzas, inner })
 }
 
-/// Opens an age file that is in memory, such as an encrypted identity file.
+/// Opens an age file in memory, such as an encrypted identity file.
 pub fn open_all<E: From<Failure>>(
     bytes: &[u8],
     layer: Layer,
@@ -148,7 +148,7 @@ pub fn open_all<E: From<Failure>>(
     Ok(text)
 }
 
-/// Hands on an error that was met while looking ahead.
+/// Returns an error that occurred while looking ahead.
 struct FailingReader(Option<io::Error>);
 
 impl Read for FailingReader {
@@ -157,7 +157,7 @@ impl Read for FailingReader {
     }
 }
 
-/// Reads armor as the bytes it holds.
+/// Decodes armor while reading.
 pub struct DearmorReader<R> {
     input: R,
     dearmorer: Dearmorer,

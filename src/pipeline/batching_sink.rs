@@ -1,7 +1,7 @@
 //! A sink that takes items in any order, as many at once as have arrived.
 //!
-//! What is the same for many of them, such as waiting for a disk, is then done once for all. While it is done, the next ones gather in the
-//! channel: the slower it is, the more share it.
+//! Work that many items share, such as waiting for a disk, is then done once for all. Meanwhile the next items collect in the channel: the
+//! slower the work, the more items share it.
 
 use std::ops::ControlFlow;
 
@@ -12,8 +12,8 @@ use super::queue::QueueReceiver;
 use super::shutdown::Cancel;
 use super::stage::{END, Ending, MORE, Message, Meter};
 
-/// Runs the sink: calls `body` with `state` and what there is, at least one item and at most `count_max`, until all items have come or `body`
-/// wants no more.
+/// Runs the sink: calls `body` with `state` and the items that have arrived, 1 to `count_max`, until all have arrived or `body` needs no
+/// more.
 pub(super) fn run_gathering_sink<S, T>(
     gauge: BusyGauge,
     cancel: &Cancel,
@@ -44,15 +44,15 @@ pub(super) fn run_gathering_sink<S, T>(
     (ending, meter.finish(), state)
 }
 
-/// Which items have come.
+/// Count of arrived items.
 struct Come {
     count: u64,
-    /// Said by the source, behind its last item; the word may come before some of them.
+    /// Announced by the source after its last item; the message may overtake some items.
     count_in_all: Option<u64>,
 }
 
 impl Come {
-    /// Waits for an item, and takes what else is there. Nothing once all have come.
+    /// Waits for an item, and takes the others that have arrived. Empty once all have.
     fn gather<T>(&mut self, queue: &mut QueueReceiver<Message<T>>, count_max: usize) -> Result<Vec<T>, Stop<Failure>> {
         let mut items = Vec::new();
         while items.len() < count_max && self.count_in_all != Some(self.count) {

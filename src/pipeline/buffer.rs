@@ -1,14 +1,14 @@
-//! Buffers that are used again: once a run is warm nothing is allocated, and nothing zeroed, for a chunk.
+//! Reusable buffers: a warm run neither allocates nor zeroes memory for a chunk.
 //!
-//! A [`Buffer`] goes back to its pool when it is dropped, wherever that happens. Its bytes are zeroed once, when it is made,
-//! and keep old content afterwards; only the first `len` of them mean anything.
+//! A [`Buffer`] returns to its pool when it is dropped. Its bytes are zeroed once, when it is made, and keep old content afterwards; only
+//! the first `len` of them are valid.
 //!
-//! All buffers of a pool serve every need: a new one is as long as the longest need so far. That wastes addresses, not
-//! memory, since what was never written takes none. What was written is counted, and a buffer that comes back while the
-//! pool's buffers together hold more than the budget is freed.
+//! All buffers of a pool serve every need: a new one is as long as the longest need so far. That wastes address space, not memory, since
+//! pages never written take none. Written bytes are counted, and a buffer that comes back while the pool's buffers together hold more than
+//! the budget is freed.
 //!
-//! Each buffer is a mapping of its own. An allocator may keep what is freed, and does so when lengths differ from buffer to buffer; a
-//! mapping that goes is gone. Where there is none to be had, that is a failure of the run like others, and no abort.
+//! Each buffer is its own mapping. An allocator may keep freed memory, and does when lengths differ from buffer to buffer; an unmapped
+//! mapping is gone. A mapping that fails is a failure of the run like others, not an abort.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -18,24 +18,24 @@ use memmap2::{Advice, MmapMut};
 
 use super::error::Cause;
 
-/// Buffers are made in multiples of this, so that slightly different needs find each other's buffers.
+/// Buffer lengths are multiples of this, so that slightly different needs share buffers.
 const GRAIN: usize = 64 * 1024;
 
-/// A huge page of x86-64, and of aarch64 with pages of 4 KiB.
+/// A huge page of x86-64, and of aarch64 with 4 KiB pages.
 const HUGE_PAGE_LEN: usize = 2 * 1024 * 1024;
 
 /// A store of idle buffers, shared by all stages of a run.
 #[derive(Clone, Debug)]
 pub struct BufferPool(Arc<Shared>);
 
-/// Every thread reads and writes these; none of them guards anything but a choice between using again and allocating.
+/// All threads read and write these; they only decide between reuse and allocation.
 #[derive(Debug)]
 struct Shared {
     give: async_channel::Sender<Bytes>,
     take: async_channel::Receiver<Bytes>,
-    /// Length of the buffers made from now on.
+    /// Length of buffers made from now on.
     buffer_len: AtomicUsize,
-    /// Written bytes of all buffers, those in use counted as they were when last given back. Pools that share a budget share it.
+    /// Written bytes of all buffers, as of each one's last return. Pools that share a budget share it.
     touched_bytes: Arc<AtomicUsize>,
     budget_bytes: usize,
     made_count: AtomicU64,
@@ -45,7 +45,7 @@ struct Shared {
 /// Memory, and how much of its front was ever written.
 #[derive(Debug)]
 struct Bytes {
-    /// At least `len` of them; what is behind is there for the sake of alignment and never used.
+    /// At least `len` bytes; the rest is for alignment and never used.
     bytes: MmapMut,
     len: usize,
     /// How much of the front may lie in huge pages.
@@ -54,21 +54,21 @@ struct Bytes {
 }
 
 impl Bytes {
-    /// Zeros. The whole huge pages in front are asked for as such, which saves faults and look-ups of addresses; behind them a buffer
-    /// takes a page at a time, so that a frame a little longer than its chunk does not take two mebibytes more.
+    /// Zeroed memory. The whole huge pages in front are requested as such, which saves page faults and TLB misses; the rest takes a page at a
+    /// time, so that a frame a little longer than its chunk does not take two mebibytes more.
     fn new(len: usize) -> Result<Bytes, Cause> {
         let huge_len = len / HUGE_PAGE_LEN * HUGE_PAGE_LEN;
-        // A length of whole huge pages makes the kernel begin at one.
+        // The kernel aligns a mapping of whole huge pages to one.
         let mapped_len = if huge_len == 0 { len } else { len.next_multiple_of(HUGE_PAGE_LEN) };
         let bytes = MmapMut::map_anon(mapped_len).map_err(|_| Cause::NoMemory { bytes: len as u64 })?;
         if huge_len > 0 {
-            // Advice; a kernel without huge pages has none to give.
+            // Only advice; a kernel without huge pages rejects it.
             let _ = bytes.advise_range(Advice::HugePage, 0, huge_len);
         }
         Ok(Bytes { bytes, len, huge_len, touched_len: 0 })
     }
 
-    /// Notes that the front of `len` bytes was written, and gives how much memory that took for the first time.
+    /// Records that the first `len` bytes were written, and returns how much memory that took for the first time.
     fn touch(&mut self, len: usize) -> usize {
         let len = if len <= self.huge_len { len.next_multiple_of(HUGE_PAGE_LEN) } else { len };
         let new_bytes = len.saturating_sub(self.touched_len);
@@ -82,19 +82,18 @@ impl Bytes {
 pub struct PoolFigures {
     /// Buffers allocated.
     pub made_count: u64,
-    /// Buffers handed out, new and used.
+    /// Buffers handed out, new and reused.
     pub taken_count: u64,
 }
 
 impl BufferPool {
-    /// A pool that keeps idle buffers as long as all its buffers together hold at most `budget_bytes`, and at most
-    /// `idle_count_max` of them.
+    /// A pool that keeps idle buffers as long as all its buffers together hold at most `budget_bytes`, and at most `idle_count_max` of them.
     pub fn new(budget_bytes: usize, idle_count_max: usize) -> BufferPool {
         BufferPool::with_count(Arc::default(), budget_bytes, idle_count_max)
     }
 
-    /// Another pool within the same budget, for buffers of other lengths: ones of the same length that serve all needs would
-    /// come to be written from end to end.
+    /// Another pool in the same budget, for buffers of other lengths: buffers of one length for all needs would end up written from end to
+    /// end.
     pub fn beside(&self, idle_count_max: usize) -> BufferPool {
         BufferPool::with_count(Arc::clone(&self.0.touched_bytes), self.0.budget_bytes, idle_count_max)
     }
@@ -112,7 +111,7 @@ impl BufferPool {
         }))
     }
 
-    /// An empty buffer with room for `capacity` bytes. Fails when there is no memory.
+    /// An empty buffer with room for `capacity` bytes. Fails when mapping memory fails.
     pub fn take(&self, capacity: usize) -> Result<Buffer, Cause> {
         let shared = &*self.0;
         shared.taken_count.fetch_add(1, Ordering::Relaxed);
@@ -128,7 +127,7 @@ impl BufferPool {
         Ok(Buffer { memory: Some(Bytes::new(buffer_len)?), len: 0, pool: self.clone() })
     }
 
-    /// A buffer that has no room yet, and takes no memory.
+    /// A buffer without room, which takes no memory.
     pub fn nothing(&self) -> Buffer {
         Buffer { memory: None, len: 0, pool: self.clone() }
     }
@@ -143,7 +142,7 @@ impl BufferPool {
 }
 
 impl Shared {
-    /// Keeps `memory` for the next need, or frees it. `new_bytes` were written for the first time since it was taken.
+    /// Keeps `memory` for reuse, or frees it. `new_bytes` were written for the first time since it was taken.
     fn give_back(&self, memory: Bytes, new_bytes: usize) {
         let touched_bytes = self.touched_bytes.fetch_add(new_bytes, Ordering::Relaxed) + new_bytes;
         let touched_len = memory.touched_len;
@@ -153,7 +152,7 @@ impl Shared {
     }
 }
 
-/// A run of bytes, of which the first `len` mean something.
+/// A byte buffer whose first `len` bytes are valid.
 #[derive(Debug)]
 pub struct Buffer {
     memory: Option<Bytes>,
@@ -162,36 +161,36 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Bytes that the buffer can hold.
+    /// Capacity in bytes.
     pub fn capacity(&self) -> usize {
         self.memory.as_ref().map_or(0, |memory| memory.len)
     }
 
-    /// The room behind the bytes that mean something. What is in it is left over from before.
+    /// The room after the valid bytes. It holds old content.
     pub fn room(&mut self) -> &mut [u8] {
         let len = self.len;
         self.memory.as_mut().map_or(&mut [], |memory| &mut memory.bytes[len..memory.len])
     }
 
-    /// The bytes that mean something.
+    /// The valid bytes.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let len = self.len;
         self.memory.as_mut().map_or(&mut [], |memory| &mut memory.bytes[..len])
     }
 
-    /// Takes in `len` bytes that were written to the front of [`room`](Buffer::room).
+    /// Makes valid the `len` bytes that were written to the front of [`room`](Buffer::room).
     pub fn extend_len(&mut self, len: usize) {
         assert!(len <= self.capacity() - self.len, "internal error: a buffer was extended past its end");
         self.len += len;
     }
 
-    /// Lets go of all but the first `len` bytes that mean something.
+    /// Keeps only the first `len` valid bytes.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
-    /// Appends `bytes`; where there is no room, moves to a buffer from the same pool that is twice as long, or `expected_len` long if
-    /// that is enough and less. Fails when there is no memory for that.
+    /// Appends `bytes`; without room, moves to a buffer from the same pool that is twice as long, or `expected_len` long if that is enough
+    /// and less. Fails when mapping memory fails.
     pub fn append(&mut self, bytes: &[u8], expected_len: usize) -> Result<(), Cause> {
         let len = self.len + bytes.len();
         if len > self.capacity() {

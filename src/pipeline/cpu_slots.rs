@@ -1,14 +1,14 @@
 //! CPU slots: permits that carry lazily created codec contexts.
 //!
-//! In a single run each worker has a slot of its own. Runs that go on side by side share a fixed number of slots, and a step waits until one is
-//! free: however many files and threads there are, they keep no more CPUs busy and no more contexts in memory than one run would.
+//! In a single run each worker has its own slot. Runs side by side share a fixed number of slots, and a step waits until one is free:
+//! however many files and threads there are, they use no more CPUs and no more memory for contexts than one run would.
 
 use std::num::NonZeroUsize;
 
 use crate::format::zstd::ZstdError;
 use crate::format::zstd::codec::{Compressor, Decompressor, Level};
 
-/// Codec contexts.
+/// Codec contexts, created on first use.
 #[derive(Default)]
 pub struct CodecContexts {
     compressor: Option<(Level, Compressor)>,
@@ -16,7 +16,7 @@ pub struct CodecContexts {
 }
 
 impl CodecContexts {
-    /// A compressor for `level`. Fails when there is no memory for it.
+    /// A compressor for `level`. Fails when libzstd cannot allocate it.
     pub fn compressor(&mut self, level: Level) -> Result<&mut Compressor, ZstdError> {
         match &mut self.compressor {
             Some((made_for, _)) if *made_for == level => {}
@@ -25,7 +25,7 @@ impl CodecContexts {
         Ok(&mut self.compressor.as_mut().expect("it was made above").1)
     }
 
-    /// A decompressor. Fails when there is no memory for it.
+    /// A decompressor. Fails when libzstd cannot allocate it.
     pub fn decompressor(&mut self) -> Result<&mut Decompressor, ZstdError> {
         if self.decompressor.is_none() {
             self.decompressor = Some(Decompressor::new()?);
@@ -34,7 +34,7 @@ impl CodecContexts {
     }
 }
 
-/// The slots of one run, or of several. By default each worker has one of its own; clones share the same ones.
+/// The slots of one or more runs: one for each worker by default, or a fixed number that clones share.
 #[derive(Clone, Default)]
 pub struct CpuSlots(Option<Shared>);
 
@@ -45,7 +45,7 @@ struct Shared {
 }
 
 impl CpuSlots {
-    /// As many as `count`, for all runs that are given these.
+    /// `count` slots for all runs that use them.
     pub fn shared(count: NonZeroUsize) -> CpuSlots {
         let (give, take) = async_channel::bounded(count.get());
         for _ in 0..count.get() {
@@ -54,13 +54,13 @@ impl CpuSlots {
         CpuSlots(Some(Shared { give, take }))
     }
 
-    /// A handle on a slot, for one thread.
+    /// A handle on a slot for one thread.
     pub fn slot(&self) -> SlotHandle {
         SlotHandle(self.0.clone().map_or_else(|| Place::Own(CodecContexts::default()), Place::Shared))
     }
 }
 
-/// Where one thread computes: in a slot of its own, or in a shared one that is free.
+/// Where one thread computes: in its own slot, or in any free shared one.
 pub struct SlotHandle(Place);
 
 enum Place {
@@ -69,7 +69,7 @@ enum Place {
 }
 
 impl SlotHandle {
-    /// Does `work` once a slot is free.
+    /// Runs `work` once a slot is free.
     pub fn with<R>(&mut self, work: impl FnOnce(&mut CodecContexts) -> R) -> R {
         match &mut self.0 {
             Place::Own(contexts) => work(contexts),
@@ -81,7 +81,7 @@ impl SlotHandle {
     }
 }
 
-/// Contexts of a slot, given back whichever way their use ends.
+/// Contexts of a slot, returned even after a panic.
 struct Lent<'a> {
     contexts: CodecContexts,
     give: &'a async_channel::Sender<CodecContexts>,
@@ -89,7 +89,7 @@ struct Lent<'a> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        // There is room for all there are.
+        // The channel has room for all slots.
         let _ = self.give.try_send(std::mem::take(&mut self.contexts));
     }
 }

@@ -1,4 +1,4 @@
-//! The two ends of a run: bytes in and bytes out, counted, and failures told apart from being cancelled.
+//! The two ends of a run: counted input and output that tell failures from cancellation.
 
 use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
 use std::sync::Arc;
@@ -7,22 +7,22 @@ use super::error::{Cause, Stop};
 use super::metrics::Progress;
 use super::shutdown::Cancel;
 
-/// Where bytes come from and go to.
+/// The input and the output of a run.
 pub struct Endpoints {
-    /// The input. When the run is cancelled, a read that waits must fail.
+    /// The input. A blocked read must fail when the run is cancelled.
     pub input: Box<dyn Read + Send>,
-    /// Length of the input in bytes, where it is known.
+    /// Length of the input in bytes, if known.
     pub input_bytes: Option<u64>,
-    /// The output. When the run is cancelled, a write that waits must fail. It is not flushed or closed in any special way.
+    /// The output. A blocked write must fail when the run is cancelled. It is flushed at the end of the run, and dropped.
     pub output: Box<dyn Write + Send>,
     /// Stops the run.
     pub cancel: Cancel,
-    /// Counts bytes, for progress.
+    /// Counts bytes for progress.
     pub progress: Arc<Progress>,
 }
 
 impl Endpoints {
-    /// The ends as the reading and the writing stage take them.
+    /// The ends for the reading and the writing stage.
     pub(super) fn split(self) -> (Source, Output) {
         let Endpoints { input, output, cancel, progress, .. } = self;
         let source = Source { input, cancel: cancel.clone(), progress: Arc::clone(&progress) };
@@ -30,7 +30,7 @@ impl Endpoints {
     }
 }
 
-/// The input, counted, and told apart from an input that fails because the run was cancelled.
+/// The counted input; an error after the run was cancelled counts as cancellation.
 pub struct Source {
     input: Box<dyn Read + Send>,
     cancel: Cancel,
@@ -38,12 +38,12 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads what is there, at least one byte but at the end of the input.
+    /// Reads at least one byte; 0 only at the end of the input.
     pub fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Stop> {
         self.read_by(|input| input.read(bytes))
     }
 
-    /// The same into several places, one after the other.
+    /// The same into several buffers, in order.
     pub fn read_vectored(&mut self, places: &mut [IoSliceMut<'_>]) -> Result<usize, Stop> {
         self.read_by(|input| input.read_vectored(places))
     }
@@ -75,7 +75,7 @@ impl Source {
     }
 }
 
-/// The output, counted, and told apart from an output that fails because the run was cancelled.
+/// The counted output; an error after the run was cancelled counts as cancellation.
 pub struct Output {
     output: Box<dyn Write + Send>,
     cancel: Cancel,
@@ -90,7 +90,7 @@ impl Output {
         Ok(())
     }
 
-    /// Hands on what the output may hold back.
+    /// Flushes the output.
     pub fn flush(&mut self) -> Result<(), Stop> {
         self.output.flush().map_err(|error| self.stop(error))
     }

@@ -1,4 +1,4 @@
-//! Why a run failed: the first failure, with the stage and the item it was seen at.
+//! Why a run failed: the first failure, with its stage and item.
 
 use std::{fmt, io};
 
@@ -11,15 +11,15 @@ use super::names::Stage;
 /// The failure that ended a run.
 #[derive(Debug)]
 pub struct Failure {
-    /// The stage that saw it.
+    /// The stage where it occurred.
     pub stage: Stage,
-    /// The item it worked on, counted from 0; `None` where it worked on none.
+    /// Index of the item, from 0; `None` if it concerns no item.
     pub seq: Option<u64>,
-    /// What it was.
+    /// Why it failed.
     pub cause: Cause,
 }
 
-/// Speaks as its cause does; a defect of this program also says where it was seen.
+/// Displays the cause; a defect of this program also shows where it occurred.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.cause.fmt(f)?;
@@ -37,7 +37,7 @@ impl std::error::Error for Failure {
     }
 }
 
-/// What a stage can fail with.
+/// Why a stage failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// The input could not be read.
@@ -49,34 +49,34 @@ pub enum Cause {
     /// The compressed stream is damaged or beyond a limit, or libzstd failed.
     #[error(transparent)]
     Zstd(ZstdError),
-    /// The age file is damaged, or nobody here can open it.
+    /// The age file is damaged, or no identity opens it.
     #[error(transparent)]
     Age(AgeError),
-    /// A range ends behind the content.
+    /// A range ends past the content.
     #[error("the range reaches to byte {range_end}, the content ends at byte {content_bytes}")]
     RangePastEnd {
-        /// Where the range ends.
+        /// End of the range, in bytes.
         range_end: u64,
-        /// Length of the content.
+        /// Length of the content, in bytes.
         content_bytes: u64,
     },
-    /// The input does not fit into memory, which only the legacy mutex mode asks for.
+    /// The input does not fit into memory. Only in the legacy mutex mode.
     #[error(
         "the mutex mode holds the whole input in memory: it needs {needed_bytes} bytes, {available_bytes} are available"
     )]
     Memory {
-        /// Bytes that would be held.
+        /// Bytes needed.
         needed_bytes: u64,
-        /// Bytes at hand.
+        /// Bytes available.
         available_bytes: u64,
     },
-    /// There is no memory for a buffer.
+    /// A buffer could not be allocated.
     #[error("no memory for a buffer of {bytes} bytes")]
     NoMemory {
-        /// Its length.
+        /// Its length, in bytes.
         bytes: u64,
     },
-    /// The system gave no random bytes for a key.
+    /// The system provided no random bytes for a key.
     #[error("cannot get random bytes")]
     Random(#[source] io::Error),
     /// A file key could not be wrapped for the recipients.
@@ -88,16 +88,16 @@ pub enum Cause {
     /// A thread panicked: a defect of this program.
     #[error("internal error: {0}")]
     Panicked(String),
-    /// All stages ended, the one that writes among them, and none said why: a defect of this program.
+    /// All stages ended, the writing one included, without a failure or a result: a defect of this program.
     #[error("internal error: the run ended before its end")]
     EndedEarly,
-    /// The run was asked to stop.
+    /// A signal stopped the run.
     #[error("stopped by {0}")]
     Signal(Signal),
 }
 
 impl Cause {
-    /// A read that failed: the input's own damage where the reader says so, as one does that takes a layer off.
+    /// The cause of a failed read: damage of the input if the reader says so, as one that removes a layer does.
     pub fn of_read(error: io::Error) -> Cause {
         error.downcast::<AgeError>().map_or_else(Cause::Read, Cause::Age)
     }
@@ -121,10 +121,10 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// All that a run can be stopped by.
+    /// All signals that stop a run.
     pub const ALL: [Signal; 3] = [Signal::Interrupt, Signal::Terminate, Signal::Hangup];
 
-    /// The number that the system knows it by; an exit code is 128 and this.
+    /// The system's number of the signal; the exit code is 128 plus this.
     pub fn number(self) -> i32 {
         match self {
             Signal::Hangup => 1,
@@ -144,19 +144,19 @@ impl fmt::Display for Signal {
     }
 }
 
-/// Why a stage stops before its end; `F` says how much is known of a failure.
+/// Why a stage stops early; `F` is the type of a failure.
 #[derive(Debug)]
 pub enum Stop<F = Cause> {
-    /// A neighbour is gone, and reports why itself.
+    /// A neighbouring stage is gone, and reports why itself.
     Closed,
-    /// The run is being ended.
+    /// The run is being stopped.
     Cancelled,
     /// This stage failed.
     Failed(F),
 }
 
 impl Stop {
-    /// The same of a stage, at the item `seq`.
+    /// Adds the stage, and the item `seq`, to a failure.
     pub(super) fn at(self, stage: Stage, seq: Option<u64>) -> Stop<Failure> {
         match self {
             Stop::Closed => Stop::Closed,
@@ -178,7 +178,7 @@ impl From<ZstdError> for Stop {
     }
 }
 
-/// An error about the frame that begins at `offset`.
+/// An error in the frame that begins at `offset`.
 pub(super) fn damaged_frame(frame_index: u64, offset: u64, damage: Damage) -> Cause {
     Cause::Zstd(ZstdError::Damaged { frame_index, offset, damage })
 }

@@ -7,22 +7,22 @@ use crate::format::zstd::ZstdError;
 use crate::format::zstd::scan::{Edge, FRAME_HEADER_LEN_MAX, Frame, FrameScanner};
 use crate::format::zstd::seek_table::TABLE_MAGIC;
 
-/// What stands at an offset.
+/// What is at an offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A frame.
     Frame(Frame),
-    /// A skippable frame: where its user data lies, and whether its magic number is that of seek tables.
+    /// A skippable frame: its user data, and whether its magic number is that of seek tables.
     Skippable {
-        /// Bytes of the file, up to its end.
+        /// Range of the user data in the file.
         content: Range<u64>,
-        /// As told by the magic number alone.
+        /// Judged by the magic number alone.
         is_table: bool,
     },
 }
 
 impl Record {
-    /// Where it ends in the file.
+    /// Offset of its end in the file.
     pub fn end(&self) -> u64 {
         match self {
             Record::Frame(frame) => frame.offset + frame.compressed_bytes,
@@ -31,18 +31,18 @@ impl Record {
     }
 }
 
-/// Why a walk did not come to the end of a frame.
+/// Why a walk did not reach the end of a frame.
 #[derive(Debug, thiserror::Error)]
 pub enum WalkError {
-    /// There is none, or it is cut short.
+    /// There is no frame, or it is truncated.
     #[error(transparent)]
     Damaged(#[from] ZstdError),
-    /// It could not be read.
+    /// Reading it failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Walks the frame that begins at `offset` of `file`; `frame_index` frames are in front of it.
+/// Walks the frame that begins at `offset` of `file` and has `frame_index`.
 pub fn walk(file: &mut (impl Read + Seek), offset: u64, frame_index: u64) -> Result<Record, WalkError> {
     let mut scanner = FrameScanner::starting_at(offset, frame_index, u64::MAX);
     let (mut piece, mut is_table, mut content_start) = ([0; FRAME_HEADER_LEN_MAX], false, offset);
@@ -69,12 +69,12 @@ pub fn walk(file: &mut (impl Read + Seek), offset: u64, frame_index: u64) -> Res
                 None => break,
             }
         }
-        // The last byte of a body is always read, so one that the file does not hold to its end is noticed.
+        // The last byte of a body is always read, so a body past the end of the file is noticed.
         scanner.skip_body(scanner.body_bytes_left().saturating_sub(1));
     }
 }
 
-/// Reads, whatever signal comes.
+/// Reads, and retries when a signal interrupts.
 pub(super) fn read(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
     loop {
         match file.read(bytes) {

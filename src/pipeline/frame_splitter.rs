@@ -1,9 +1,9 @@
 //! Splits a compressed stream into batches of whole frames for the workers of a restore.
 //!
-//! A frame is gathered until its end is found. Small frames travel together, so that a file of a million tiny ones does not
-//! pay for a million items. A frame too heavy for the window, such as the single one that stock `zstd` writes, is decoded
-//! here as a stream and handed on in pieces under ordinary sequence numbers. Memory: one batch, at most
-//! [`Limits::batch_bytes_max`] of compressed bytes and content bound together, plus the window of a streamed frame.
+//! A frame is gathered until its end is found. Small frames share a batch, so that a file of a million tiny ones does not pay for a
+//! million items. A frame too heavy for the window, such as the single one that stock `zstd` writes, is decoded here as a stream and sent
+//! on in pieces with ordinary sequence numbers. Memory: one batch, at most [`Limits::batch_bytes_max`] of compressed bytes and content
+//! bound together, plus the window of a streamed frame.
 
 use std::hash::Hasher;
 
@@ -18,39 +18,39 @@ use super::buffer::{Buffer, BufferPool};
 use super::error::{Stop, damaged_frame};
 use super::plan::Start;
 
-/// A batch goes to the workers once it weighs this much: decoding it takes ten times as long as handing it over, and a
-/// file of a few small frames still has work for several workers.
+/// Weight at which a batch goes to the workers: decoding it takes ten times as long as handing it over, and a file of a few small frames
+/// still has work for several workers.
 const BATCH_BYTES: u64 = 256 * 1024;
 
-/// A batch holds at most this many records, so that empty frames can not make it grow.
+/// Most records in a batch, so that empty frames cannot make it grow.
 const BATCH_RECORDS_MAX: usize = 1024;
 
 /// Bytes of content in a piece of a streamed frame.
 const PIECE_LEN: usize = 1024 * 1024;
 
-/// Whole frames, one behind the other.
+/// Whole frames, in order.
 pub struct Batch {
-    /// Their bytes; skippable frames are left out.
+    /// Their bytes, without skippable frames.
     pub frames: Buffer,
-    /// What their content comes to at most.
+    /// Upper bound on their content, in bytes.
     pub content_len_bound: usize,
-    /// What they are, in order.
+    /// Their records, in order; these include skippable frames.
     pub records: Vec<Record>,
 }
 
-/// Content, and the frames that end with it.
+/// Content, and the frames that end in it.
 pub struct Piece {
     /// Decoded bytes.
     pub content: Buffer,
-    /// The frames whose last byte is among them, in order.
+    /// The frames whose last byte is in it, in order.
     pub records: Vec<Record>,
 }
 
-/// What the finding stage hands on.
+/// What the finding stage sends on.
 pub enum Found {
     /// Frames to decode.
     Batch(Batch),
-    /// Content decoded already.
+    /// Content decoded here.
     Piece(Piece),
 }
 
@@ -59,19 +59,19 @@ pub enum Found {
 pub enum Record {
     /// A frame.
     Frame(FrameRecord),
-    /// A skippable frame that is no seek table.
+    /// A skippable frame that is not a seek table.
     Skippable {
-        /// Its length, header included.
+        /// Its length, including the header.
         compressed_bytes: u64,
     },
     /// A seek table.
     Table(TableSummary),
 }
 
-/// A frame, and what decoding it brought to light.
+/// A frame and the result of decoding it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRecord {
-    /// As the scanner saw it.
+    /// The frame as scanned.
     pub frame: Frame,
     /// Length of its content, once decoded.
     pub content_bytes: u64,
@@ -79,24 +79,24 @@ pub struct FrameRecord {
     pub checksum: u32,
 }
 
-/// What bounds the memory of the finding stage.
+/// Memory limits of the finding stage.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The largest window accepted, as its logarithm to base 2.
+    /// The largest window accepted, as log2.
     pub window_log_max: u32,
-    /// What a batch may weigh: compressed bytes and content bound together.
+    /// Most weight of a batch: compressed bytes plus content bound.
     pub batch_bytes_max: u64,
 }
 
-/// What is done with the bytes at hand.
+/// What happens to the current bytes.
 enum Mode {
-    /// Between frames: magic numbers and the headers of skippable frames, of which the scanner tells all there is to know.
+    /// Between frames: magic numbers and headers of skippable frames, which the scanner handles.
     Between,
     /// A frame, gathered at the end of the batch.
     Gather,
-    /// A frame, decoded as it comes.
+    /// A frame, decoded as it arrives.
     Stream(Streaming),
-    /// A skippable frame, let go.
+    /// A skippable frame, dropped.
     Skip { compressed_bytes: u64 },
     /// A skippable frame, read as a seek table.
     Table { compressed_bytes: u64, reader: TableReader },
@@ -107,19 +107,19 @@ struct Streaming {
     offset: u64,
     piece: Buffer,
     content_bytes: u64,
-    /// Of frames without a checksum of their own; libzstd sees to the others.
+    /// For frames without a checksum of their own; libzstd verifies the others.
     checksum: Option<XxHash64>,
     is_ended: bool,
 }
 
-/// Takes what was found, with its weight: compressed bytes and content bound.
+/// Takes a found item and its weight: compressed bytes plus content bound.
 pub type Emit<'a> = dyn FnMut(u64, Found) -> Result<(), Stop> + 'a;
 
-/// Takes a compressed stream in pieces of any length.
+/// Finds frames in a compressed stream that arrives in pieces of any length.
 pub struct FrameFinder {
     scanner: FrameScanner,
     limits: Limits,
-    /// For frames that are gathered.
+    /// For gathered frames.
     batches: BufferPool,
     /// For content decoded here.
     pieces: BufferPool,
@@ -127,14 +127,14 @@ pub struct FrameFinder {
     batch: Batch,
     /// Bytes and content bound of the whole frames in `batch`.
     batch_bytes: u64,
-    /// Length of the whole frames in `batch`; what is behind belongs to the frame at hand.
+    /// Length of the whole frames in `batch`; the rest belongs to the current frame.
     whole_len: usize,
-    /// Made when a frame has to be streamed for the first time.
+    /// Created for the first streamed frame.
     streamer: Option<StreamDecompressor>,
 }
 
 impl FrameFinder {
-    /// A finder for a stream whose first byte is at `start`, with pools for frames that are gathered and for content decoded here.
+    /// A finder for a stream whose first byte is at `start`, with pools for gathered frames and for content decoded here.
     pub fn new(start: Start, limits: Limits, batches: BufferPool, pieces: BufferPool) -> FrameFinder {
         let scanner = FrameScanner::starting_at(start.offset, start.frame_index, 1 << limits.window_log_max);
         let batch = Batch { frames: batches.nothing(), content_len_bound: 0, records: Vec::new() };
@@ -142,7 +142,7 @@ impl FrameFinder {
         FrameFinder { scanner, limits, batches, pieces, mode, batch, batch_bytes: 0, whole_len: 0, streamer: None }
     }
 
-    /// Takes the next piece of the stream. `emit` gets what was found, with its weight.
+    /// Takes the next piece of the stream. `emit` receives what was found, with its weight.
     pub fn push(&mut self, mut piece: &[u8], emit: &mut Emit<'_>) -> Result<(), Stop> {
         loop {
             let (len, edge) = match self.scanner.advance(piece) {
@@ -177,13 +177,13 @@ impl FrameFinder {
         }
     }
 
-    /// The stream is at its end: hands on what is left, and fails if that is in the midst of a frame.
+    /// Ends the stream: sends on what is left, and fails if that is inside a frame.
     pub fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), Stop> {
         self.emit_gathered(emit)?;
         Ok(self.scanner.finish()?)
     }
 
-    /// The stream ends in front of its end, for `stop`: hands on what is right in front of it, and gives `stop` back.
+    /// Ends the stream early for `stop`: sends on the whole frames before it, and returns `stop`.
     pub fn give_up(&mut self, stop: Stop, emit: &mut Emit<'_>) -> Result<(), Stop> {
         self.emit_gathered(emit)?;
         Err(stop)
@@ -199,16 +199,15 @@ impl FrameFinder {
         Ok(())
     }
 
-    /// Appends bytes of the frame at hand. What its header declares says only when to stop doubling: a buffer of twice the frame's length
-    /// would take a huge page more for its last few bytes.
+    /// Appends bytes of the current frame. Its declared size only limits the doubling: a buffer of twice the frame's length would take
+    /// another huge page for its last few bytes.
     fn gather(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         let declared = self.scanner.frame().header.content_bytes.and_then(|bytes| usize::try_from(bytes).ok());
         let frame_len_bound = declared.map_or(0, Compressor::frame_len_bound);
         Ok(self.batch.frames.append(bytes, self.whole_len.saturating_add(frame_len_bound))?)
     }
 
-    /// Keeps what is gathered within the limit: first by handing on the whole frames in front of the one at hand, then by
-    /// decoding that one as a stream.
+    /// Keeps gathered bytes within the limit: first sends on the whole frames before the current one, then decodes that one as a stream.
     fn lighten(&mut self, at_hand: &Frame, emit: &mut Emit<'_>) -> Result<(), Stop> {
         let weight = at_hand.compressed_bytes + at_hand.content_bytes_bound();
         if !matches!(self.mode, Mode::Gather) || self.batch_bytes + weight <= self.limits.batch_bytes_max {
@@ -238,7 +237,7 @@ impl FrameFinder {
         self.take(&gathered, emit)
     }
 
-    /// Decodes `bytes` of the frame at hand and hands on the pieces that are full.
+    /// Decodes `bytes` of the current frame and sends on full pieces.
     fn stream(&mut self, mut bytes: &[u8], emit: &mut Emit<'_>) -> Result<(), Stop> {
         let (Mode::Stream(streaming), Some(streamer)) = (&mut self.mode, &mut self.streamer) else {
             unreachable!("internal error: bytes of no streamed frame");
@@ -261,7 +260,7 @@ impl FrameFinder {
                 let content = std::mem::replace(&mut streaming.piece, self.pieces.take(PIECE_LEN)?);
                 emit(PIECE_LEN as u64, Found::Piece(Piece { content, records: Vec::new() }))?;
             }
-            // With room left, libzstd has given all it has.
+            // With room left, libzstd has no more output.
             if bytes.is_empty() && !is_full {
                 break;
             }
@@ -313,7 +312,7 @@ impl FrameFinder {
         Ok(())
     }
 
-    /// Hands on the whole frames gathered so far; the beginning of the next one moves to a new buffer.
+    /// Sends on the whole frames gathered so far; the start of the next one moves to a new buffer.
     fn emit_gathered(&mut self, emit: &mut Emit<'_>) -> Result<(), Stop> {
         if self.batch.records.is_empty() {
             return Ok(());

@@ -1,7 +1,7 @@
-//! What can be seen of a run while it goes on: how busy each stage is, how full each channel.
+//! The live gauges of a run: how busy each stage is, how full each channel.
 //!
-//! A thread writes its own gauge, with plain stores, twice an item; nobody else does, and no thread waits for one that reads. What is
-//! read may be an item behind. The figures on exit do not come from here: see [`metrics`](super::metrics).
+//! A thread writes its own gauge, with plain stores, twice per item; no other thread writes it or blocks on it. A reading may lag by an
+//! item. The figures on exit come from [`metrics`](super::metrics).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::names::Stage;
 use super::queue::{ChannelReading, DepthGauge};
 
-/// One thread's time at work.
+/// One thread's working time.
 #[derive(Clone, Debug)]
 pub struct BusyGauge {
     stage: Stage,
@@ -18,18 +18,18 @@ pub struct BusyGauge {
     cell: Arc<Cell>,
 }
 
-/// Written by one thread, read by any. In a cache line of its own.
+/// Written by one thread, read by any. In its own cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Cell {
-    /// Work that is done.
+    /// Time of finished work.
     done_ns: AtomicU64,
-    /// When the work at hand was begun, in nanoseconds from the start, plus one; 0 while there is none.
+    /// Start of the current work, in nanoseconds from the run's start, plus one; 0 while idle.
     since_ns: AtomicU64,
 }
 
 impl BusyGauge {
-    /// The stage that the thread belongs to.
+    /// The stage of the thread.
     pub fn stage(&self) -> Stage {
         self.stage
     }
@@ -40,11 +40,11 @@ impl BusyGauge {
         self.cell.since_ns.store(since_ns.saturating_add(1), Ordering::Relaxed);
     }
 
-    /// Work that took so long is done.
+    /// Work that took `service_ns` is done.
     pub(super) fn end(&self, service_ns: u64) {
         let done_ns = self.cell.done_ns.load(Ordering::Relaxed);
         self.cell.since_ns.store(0, Ordering::Relaxed);
-        // A reader that sees this store sees the one above as well, so that no work counts twice.
+        // A reader that sees this store also sees the one above, so no work counts twice.
         self.cell.done_ns.store(done_ns + service_ns, Ordering::Release);
     }
 
@@ -69,22 +69,22 @@ pub struct Gauges {
 /// What the gauges showed at one moment.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    /// Since the run began.
+    /// Time since the run began.
     pub elapsed: Duration,
-    /// In the order in which threads were started, a stage once.
+    /// One entry per stage, in the order in which threads were started.
     pub stages: Vec<StageReading>,
-    /// Channels whose receivers have not left.
+    /// Channels that still have receivers.
     pub channels: Vec<ChannelReading>,
 }
 
-/// All threads of a stage.
+/// The reading of all threads of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StageReading {
     /// The stage.
     pub name: Stage,
-    /// Its threads.
+    /// Number of its threads.
     pub threads: u64,
-    /// What they have worked together so far, in nanoseconds.
+    /// Their total working time so far, in nanoseconds.
     pub busy_ns: u64,
 }
 
@@ -104,7 +104,7 @@ impl Gauges {
         self.channels.push(gauge);
     }
 
-    /// What they show now.
+    /// Reads all gauges.
     pub fn read(&self) -> Reading {
         let elapsed = self.started_at.elapsed();
         let now_ns = nanoseconds(elapsed);
@@ -124,7 +124,7 @@ impl Gauges {
 }
 
 impl Reading {
-    /// What each stage worked since `before`, as a share of its threads' time, from 0 to 1.
+    /// Share of its threads' time that each stage worked since `before`, from 0 to 1.
     pub fn busy_shares_since<'a>(&'a self, before: Option<&'a Reading>) -> impl Iterator<Item = (Stage, f64)> + 'a {
         let elapsed_ns = nanoseconds(self.elapsed - before.map_or(Duration::ZERO, |before| before.elapsed)).max(1);
         self.stages.iter().map(move |stage| {

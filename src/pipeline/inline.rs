@@ -1,5 +1,5 @@
-//! Runs a plan on the calling thread, with the same bytes: no channels, tokens or other threads. It is for inputs that are too small to be worth
-//! starting threads, but takes an input of any length. Its steps and bodies are those of the stages.
+//! Runs a plan on the calling thread, with the same output: no channels, tokens or other threads. Meant for inputs too small to be worth
+//! starting threads, it accepts any length. Its steps and bodies are those of the stages.
 //!
 //! ```text
 //! chunk, compress, frame -> cut -> seal -> write        and back:        run, open -> find -> decompress, check -> write
@@ -26,7 +26,7 @@ use super::stage::{END, MORE};
 use super::steps::{CompressedChunk, compress_chunk, decompress_batch};
 use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 
-/// What threads that work side by side draw on. Clones are the same.
+/// Pools that parallel threads share. Clones share one state.
 #[derive(Clone)]
 pub struct InlinePools {
     chunks: BufferPool,
@@ -34,17 +34,17 @@ pub struct InlinePools {
 }
 
 impl InlinePools {
-    /// For `count` threads, which compute with `slots`; at most `budget_bytes` of idle buffers are kept.
+    /// Pools for `count` threads, which compute with `slots`; keeps at most `budget_bytes` of idle buffers.
     pub fn new(count: usize, budget_bytes: usize, slots: CpuSlots) -> InlinePools {
         InlinePools { chunks: BufferPool::new(budget_bytes, 2 * count), slots }
     }
 }
 
-/// A thread that does one piece of work after the other, and what it keeps from one to the next.
+/// A thread that does one piece of work after another, and what it keeps in between.
 pub struct Inline {
     pools: Pools,
     desk: Desk,
-    /// What is read of a compressed stream at once.
+    /// Buffer for reads of a compressed stream.
     piece: Vec<u8>,
 }
 
@@ -56,7 +56,7 @@ impl Inline {
         Inline { pools: Pools::new(chunks, slots, SOLO_WIDTH), desk, piece: Vec::new() }
     }
 
-    /// Does `work` with the bytes between `ends`. Fails with the first thing that goes wrong.
+    /// Does `work` on the bytes between `ends`. Returns the first failure.
     pub fn run(&mut self, work: &Work, ends: Endpoints) -> Result<Summary, Stop> {
         let cancel = ends.cancel.clone();
         let (source, output) = ends.split();
@@ -84,12 +84,12 @@ impl Inline {
         }
     }
 
-    /// Does `step`, which is none of the pipeline's own, with a core, as `stage`.
+    /// Runs `step`, which is outside the pipeline, in a CPU slot, as `stage`.
     pub fn compute<R>(&mut self, stage: Stage, step: impl FnOnce() -> R) -> R {
         self.desk.step(stage, |_| step())
     }
 
-    /// What the steps took.
+    /// Figures of the steps.
     pub fn finish(self) -> Figures {
         Figures { stages: self.desk.stages, ..Figures::default() }
     }
@@ -197,14 +197,14 @@ impl Inline {
     }
 }
 
-/// Where the steps are done, and how long they took.
+/// The CPU slot of the steps, and their figures.
 struct Desk {
     slot: SlotHandle,
     stages: Vec<StageFigures>,
 }
 
 impl Desk {
-    /// Does `step` with a core, as `stage`. Waiting for the core is no work.
+    /// Runs `step` in a CPU slot, as `stage`. Waiting for the slot is not work.
     fn step<R>(&mut self, stage: Stage, step: impl FnOnce(&mut CodecContexts) -> R) -> R {
         let known = self.stages.iter().position(|known| known.name == stage).unwrap_or_else(|| {
             self.stages.push(StageFigures::new(stage, true));
@@ -219,13 +219,12 @@ impl Desk {
         })
     }
 
-    /// A chunk as a frame.
     fn compress(&mut self, pools: &Pools, level: Level, chunk: Buffer) -> Result<CompressedChunk, Cause> {
         self.step(Stage::Compress, |contexts| compress_chunk(contexts.compressor(level)?, &pools.chunks, chunk))
     }
 }
 
-/// The chunks of an input, one after the other. Input of no bytes is one empty chunk.
+/// The chunks of an input, in order. Empty input is one empty chunk.
 struct Chunks<'a> {
     pool: &'a BufferPool,
     chunk_len: usize,
@@ -253,7 +252,7 @@ impl Chunks<'_> {
     }
 }
 
-/// Seals runs, and writes them behind the header.
+/// Seals runs and writes them after the header.
 struct Sealer<'a> {
     cipher: SegmentCipher,
     output: &'a mut Output,
@@ -271,10 +270,10 @@ impl Sealer<'_> {
     }
 }
 
-/// Takes plaintext, with where the next steps are done.
+/// Takes plaintext, and the desk for the next steps.
 type PutText<'a> = dyn FnMut(&mut Desk, &[u8]) -> Result<(), Stop> + 'a;
 
-/// Opens the segments of a payload, and sees to it that they are all there. `put` gets their plaintext.
+/// Opens the segments of a payload and checks that all are there. `put` receives their plaintext.
 fn open_runs(
     pools: &Pools,
     desk: &mut Desk,
@@ -296,7 +295,7 @@ fn open_runs(
     }
 }
 
-/// Finds frames, decodes them, and writes their content.
+/// Finds frames, decodes them and writes their content.
 struct Frames<'a> {
     finder: FrameFinder,
     writer: ContentWriter,
@@ -330,7 +329,7 @@ fn write_found(desk: &mut Desk, pools: &Pools, writer: &mut ContentWriter, found
         }
         Found::Piece(piece) => piece,
     };
-    // A range's end is where `cat` stops; a whole file is read to its end, which shows that it is one.
+    // END matters only to ranges; a whole file is read to its end, which proves it whole.
     let (MORE | END) = writer.push(&piece)?;
     Ok(())
 }
@@ -355,7 +354,7 @@ mod tests {
 
     const CHUNK_LEN: usize = 64 * 1024;
 
-    /// Gives what was written when it is flushed.
+    /// Sends on flush what was written.
     struct Sent(Vec<u8>, Sender<Vec<u8>>);
 
     impl Write for Sent {

@@ -1,7 +1,7 @@
-//! The kinds of failure: one stable word for each thing that a caller, a script or a test tells apart. Programs read these words; people read
-//! the message.
+//! The kinds of failure: one stable word for each failure that a caller, a script or a test distinguishes. Programs read these words; people
+//! read the message.
 //!
-//! One list for all floors, so that no word is given twice; docs/json.md describes each.
+//! One list for all floors, so that no word is used twice; docs/json.md describes each.
 
 use std::io;
 
@@ -39,7 +39,7 @@ kinds! {
     Usage = "usage",
     /// A file or directory does not exist.
     NotFound = "not_found",
-    /// The system does not permit it.
+    /// The system denies permission.
     PermissionDenied = "permission_denied",
     /// The disk, a quota or a file size limit is full.
     NoSpace = "no_space",
@@ -55,7 +55,7 @@ kinds! {
     WouldOverwrite = "would_overwrite",
     /// The output is the input, or another file that the run uses.
     SameFile = "same_file",
-    /// The input or the output was changed or replaced meanwhile.
+    /// The input or the output was changed or replaced during the run.
     Changed = "changed",
     /// Binary data would go to a terminal.
     BinaryToTerminal = "binary_to_terminal",
@@ -73,17 +73,17 @@ kinds! {
     DamagedFrame = "damaged_frame",
     /// The input ends inside a zstd frame.
     TruncatedFrame = "truncated_frame",
-    /// Bytes between or behind zstd frames are none.
+    /// Bytes between or after zstd frames are not a frame.
     TrailingGarbage = "trailing_garbage",
     /// A frame and the seek table contradict each other.
     TableContradicts = "table_contradicts",
-    /// A valid seek table is required and there is none.
+    /// A valid seek table is required but missing.
     TableMissing = "table_missing",
     /// A frame needs a larger window than is allowed.
     WindowTooLarge = "window_too_large",
     /// A frame needs a dictionary.
     NeedsDictionary = "needs_dictionary",
-    /// There would be more frames than a seek table can list.
+    /// The output needs more frames than a seek table can list.
     TooManyFrames = "too_many_frames",
     /// The age header is damaged.
     DamagedHeader = "damaged_header",
@@ -95,7 +95,7 @@ kinds! {
     DamagedSegment = "damaged_segment",
     /// The age payload ends without its final segment.
     TruncatedPayload = "truncated_payload",
-    /// Data follows the final segment of the age payload, or that is empty where it may not be.
+    /// Data follows the final segment of the age payload, or that segment is empty but not the only one.
     TrailingSegment = "trailing_segment",
     /// No identity matches.
     NoMatch = "no_match",
@@ -107,19 +107,19 @@ kinds! {
     WorkFactorTooLarge = "work_factor_too_large",
     /// A file or variable that should hold keys or a passphrase does not.
     BadKey = "bad_key",
-    /// A passphrase was asked for and not given, or not given the same twice.
+    /// A passphrase was requested but not given, or not identically twice.
     NoAnswer = "no_answer",
-    /// The recipients cannot be encrypted to.
+    /// Encrypting to the recipients is impossible.
     CannotEncrypt = "cannot_encrypt",
     /// A range ends past the end of the content.
     RangePastEnd = "range_past_end",
-    /// The content is not what it is compared with.
+    /// The content differs from what it is compared with.
     ContentDiffers = "content_differs",
-    /// The file is not what the journal says.
+    /// The file differs from what the journal says.
     JournalDiffers = "journal_differs",
-    /// A salvaged file has lost something.
+    /// A salvaged file lost content.
     Salvaged = "salvaged",
-    /// Another run is at work on the tree.
+    /// Another run works on the tree.
     JournalLocked = "journal_locked",
     /// The journal was written by a newer version of the program.
     JournalNewer = "journal_newer",
@@ -127,11 +127,11 @@ kinds! {
     JournalUnusable = "journal_unusable",
     /// Too many files failed.
     TooManyFailed = "too_many_failed",
-    /// The mutex mode's input does not fit into memory.
+    /// The input does not fit into the memory of the mutex mode.
     TooLarge = "too_large",
-    /// There is no memory.
+    /// Memory is exhausted.
     NoMemory = "no_memory",
-    /// A thread, a descriptor or another thing that a run needs could not be had.
+    /// A thread, a descriptor or another resource of a run is not available.
     CannotStart = "cannot_start",
     /// The run was stopped by a signal.
     Stopped = "stopped",
@@ -142,7 +142,7 @@ kinds! {
 }
 
 impl Kind {
-    /// The kind of a failed system call; `otherwise` where the error says nothing more.
+    /// The kind of a failed system call; `otherwise` if the error says nothing more specific.
     pub fn of_io(error: &io::Error, otherwise: Kind) -> Kind {
         match error.kind() {
             io::ErrorKind::NotFound => Kind::NotFound,
@@ -216,7 +216,7 @@ impl AgeError {
 }
 
 impl TableError {
-    /// The kind of failure of a file that has to have a valid table.
+    /// The kind of failure if a valid table is required.
     pub fn kind(&self) -> Kind {
         match self {
             TableError::Missing => Kind::TableMissing,
@@ -240,16 +240,16 @@ impl KeyError {
 /// Where in a file a failure was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Location {
-    /// The byte; of the payload for a segment, else of the file.
+    /// Offset in bytes: in the payload for a segment, else in the file.
     pub offset: Option<u64>,
-    /// The zstd frame, counted from 0.
+    /// Index of the zstd frame, from 0.
     pub frame: Option<u64>,
-    /// The age segment, counted from 0.
+    /// Index of the age segment, from 0.
     pub segment: Option<u64>,
 }
 
 impl Failure {
-    /// Where in the file it was seen, as far as that is known.
+    /// Where in the file the failure was seen, as far as known.
     pub fn location(&self) -> Location {
         match &self.cause {
             Cause::Zstd(

@@ -1,11 +1,11 @@
-//! The legacy mutex mode: the design that the channel engine replaces, kept faithful so that the two can be compared.
+//! The legacy mutex mode: the design that the channel engine replaces, kept faithful for comparison.
 //!
-//! The whole input is read first. Every chunk becomes a task; a semaphore of N permits decides how many work at a time; a
-//! mutex guards the ordered writer, and results that come early wait in a map under it. A permit is given back before
-//! the lock is taken, so a task that waits for the lock does not keep another from working.
+//! It reads the whole input first. Every chunk becomes a task; a semaphore of N permits bounds how many work at a time; a mutex guards
+//! the ordered writer, and early results wait in a map under it. A task returns its permit before it takes the lock, so waiting for the
+//! lock does not keep another task from working.
 //!
-//! It shares the steps and the writers with the channel engine, so it writes the same bytes. Nothing else depends on this
-//! file: deleting it, and the arm that calls it, leaves the rest whole.
+//! It shares the steps and the writers with the channel engine, so its output is identical. Nothing else depends on this file: without
+//! it and the arm that calls it, the rest still works.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -32,7 +32,7 @@ use super::steps::{compress_chunk, decompress_batch};
 use super::threads::{Concurrency, StageResult, Threads};
 use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 
-/// Starts the thread that does `work` in the legacy way. An input that needs more than `available_bytes` is refused.
+/// Starts the thread that does `work`. Fails if the input needs more than `available_bytes` of memory.
 pub(super) fn start(
     threads: &mut Threads,
     pools: Pools,
@@ -55,7 +55,7 @@ pub(super) fn start(
     })
 }
 
-/// What is held in memory, against what there is.
+/// Bytes held in memory, and the limit.
 struct Memory {
     available_bytes: u64,
     needed_bytes: u64,
@@ -67,7 +67,7 @@ impl Memory {
         self.check(self.needed_bytes)
     }
 
-    /// Fails when `needed_bytes` are more than there are.
+    /// Fails if `needed_bytes` exceed the limit.
     fn check(&self, needed_bytes: u64) -> Result<(), Stop> {
         match self.available_bytes {
             available_bytes if needed_bytes > available_bytes => {
@@ -126,7 +126,7 @@ fn process(
     Ok((figures, summary))
 }
 
-/// The ordered output, sealed on the way where that is asked for: under the lock, one segment after the other.
+/// The ordered output, sealed if requested: under the lock, one segment after another.
 struct SealedOutput {
     output: Output,
     seal: Option<(RunCutter, SegmentCipher)>,
@@ -198,7 +198,7 @@ fn restore(
     Ok((figures, writer.summary()))
 }
 
-/// Reads the input to its end; `take` gets it, opened where it is sealed.
+/// Reads the input to its end, opened if sealed; `take` receives it.
 fn read_all(
     work: &Restore,
     pools: &Pools,
@@ -225,20 +225,20 @@ fn read_all(
     check.finish()
 }
 
-/// The phase in front of all tasks, as a stage of one item.
+/// The reading phase, as a stage of one item.
 fn reading_figures(since: Instant) -> StageFigures {
     let mut figures = StageFigures::new(Stage::Read, false);
     figures.record(elapsed_ns(since));
     figures
 }
 
-/// A task for every item, N at a time.
+/// Runs a task for every item, N at a time.
 struct Tasks {
     width: Concurrency,
     cancel: Cancel,
 }
 
-/// The ordered writer, and the results that came before their turn.
+/// The ordered writer, and the early results.
 struct Ordered<O, W> {
     writer: W,
     next_seq: u64,
@@ -300,7 +300,7 @@ impl Tasks {
     }
 }
 
-/// Writes `result` if it is its turn, and all that waited for it. Gives the time waited for the lock.
+/// Writes `result` if it is next, and all that waited for it. Returns the nanoseconds spent waiting for the lock.
 fn put_in_order<O, W>(
     ordered: &Mutex<Ordered<O, W>>,
     seq: u64,
@@ -308,7 +308,7 @@ fn put_in_order<O, W>(
     write: fn(&mut W, O) -> Result<(), Stop>,
 ) -> Result<u64, Stop> {
     let asked_at = Instant::now();
-    // A poisoned lock means that another task panicked; that task says so.
+    // A poisoned lock means that another task panicked; that task reports it.
     let mut ordered = ordered.lock().map_err(|_| Stop::Closed)?;
     let lock_wait_ns = elapsed_ns(asked_at);
     ordered.early.insert(seq, result);
@@ -329,7 +329,7 @@ async fn gather(stage: Stage, workers: usize, mut tasks: JoinSet<Result<TaskFigu
     let mut is_poisoned = false;
     while let Some(joined) = tasks.join_next().await {
         let task = match joined.map_err(|error| Cause::Panicked(error.to_string()))? {
-            // The lock is poisoned; the task that panicked comes too, and tells more.
+            // The lock is poisoned; the task that panicked is joined too, and reports more.
             Err(Stop::Closed) => {
                 is_poisoned = true;
                 continue;

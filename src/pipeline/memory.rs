@@ -1,4 +1,4 @@
-//! How much a run may hold in memory: buffers, windows, batches. ARCHITECTURE.md adds it all up.
+//! Limits on the memory of a run: buffers, windows, batches. ARCHITECTURE.md adds them up.
 
 use std::num::NonZeroUsize;
 
@@ -11,27 +11,27 @@ use super::frame_splitter::Limits;
 use super::plan::{Compress, Plan, Process, Work};
 use super::threads::Concurrency;
 
-/// Window bytes a worker of a restore: a frame of 4 MiB of content that did not compress at all, and half of the next.
+/// Window bytes per worker of a restore: an incompressible frame of 4 MiB of content, and half of the next.
 const WINDOW_BYTES_A_WORKER: usize = 12 * 1024 * 1024;
 
-/// Window bytes a place in a channel of a restore.
+/// Window bytes per place in a channel of a restore.
 const WINDOW_BYTES_A_PLACE: usize = 1024 * 1024;
 
-/// A decompression context of a worker.
+/// The decompression context of a worker.
 const DECOMPRESSOR_BYTES: usize = 256 * 1024;
 
-/// What is there whatever is done: the program, stacks, histograms, the runtime.
+/// Memory of every run: the program, stacks, histograms, the runtime.
 pub const BASE_BYTES: usize = 7 * 1024 * 1024;
 
-/// What the stages of a run draw on.
+/// Buffers and CPU slots of a run.
 pub(super) struct Pools {
-    /// Chunks of input and what they become, or content on the way back.
+    /// Chunks of input and their frames, or restored content.
     pub chunks: BufferPool,
-    /// Frames on the way back, which are mostly shorter than their content.
+    /// Compressed frames of a restore, mostly shorter than their content.
     pub batches: BufferPool,
     /// Runs of segments.
     pub runs: BufferPool,
-    /// What workers compute with.
+    /// CPU slots of the workers.
     pub slots: CpuSlots,
 }
 
@@ -43,33 +43,33 @@ impl Pools {
     }
 }
 
-/// Buffers that a compressing run has in use at most, each of a frame's length.
+/// Most buffers that a compressing run uses, each of a frame's length.
 pub fn compress_buffer_count(width: Concurrency) -> usize {
     width.token_count() + width.workers.get()
 }
 
-/// What a restore may have in flight, in bytes.
+/// Most bytes that a restore has in flight.
 pub fn decompress_window_bytes(width: Concurrency) -> usize {
     width.workers.get() * WINDOW_BYTES_A_WORKER + width.channel_depth.get() * WINDOW_BYTES_A_PLACE
 }
 
-/// What bounds the finding stage of a restore. With two workers or more a frame of 8 MiB of content that did not compress at all,
-/// the default from level 9 on, still goes to one of them.
+/// Limits of the finding stage of a restore. With two workers or more, an incompressible frame of 8 MiB of content, the default from
+/// level 9 on, still goes to a worker.
 pub(super) fn find_limits(width: Concurrency, window_log_max: u32) -> Limits {
     Limits { window_log_max, batch_bytes_max: batch_bytes_max(width) as u64 }
 }
 
-/// What one batch may weigh.
+/// Most weight of a batch.
 fn batch_bytes_max(width: Concurrency) -> usize {
     decompress_window_bytes(width) / 3 * 2
 }
 
-/// What all buffers of a restore hold at most: what is in flight, and the batch that is being gathered.
+/// Most bytes in all buffers of a restore: those in flight, and the batch being gathered.
 fn decompress_buffer_bytes(width: Concurrency) -> usize {
     decompress_window_bytes(width) + batch_bytes_max(width)
 }
 
-/// A pool that keeps what the run has in flight when it is warm.
+/// A pool that keeps what a warm run has in flight.
 pub(super) fn pool_for(plan: &Plan) -> BufferPool {
     match &plan.work {
         Work::Process(Process { compress: Some(compress), .. }) => {
@@ -79,15 +79,15 @@ pub(super) fn pool_for(plan: &Plan) -> BufferPool {
         }
         Work::Process(_) => BufferPool::new(0, 1),
         Work::Restore(_) => {
-            // Of the batch that is being gathered, the content is not there yet: half of it, where it did not compress.
+            // The content of the batch being gathered is not there yet: half of its weight, if incompressible.
             let kept_bytes = decompress_window_bytes(plan.width) + batch_bytes_max(plan.width) / 2;
             BufferPool::new(kept_bytes, plan.width.token_count() + 2)
         }
     }
 }
 
-/// What compressing, and sealing if `is_sealed`, holds at most, in bytes: the formula of ARCHITECTURE.md, without the seek table's 12 bytes
-/// a frame. The legacy mutex mode holds its input on top.
+/// Most memory of compressing, and of sealing if `is_sealed`, in bytes: the formula of ARCHITECTURE.md without the seek table's 12 bytes per
+/// frame. The legacy mutex mode holds its input on top.
 pub fn process_bytes(width: Concurrency, compress: Option<Compress>, is_sealed: bool) -> usize {
     let compress_bytes = compress.map_or(0, |compress| {
         let frame_len = Compressor::frame_len_bound(compress.chunk_len);
@@ -97,32 +97,32 @@ pub fn process_bytes(width: Concurrency, compress: Option<Compress>, is_sealed: 
     compress_bytes.saturating_add(if is_sealed { runs_bytes(width) } else { 0 }).saturating_add(BASE_BYTES)
 }
 
-/// What opening and decompressing hold at most, in bytes, without the window of a frame that is streamed.
+/// Most memory of opening and decompressing, in bytes, without the window of a streamed frame.
 pub fn restore_bytes(width: Concurrency) -> usize {
     decompress_buffer_bytes(width) + width.workers.get() * DECOMPRESSOR_BYTES + runs_bytes(width) + BASE_BYTES
 }
 
-/// What one thread holds at most that compresses or seals inline: a chunk and its frame, two runs. Contexts are others' business.
+/// Most memory of one thread that compresses or seals inline, without contexts: a chunk and its frame, two runs.
 pub fn inline_process_bytes(compress: Option<Compress>, is_sealed: bool) -> usize {
     let frame_len = compress.map_or(0, |compress| Compressor::frame_len_bound(compress.chunk_len));
     2 * frame_len + if is_sealed { 2 * RUN_LEN } else { 0 }
 }
 
-/// What one thread holds at most that opens or decompresses inline, but for the window of a frame that is streamed: a batch, which
-/// counts compressed bytes and content, and a run.
+/// Most memory of one thread that opens or decompresses inline, without the window of a streamed frame: a batch, which counts compressed
+/// bytes and content, and a run.
 pub fn inline_restore_bytes() -> usize {
     batch_bytes_max(SOLO_WIDTH) + RUN_LEN
 }
 
-/// An inline run takes batches as the narrowest run with threads does.
+/// Inline runs use the batches of the narrowest run with threads.
 pub(super) const SOLO_WIDTH: Concurrency = Concurrency { workers: NonZeroUsize::MIN, channel_depth: NonZeroUsize::MIN };
 
 fn runs_bytes(width: Concurrency) -> usize {
     (width.token_count() + 2) * RUN_LEN
 }
 
-/// The widest that fits `bytes` and is no wider than `width`, where `needed` tells what a width takes: channels get shallower first, then
-/// workers fewer. What is written stays the same. Fails with what the narrowest takes.
+/// The widest width, at most `width`, whose `needed` bytes fit `bytes`: first reduces channel depth, then workers. The output stays the
+/// same. Fails with the need of the narrowest width.
 pub fn fit(mut width: Concurrency, bytes: usize, needed: impl Fn(Concurrency) -> usize) -> Result<Concurrency, usize> {
     loop {
         let needed_bytes = needed(width);

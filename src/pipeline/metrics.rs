@@ -1,8 +1,8 @@
-//! The figures of a run: what each thread measures on its own, and how they are added up.
+//! The figures of a run: what each thread measures on its own, and how figures are added up.
 //!
 //! Only three places measure: the channel ([`queue`](super::queue)), the loops of the stages ([`stage`](super::stage)) and the
-//! reorder ring's driver there. Every thread fills histograms of its own and returns them when it ends, so there is no lock
-//! and nothing shared on the way of an item but the two counters of [`Progress`], and a thread's own gauge ([`gauges`](super::gauges)).
+//! reorder ring's driver there. Every thread fills its own histograms and returns them when it ends. So there is no lock, and an item's
+//! path shares only the two counters of [`Progress`] and the thread's own gauge ([`gauges`](super::gauges)).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use super::buffer::PoolFigures;
 use super::names::{Channel, Stage};
 
-/// Counts of values, exact to two digits: 18 KiB each, where three digits would take 264 KiB.
+/// Counts of values with two significant digits: 18 KiB each; three digits would take 264 KiB.
 pub type Histogram = hdrhistogram::Histogram<u64>;
 
 const SIGNIFICANT_DIGITS: u8 = 2;
 
-/// The longest time told apart, an hour; longer ones count as an hour.
+/// The longest time distinguished, an hour; longer ones count as an hour.
 const NS_MAX: u64 = 3_600_000_000_000;
 
 /// An empty histogram for times in nanoseconds and for depths.
@@ -45,12 +45,12 @@ impl Progress {
         self.written_bytes.fetch_add(len as u64, Ordering::Relaxed);
     }
 
-    /// Bytes taken from the input.
+    /// Bytes read from the input.
     pub fn read_bytes(&self) -> u64 {
         self.read_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes given to the output.
+    /// Bytes written to the output.
     pub fn written_bytes(&self) -> u64 {
         self.written_bytes.load(Ordering::Relaxed)
     }
@@ -61,15 +61,15 @@ impl Progress {
 pub struct ChannelFigures {
     /// The channel.
     pub name: Channel,
-    /// Items it holds at most.
+    /// Its capacity, in items.
     pub capacity: usize,
-    /// Items that an arriving item found in it.
+    /// Items in the channel when another arrives.
     pub depth: Histogram,
-    /// From when an item was offered until it was received, in nanoseconds.
+    /// Time from the offer of an item to its receipt, in nanoseconds.
     pub wait_ns: Histogram,
-    /// Time that senders waited because it was full.
+    /// Time that senders waited for room.
     pub blocked_ns: u64,
-    /// Time that receivers waited because it was empty.
+    /// Time that receivers waited for an item.
     pub idle_ns: u64,
 }
 
@@ -97,11 +97,11 @@ pub struct StageFigures {
     pub name: Stage,
     /// Whether more workers can share its work.
     pub is_parallel: bool,
-    /// Time per call that was work, waiting for tokens and channels excepted, in nanoseconds.
+    /// Working time per call, without waits for tokens and channels, in nanoseconds.
     pub service_ns: Histogram,
-    /// All such time together.
+    /// Total working time.
     pub busy_ns: u64,
-    /// Items that each thread worked on, a number a thread.
+    /// Items that each thread worked on.
     pub items_by_thread: Vec<u64>,
 }
 
@@ -116,7 +116,7 @@ impl StageFigures {
         self.items_by_thread[0] += 1;
     }
 
-    /// Share of the time `wall` that the stage's threads were at work, from 0 to 1.
+    /// Share of `wall` that the stage's threads worked, from 0 to 1.
     pub fn busy_share(&self, wall: Duration) -> f64 {
         self.busy_ns as f64 / (wall.as_nanos().max(1) as f64 * self.items_by_thread.len() as f64)
     }
@@ -133,9 +133,9 @@ impl StageFigures {
 pub struct ReorderFigures {
     /// The stage that owns it.
     pub name: Stage,
-    /// Items that an arriving item found in it.
+    /// Items in the ring when another arrives.
     pub depth: Histogram,
-    /// Time that items waited for those before them, in nanoseconds.
+    /// Time that items waited for earlier ones, in nanoseconds.
     pub wait_ns: Histogram,
 }
 
@@ -144,44 +144,44 @@ pub struct ReorderFigures {
 pub struct WindowFigures {
     /// The stage whose items it bounds.
     pub name: Stage,
-    /// What all items in flight may weigh together: their number, or bytes.
+    /// Most total weight of items in flight: their number, or bytes.
     pub weight_max: u64,
-    /// How many items may be in flight.
+    /// Most items in flight.
     pub item_count_max: usize,
-    /// What they weighed at most.
+    /// Largest weight that was in flight.
     pub weight_in_flight_max: u64,
-    /// Time that the stage in front waited for tokens.
+    /// Time that the stage before the pool waited for tokens.
     pub wait_ns: u64,
 }
 
 /// A wait of the legacy mutex mode, which has no channels.
 #[derive(Clone, Debug)]
 pub struct WaitFigures {
-    /// What was waited for.
+    /// What the tasks waited for.
     pub name: &'static str,
-    /// How long, in nanoseconds.
+    /// Waiting times, in nanoseconds.
     pub wait_ns: Histogram,
 }
 
 /// Everything that one thread measured, or all threads together.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// In the order in which an item passes them, as far as threads ended in that order.
+    /// One entry per stage, in the order in which threads ended.
     pub stages: Vec<StageFigures>,
-    /// See [`ChannelFigures`].
+    /// One entry per channel.
     pub channels: Vec<ChannelFigures>,
-    /// See [`ReorderFigures`].
+    /// One entry per reorder ring.
     pub reorders: Vec<ReorderFigures>,
-    /// See [`WindowFigures`].
+    /// One entry per window.
     pub windows: Vec<WindowFigures>,
-    /// See [`WaitFigures`].
+    /// One entry per kind of wait.
     pub waits: Vec<WaitFigures>,
     /// Allocations of the buffer pool.
     pub buffers: PoolFigures,
 }
 
 impl Figures {
-    /// Adds what another thread measured: same name, same thing.
+    /// Adds another thread's figures; stages, channels and waits of the same name are merged.
     pub fn add(&mut self, other: Figures) {
         for stage in other.stages {
             match self.stages.iter_mut().find(|known| known.name == stage.name) {

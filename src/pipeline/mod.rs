@@ -1,8 +1,8 @@
-//! Moves items: the engine, and the recipes that wire it.
+//! The engine that moves items, and the recipes that wire it.
 //!
-//! Read in this order: a run's plan and its endpoints ([`plan`], [`endpoints`]), the wiring of its diagrams ([`recipes`], with the steps of the
-//! workers and the bodies of the serial stages), the loops and what joins them ([`names`], [`stage`], [`queue`], [`window`], [`reorder`],
-//! [`buffer`]), and who watches over the threads ([`threads`], [`supervisor`], [`shutdown`]).
+//! Read in this order: a run's plan and endpoints ([`plan`], [`endpoints`]); its wiring ([`recipes`], with the steps of the workers and
+//! the bodies of the serial stages); the loops and what joins them ([`names`], [`stage`], [`queue`], [`window`], [`reorder`],
+//! [`buffer`]); the threads and their supervision ([`threads`], [`supervisor`], [`shutdown`]).
 
 pub mod plan;
 
@@ -78,8 +78,8 @@ use report::Report;
 use supervisor::{Supervisor, Watch};
 use threads::{Concurrency, Threads};
 
-/// Does what `plan` says with the bytes between `ends`, and returns when all threads have ended. Workers compute with `slots`. Gives the
-/// report, or the first failure. What was written by then is for the caller to keep or throw away.
+/// Runs `plan` on the bytes between `ends`. Workers compute with `slots`. Returns the report, or the first failure; the caller keeps or
+/// discards what was written by then.
 pub fn run(
     plan: &Plan,
     slots: &CpuSlots,

@@ -1,4 +1,4 @@
-//! Names of stages, and of the channels that join them.
+//! Names of stages and of the channels that join them.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ pub enum Stage {
     Read,
     /// Reads a compressed stream, or takes opened segments, and splits it into frames.
     Find,
-    /// Lays frames, or the input, out as runs of segments.
+    /// Lays out frames, or the input, as runs of segments.
     Cut,
     /// Compresses chunks.
     Compress,
@@ -35,11 +35,11 @@ pub enum Stage {
     Unwrap,
     /// Copies a payload under a new header.
     Rekey,
-    /// Recovers what is intact of a damaged file.
+    /// Recovers the intact parts of a damaged file.
     Salvage,
-    /// Watches over the threads.
+    /// Supervises the threads.
     Supervisor,
-    /// A step outside the engine, by its name.
+    /// A step outside the engine, by name.
     Step(&'static str),
 }
 
@@ -68,7 +68,7 @@ impl Stage {
         }
     }
 
-    /// Whether its work keeps a CPU busy, and so takes a CPU slot.
+    /// Whether its work keeps a CPU busy, and so needs a CPU slot.
     pub const fn is_computing(self) -> bool {
         matches!(
             self,
@@ -108,10 +108,10 @@ impl fmt::Display for Channel {
 /// A parallel stage between two serial ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Names {
-    /// The serial stage in front of it.
+    /// The serial stage before it.
     pub before: Stage,
     /// The parallel stage.
     pub stage: Stage,
-    /// The serial stage behind it, which owns the reorder ring.
+    /// The serial stage after it, which owns the reorder ring.
     pub behind: Stage,
 }

@@ -1,4 +1,4 @@
-//! What a run is to do, settled before it starts. One `match` on [`Work`] chooses the recipe; below it nobody asks again.
+//! The plan of a run, fixed before it starts. One `match` on [`Work`] chooses the recipe; the code below it never checks again.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -18,16 +18,15 @@ pub struct Plan {
     pub width: Concurrency,
     /// Execution engine.
     pub engine: Engine,
-    /// What is done to them.
+    /// Layers to add or remove.
     pub work: Work,
 }
 
 impl Plan {
-    /// The same plan without workers that an input of `input_bytes` has no items for, and without room for more in a chunk than there is.
-    /// The output stays the same.
+    /// The same plan with no more workers and no larger chunks than an input of `input_bytes` needs. The output stays the same.
     pub fn narrowed_to(mut self, input_bytes: Option<u64>) -> Plan {
         if let (Work::Process(Process { compress: Some(compress), .. }), Some(bytes)) = (&mut self.work, input_bytes) {
-            // Not to the byte: with room left over, the first read tells that nothing follows.
+            // Not to the byte: with room left over, the first read shows that nothing follows.
             let needed_len = usize::try_from(bytes)
                 .map_or(usize::MAX, |bytes| (bytes / CHUNK_GRAIN + 1).saturating_mul(CHUNK_GRAIN));
             compress.chunk_len = compress.chunk_len.min(needed_len);
@@ -46,32 +45,30 @@ impl Plan {
     }
 }
 
-/// Chunks are whole age segments, so that both layers cut at the same places.
+/// Chunks are multiples of this, an age segment, so that both layers cut at the same places.
 pub const CHUNK_GRAIN: usize = 64 * 1024;
 
-/// The largest chunk; what other decoders limit is the window, which stays at 8 MiB.
+/// Largest chunk, in bytes. Other decoders limit the window, which stays at 8 MiB.
 pub const CHUNK_MAX: usize = 64 * 1024 * 1024;
 
-/// Items that each bounded channel holds, unless something else is asked for: enough for the jitter between stages. ARCHITECTURE.md gives its
-/// cost in memory.
+/// Default capacity of each bounded channel, in items: enough for the jitter between stages. ARCHITECTURE.md gives its cost in memory.
 pub const CHANNEL_DEPTH_DEFAULT: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not 0");
 
-/// The largest window accepted unless something else is asked for, as its logarithm to base 2: 128 MiB, as `zstd` has it.
+/// Default limit on windows, as log2: 128 MiB, as in `zstd`.
 pub const WINDOW_LOG_MAX_DEFAULT: u32 = 27;
 
-/// The largest scrypt work factor accepted unless something else is asked for: a second on a fast machine, and a gibibyte of memory.
+/// Default limit on the scrypt work factor: a second on a fast machine, and a gibibyte of memory.
 pub const WORK_FACTOR_MAX_DEFAULT: u8 = 20;
 
-/// The level from which chunks are larger by default: each cut costs more ratio there, and time is spent anyway.
+/// The level from which default chunks are larger: each cut costs more ratio there, and compression is slow anyway.
 const LEVEL_HIGH: i32 = 9;
 
-/// Bytes of a chunk at `level`, unless something else is asked for: 4 MiB, and 8 MiB from level 9 on.
+/// Default bytes of a chunk at `level`: 4 MiB, and 8 MiB from level 9 on.
 pub fn chunk_len_default(level: Level) -> usize {
     if level.get() >= LEVEL_HIGH { 8 * 1024 * 1024 } else { 4 * 1024 * 1024 }
 }
 
-/// Compressed bytes for which another worker of a restore is started. Few, since four mebibytes of zeros are a frame of
-/// 151 bytes.
+/// Compressed bytes per worker of a restore. Few, since four mebibytes of zeros are a frame of 151 bytes.
 const RESTORE_BYTES_A_WORKER: u64 = 1024;
 
 /// Execution engine.
@@ -79,15 +76,15 @@ const RESTORE_BYTES_A_WORKER: u64 = 1024;
 pub enum Engine {
     /// Stages over bounded channels.
     Channels,
-    /// The legacy mutex mode. It restores and compresses; ranges always take the channels.
+    /// The legacy mutex mode. It restores and compresses; ranges always use the channels.
     Mutex {
-        /// Memory at hand: a larger input is refused.
+        /// Available memory, in bytes; a larger input fails.
         available_bytes: u64,
     },
 }
 
 impl Engine {
-    /// Which engine it is.
+    /// The engine without its parameters.
     pub fn kind(self) -> EngineKind {
         match self {
             Engine::Channels => EngineKind::Channels,
@@ -101,7 +98,7 @@ impl Engine {
     }
 }
 
-/// An engine, by name.
+/// An engine without parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineKind {
     /// Stages over bounded channels.
@@ -120,17 +117,17 @@ impl EngineKind {
     }
 }
 
-/// What is done.
+/// What a run does to its input.
 #[derive(Clone, Debug)]
 pub enum Work {
-    /// The input into zstd frames and a seek table, or as it is; then into the segments of an age payload, or not.
+    /// Compresses the input into zstd frames with a seek table, or encrypts it into an age payload, or both.
     Process(Process),
-    /// The way back.
+    /// Opens, decodes, or both.
     Restore(Restore),
 }
 
 impl Work {
-    /// In a word.
+    /// Name in logs.
     pub fn name(&self) -> &'static str {
         match self {
             Work::Process(_) => "process",
@@ -139,65 +136,65 @@ impl Work {
     }
 }
 
-/// Which layers are put on. At least one is.
+/// Layers to add; at least one.
 #[derive(Clone, Debug)]
 pub struct Process {
-    /// The inner layer.
+    /// The inner layer: compression.
     pub compress: Option<Compress>,
-    /// The outer one.
+    /// The outer layer: encryption.
     pub seal: Option<Seal>,
 }
 
 /// How the input is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compress {
-    /// Bytes of a chunk, from 64 KiB to 64 MiB.
+    /// Chunk length in bytes, from 64 KiB to 64 MiB.
     pub chunk_len: usize,
-    /// The level of compression.
+    /// Compression level.
     pub level: Level,
 }
 
-/// How what is written is encrypted.
+/// How the output is encrypted.
 #[derive(Clone, Debug)]
 pub struct Seal {
-    /// The key of this payload, and of no other.
+    /// The key of this payload only.
     pub key: PayloadKey,
-    /// What stands in front of the payload: header and nonce.
+    /// The bytes before the payload: header and nonce.
     pub prefix: Vec<u8>,
 }
 
-/// Which layers are taken off. At least one is.
+/// Layers to remove.
 #[derive(Clone, Debug)]
 pub struct Restore {
-    /// The outer layer: the input then begins with the first segment.
+    /// The key of the outer layer; the input then begins with the first segment.
     pub open: Option<PayloadKey>,
-    /// The inner one.
+    /// The inner layer.
     pub content: Content,
 }
 
-/// What is inside.
+/// What the outer layer holds.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// zstd frames, which are decoded.
     Frames(Decompress),
-    /// Anything, written as it is.
+    /// Anything, written unchanged.
     Plain(ContentRange),
 }
 
-/// What is decoded, and how much of it is written.
+/// What is decoded, and which part of it is written.
 #[derive(Clone, Debug)]
 pub struct Decompress {
-    /// The largest window accepted, as its logarithm to base 2.
+    /// The largest window accepted, as log2.
     pub window_log_max: u32,
     /// Where in the compressed stream the input begins.
     pub start: Start,
     /// Which bytes of the content are written.
     pub range: ContentRange,
-    /// What the frames are held against.
+    /// What the frames are compared with.
     pub expect: Expect,
 }
 
-/// Where in the compressed stream the input begins: all zeros for the whole of it.
+/// Where in the compressed stream the input begins; all zeros for the whole stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Start {
     /// Frames before it.
@@ -211,24 +208,24 @@ pub struct Start {
 /// Which bytes of the content are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContentRange {
-    /// All there are.
+    /// All bytes.
     All,
-    /// Those from a byte on; it is an error if there are fewer.
+    /// From this byte on; fewer bytes are an error.
     From(u64),
-    /// Those in between; it is an error if there are fewer.
+    /// The bytes in this range; fewer are an error.
     Within(Range<u64>),
 }
 
-/// What the frames are held against.
+/// What the frames are compared with.
 #[derive(Clone, Debug)]
 pub enum Expect {
-    /// Seek tables that come by; what became of them is told at the end.
+    /// Seek tables in the stream; the verdict comes at the end.
     Tables,
-    /// A table read before, from an entry on. Nothing of a frame that differs is written, but for one that is streamed.
+    /// A table read before, from an entry on. A frame that differs is not written, unless it is streamed.
     Entries {
         /// The table.
         table: Arc<SeekTable>,
-        /// The entry of the first frame of this input.
+        /// Index of the entry of this input's first frame.
         first_index: u64,
     },
 }

@@ -1,30 +1,30 @@
-//! A bounded channel between two stages that measures: how full an arriving item finds it, how long items wait, how long
-//! senders are blocked and receivers idle.
+//! A bounded channel between two stages that measures its depth at each arrival, how long items wait, and how long senders are blocked and
+//! receivers idle.
 //!
-//! Each end keeps its own figures and gives them up when it is finished; the ends share nothing but the channel.
+//! Each end keeps its own figures and returns them when it finishes; the ends share only the channel.
 
 use std::time::Instant;
 
 use super::metrics::{ChannelFigures, elapsed_ns};
 use super::names::Channel;
 
-/// What travels: the item, and when it was offered.
+/// An item and the time it was offered.
 struct Envelope<T> {
     item: T,
     offered_at: Instant,
 }
 
-/// The other end is gone. Not an error in itself: the stage that left says why.
+/// The other end is gone. Not an error by itself: the stage that left reports why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 
-/// The end that items are put in at.
+/// The sending end.
 pub struct QueueSender<T> {
     channel: async_channel::Sender<Envelope<T>>,
     figures: ChannelFigures,
 }
 
-/// The end that items are taken out at.
+/// The receiving end.
 pub struct QueueReceiver<T> {
     channel: async_channel::Receiver<Envelope<T>>,
     figures: ChannelFigures,
@@ -49,7 +49,7 @@ pub fn queue<T>(name: Channel, capacity: usize) -> (QueueSender<T>, QueueReceive
 }
 
 impl<T> QueueSender<T> {
-    /// Puts `item` in, waiting while the channel is full.
+    /// Sends `item`; blocks while the channel is full.
     pub fn send(&mut self, item: T) -> Result<(), Closed> {
         let offered_at = Instant::now();
         self.figures.depth.saturating_record(self.channel.len() as u64);
@@ -69,19 +69,19 @@ impl<T> QueueSender<T> {
         QueueSender { channel: self.channel.clone(), figures: self.figures.blank() }
     }
 
-    /// How long this end was blocked so far.
+    /// Time this end has been blocked.
     pub fn blocked_ns(&self) -> u64 {
         self.figures.blocked_ns
     }
 
-    /// Leaves the channel and gives what was measured at this end.
+    /// Leaves the channel and returns what this end measured.
     pub fn finish(self) -> ChannelFigures {
         self.figures
     }
 }
 
 impl<T> QueueReceiver<T> {
-    /// Takes the next item out, waiting while there is none. `Closed` only once the channel is empty and all senders have left.
+    /// Receives the next item; blocks while there is none. `Closed` only once the channel is empty and all senders have left.
     pub fn recv(&mut self) -> Result<T, Closed> {
         let envelope = match self.channel.try_recv() {
             Ok(envelope) => envelope,
@@ -97,7 +97,7 @@ impl<T> QueueReceiver<T> {
         Ok(envelope.item)
     }
 
-    /// Takes the next item out if there is one.
+    /// Receives the next item if there is one.
     pub fn try_recv(&mut self) -> Option<T> {
         let envelope = self.channel.try_recv().ok()?;
         self.figures.wait_ns.saturating_record(elapsed_ns(envelope.offered_at));
@@ -109,8 +109,7 @@ impl<T> QueueReceiver<T> {
         QueueReceiver { channel: self.channel.clone(), figures: self.figures.blank() }
     }
 
-    /// Shows how full the channel is, from outside; it is nobody's end and keeps none open. What is left in a channel that both its ends
-    /// have left goes with the gauge.
+    /// A gauge of the channel's depth. It is not an end and keeps none open. Items in a channel without ends are dropped with the gauge.
     pub fn gauge(&self) -> DepthGauge
     where
         T: Send + 'static,
@@ -121,24 +120,24 @@ impl<T> QueueReceiver<T> {
         DepthGauge { read: Box::new(read) }
     }
 
-    /// How long this end was idle so far.
+    /// Time this end has been idle.
     pub fn idle_ns(&self) -> u64 {
         self.figures.idle_ns
     }
 
-    /// Leaves the channel and gives what was measured at this end.
+    /// Leaves the channel and returns what this end measured.
     pub fn finish(self) -> ChannelFigures {
         self.figures
     }
 }
 
-/// How full a channel is.
+/// Shows how full a channel is.
 pub struct DepthGauge {
     read: Box<dyn Fn() -> Option<ChannelReading> + Send>,
 }
 
 impl DepthGauge {
-    /// What it shows now; `None` once all receivers have left.
+    /// The depth now; `None` once all receivers have left.
     pub fn read(&self) -> Option<ChannelReading> {
         (self.read)()
     }

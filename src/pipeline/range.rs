@@ -1,7 +1,7 @@
-//! Range reads: finds in a seek table the frames that hold a range of the content, so that only they are read.
+//! Range reads: finds the frames that hold a range of the content by seek table, so that only they are read.
 //!
-//! A seek table of a bare compressed file is a claim that nothing authenticates. Where it lies about a frame in front of
-//! the range, the bytes found would be the wrong ones; so the headers of those frames are read too, and held against it.
+//! Nothing authenticates the seek table of a bare compressed file. If it lies about a frame before the range, the wrong bytes are found;
+//! so the headers of those frames are read too and compared with it.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -15,16 +15,16 @@ use super::error::Cause;
 use super::frame_at::{Record, WalkError, walk};
 use super::plan::{ContentRange, Decompress, Expect, Start};
 
-/// Why a range can not be read by seek table.
+/// Why a range cannot be read by seek table.
 #[derive(Debug, thiserror::Error)]
 pub enum RangeError {
-    /// There is none that can be used: the frames have to be walked from the start.
+    /// There is no usable table: the frames must be walked from the start.
     #[error(transparent)]
     NoTable(#[from] TableError),
     /// The table and a frame contradict each other.
     #[error(transparent)]
     Damaged(#[from] ZstdError),
-    /// The file can not be read.
+    /// Reading the file failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -38,7 +38,7 @@ impl From<WalkError> for RangeError {
     }
 }
 
-/// Reads the seek table at the end of `file`. Allocates for it only once a table of that size is seen to be there.
+/// Reads the seek table at the end of `file`. Allocates only once the file is seen to hold a table of that size.
 pub fn read_table(file: &mut (impl Read + Seek)) -> Result<SeekTable, RangeError> {
     let file_bytes = file.seek(SeekFrom::End(0))?;
     if file_bytes < (SKIPPABLE_HEADER_LEN + FOOTER_LEN) as u64 {
@@ -66,14 +66,14 @@ pub fn read_table(file: &mut (impl Read + Seek)) -> Result<SeekTable, RangeError
 /// Which part of a file to decode for a range of its content.
 #[derive(Clone, Debug)]
 pub struct RangePlan {
-    /// The bytes of the file that hold the frames, one behind the other.
+    /// Byte range of the file that holds the frames.
     pub file_range: Range<u64>,
-    /// What to do with them.
+    /// How to decode them.
     pub work: Decompress,
 }
 
-/// Finds the frames that hold `range`. Fails where the range ends behind the content. A range without end takes all frames
-/// up to the table, whatever the table says of their content: only decoding proves that there is no more.
+/// Finds the frames that hold `range`. Fails if the range ends past the content. An open range takes all frames up to the table,
+/// whatever the table says of their content: only decoding proves that there is no more.
 pub fn locate(table: &Arc<SeekTable>, range: &ContentRange, window_log_max: u32) -> Result<RangePlan, Cause> {
     let content_bytes = table.content_bytes();
     let (wanted, is_open) = match range {
@@ -106,9 +106,9 @@ pub fn locate(table: &Arc<SeekTable>, range: &ContentRange, window_log_max: u32)
     Ok(RangePlan { file_range, work: Decompress { window_log_max, start, range, expect } })
 }
 
-/// Holds the frames in front of `offset` against the table: each must begin and end where the table says, or an entry could hide the frame
-/// behind it, and declare the content that the table says. Headers of frames and blocks are read, bodies passed over. A frame that
-/// declares no content leaves the table unproven. `is_cancelled` is asked before each.
+/// Compares the frames before `offset` with the table. Each must begin and end where the table says, or an entry could hide the next frame,
+/// and must declare the listed content size. Reads headers of frames and blocks, and skips bodies. A frame that declares no content size
+/// leaves the table unproven. Calls `is_cancelled` before each frame.
 pub fn check_headers_before(
     file: &mut (impl Read + Seek),
     table: &SeekTable,

@@ -1,4 +1,4 @@
-//! The wiring of the channel engine, a function a diagram.
+//! The wiring of the channel engine: one function per diagram.
 //!
 //! ```text
 //! compress         read -> [compress xN] -> reorder, write, seek table
@@ -10,12 +10,11 @@
 //! decrypt a range  read (and open) -> write
 //! ```
 //!
-//! The serial stage between two pools moves bytes and cuts runs, nothing else. While it waits for a token of the second window it
-//! holds one of the first, that of the item at hand.
+//! The serial stage between two pools only moves bytes and cuts runs. While it waits for a token of the second window it holds one of
+//! the first, that of its current item.
 //!
-//! Memory in flight: as many buffers of a chunk as there are tokens (an item is a chunk or its frame), one more at each worker
-//! while it has both; as many runs as there are tokens. Decompressing: the window's bytes and a batch being
-//! gathered. ARCHITECTURE.md gives the formula with all its terms.
+//! Memory in flight: one chunk buffer per token (an item is a chunk or its frame), one more per worker while it has both; one run per
+//! token. When decompressing: the window's bytes and the batch being gathered. ARCHITECTURE.md gives the formula with all its terms.
 
 use crate::format::age::cut::RUN_LEN;
 use crate::format::age::stream::{PayloadKey, SegmentCipher};
@@ -34,12 +33,12 @@ use super::threads::{Concurrency, StageResult, Threads};
 use super::window::Window;
 use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 
-/// Bytes that a restore reads at once: they stay in a core's cache until they are gathered.
+/// Bytes that a restore reads at once: few enough to stay in a core's cache until gathered.
 pub(super) const READ_LEN: usize = 256 * 1024;
 
-/// What every function here wires stages with.
+/// What the recipes wire stages with.
 pub(super) struct Wiring<'a> {
-    /// The threads of the run; stages are added to them.
+    /// The threads of the run, to which stages are added.
     pub threads: &'a mut Threads,
     /// Its buffers and codec contexts.
     pub pools: &'a Pools,
@@ -153,7 +152,7 @@ fn read_chunks(wiring: &mut Wiring<'_>, compress: Compress, source: Source, chun
         let mut chunk = pool.take(Compressor::frame_len_bound(chunk_len))?;
         let len = source.fill(&mut chunk.room()[..chunk_len])?;
         chunk.extend_len(len);
-        // Input of no bytes is one empty frame, so that the file has one to begin with.
+        // Empty input becomes one empty frame, so that the file begins with a frame.
         if len == 0 && !is_first {
             return Ok(END);
         }
@@ -214,7 +213,7 @@ fn write_sealed(wiring: &mut Wiring<'_>, sealed: Inlet<Buffer>, seal: &Seal, out
     });
 }
 
-/// What a range read of an age file does whose reader opens the few segments itself: read -> write.
+/// A range read of an age file, whose reader opens the few segments itself: read -> write.
 fn copy(wiring: &mut Wiring<'_>, range: &ContentRange, source: Source, output: Output) -> StageResult<Summary> {
     let depth = wiring.width.channel_depth;
     let window = Window::of_items(Stage::Write, depth.get().saturating_add(1));

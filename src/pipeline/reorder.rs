@@ -1,6 +1,6 @@
-//! Puts items that were worked on out of order back in order: a ring keyed by sequence number, and nothing else.
+//! The reorder ring: puts items that workers finished out of order back in order, by sequence number.
 //!
-//! Pure: no clock, no thread. The number of tokens bounds how long it can grow; see [`window`](super::window).
+//! It uses no clock and no thread. The number of tokens bounds its length; see [`window`](super::window).
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub struct Reorder<T> {
     next_seq: u64,
-    /// Slot `i` is for the item `next_seq + i`.
+    /// Slot `i` is for item `next_seq + i`.
     slots: VecDeque<Option<T>>,
     held_count: usize,
 }
@@ -20,8 +20,7 @@ impl<T> Default for Reorder<T> {
 }
 
 impl<T> Reorder<T> {
-    /// Takes the item with number `seq`. Panics on a number that has left already or is held: then two items carry one
-    /// number, which no input can cause.
+    /// Inserts the item with number `seq`. Panics if that number has left already or is held, which no input can cause.
     pub fn insert(&mut self, seq: u64, item: T) {
         let ahead = seq.checked_sub(self.next_seq).expect("internal error: an item came again after it had left");
         let slot = usize::try_from(ahead).expect("internal error: a sequence number far outside the window");
@@ -33,7 +32,7 @@ impl<T> Reorder<T> {
         self.held_count += 1;
     }
 
-    /// The next item in order, if it is there.
+    /// The next item in order, if present.
     pub fn pop(&mut self) -> Option<(u64, T)> {
         let item = self.slots.front_mut()?.take()?;
         self.slots.pop_front();
@@ -43,7 +42,7 @@ impl<T> Reorder<T> {
         Some((seq, item))
     }
 
-    /// How many items have left.
+    /// The next number: how many items have left.
     pub fn next_seq(&self) -> u64 {
         self.next_seq
     }

@@ -1,4 +1,4 @@
-//! The figures on exit, and the sentence that names the bottleneck. How they are shown is the command line's business.
+//! The report of a run: its figures, and the sentence that names the bottleneck. Other modules print it.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use super::write::Summary;
 /// What a run did and where its time went.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Who moved the items.
+    /// The engine of the run.
     pub engine: Engine,
     /// Workers in each parallel stage.
     pub workers: usize,
-    /// Items that each channel held at most.
+    /// Capacity of each channel, in items.
     pub channel_depth: usize,
     /// CPUs that this process may use.
     pub cpu_count: NonZeroUsize,
@@ -27,41 +27,41 @@ pub struct Report {
     pub written_bytes: u64,
     /// From the start of the first thread to the end of the last.
     pub wall: Duration,
-    /// What the stage that writes has to say.
+    /// Summary of the writing stage.
     pub summary: Summary,
     /// What the threads measured.
     pub figures: Figures,
 }
 
-/// What held a run up most, and what would come next.
+/// What limited a run most, and what would come next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bottleneck {
-    /// The stage.
+    /// The limiting stage.
     pub stage: Stage,
     /// Whether the stage is parallel.
     pub is_parallel: bool,
-    /// Share of the run that its threads were at work, from 0 to 1.
+    /// Share of the run that its threads worked, from 0 to 1.
     pub busy_share: f64,
-    /// How many workers would do: of a parallel stage, those with which the busiest serial stage becomes the limit; of a serial one, those
-    /// that keep up with it. `None` where the serial stages hardly work, so that no number of workers is enough, and where there is no pool.
+    /// How many workers suffice: for a parallel stage, the number at which the busiest serial stage becomes the limit; for a serial one, the
+    /// number that keeps up with it. `None` if the serial stages hardly work, so that no number suffices, and without a pool.
     pub workers_enough: Option<usize>,
-    /// How many times as fast the run would be with so many; 1 where the stage is serial.
+    /// How many times as fast the run would be with that many; 1 for a serial stage.
     pub speedup_max: Option<f64>,
 }
 
-/// Shares below this are too small to reckon with.
+/// Shares below this are too small to calculate with.
 const SHARE_MIN: f64 = 0.01;
 
-/// A gain that is not worth a word.
+/// Speedups below this are not worth mentioning.
 const GAIN_MIN: f64 = 1.05;
 
-/// A share of waiting from which on a deeper channel is worth a word.
+/// Waiting shares above this make a deeper channel worth mentioning.
 const WAITED_SHARE: f64 = 0.05;
 
-/// A channel of so few items is not worth a word.
+/// Channels up to this depth are not worth shrinking.
 const SHALLOW: usize = 4;
 
-/// Items that a run needs before its figures tell anything.
+/// Items that a run needs before its figures mean anything.
 const ITEMS_MIN: u64 = 8;
 
 impl Report {
@@ -79,7 +79,7 @@ impl Report {
         }
     }
 
-    /// The report of a task that is one step on one thread; bytes are those read, written, and of content.
+    /// The report of a task of one step on one thread; bytes are those read, written, and of content.
     pub fn of_one_step(stage: Stage, wall: Duration, [read_bytes, written_bytes, content_bytes]: [u64; 3]) -> Report {
         let mut figures = StageFigures::new(stage, false);
         figures.record(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX));
@@ -96,7 +96,7 @@ impl Report {
         }
     }
 
-    /// The stage whose threads were busiest; `None` where no stage worked.
+    /// The stage with the busiest threads; `None` if no stage worked.
     pub fn bottleneck(&self) -> Option<Bottleneck> {
         let share = |stage: &StageFigures| stage.busy_share(self.wall);
         let busiest = |is_parallel: bool| {
@@ -106,7 +106,7 @@ impl Report {
         let (parallel, serial) = (busiest(true), busiest(false));
         let stage = parallel.into_iter().chain(serial).max_by(|a, b| share(a).total_cmp(&share(b)))?;
         let workers_share = |limit: &StageFigures| {
-            // Threads of the pool that would be busy all the time if the limit were.
+            // Threads of the pool that would always be busy if the limit were.
             let busy_count = parallel.map(|pool| share(pool) * pool.items_by_thread.len() as f64)?;
             (share(limit) > SHARE_MIN).then(|| busy_count / share(limit))
         };
@@ -125,7 +125,7 @@ impl Report {
         })
     }
 
-    /// One sentence: what held the run up, what would help, and what could be spared.
+    /// One sentence: what limited the run, what would help, and what could be spared.
     pub fn advice(&self) -> String {
         let Some(bottleneck) = self.bottleneck() else {
             return "nothing was done".to_owned();
@@ -201,7 +201,7 @@ impl Report {
         format!("{stage} held it up, busy {:.0} % of the time: {what}{spare}", busy_share * 100.0)
     }
 
-    /// A word on the channel in front of `stage`, where its ends waited for each other by turns; or on all, where less depth would do.
+    /// Advice on the channel before `stage`, if its ends waited by turns; or on all channels, if less depth suffices.
     fn advice_on_depth(&self, stage: Stage) -> String {
         let wall_ns = self.wall.as_nanos().max(1) as f64;
         let threads =
@@ -228,12 +228,12 @@ impl Report {
         }
     }
 
-    /// The depth with which no channel would have been fuller than it may be, and no item have waited for a token that did not.
+    /// The depth that suffices: no channel was fuller, and no item would have waited for a token.
     fn depth_enough(&self) -> Option<usize> {
-        // What an arriving item found, and the item itself.
+        // What an arriving item found, plus the item itself.
         let held = self.figures.channels.iter().map(|channel| channel.depth.max() + 1).max()?;
         let of_items = self.figures.windows.iter().filter(|window| window.weight_max == window.item_count_max as u64);
-        // There are as many tokens as workers and twice the depth.
+        // There are as many tokens as workers plus twice the depth.
         let in_flight = of_items.map(|window| window.weight_in_flight_max).max().unwrap_or(0);
         let needed = in_flight.saturating_sub(self.workers as u64).div_ceil(2);
         usize::try_from(held.max(needed)).ok()
@@ -248,9 +248,9 @@ mod tests {
 
     const WALL: Duration = Duration::from_millis(1000);
 
-    /// A run of 100 items whose stages worked so many milliseconds, on so many threads.
+    /// A run of 100 items whose stages worked the given milliseconds on the given threads.
     fn report(stages: &[(Stage, bool, u64, usize)], workers: usize, cpus: usize) -> Report {
-        // Channels between neighbours, as the recipes have them.
+        // Channels between neighbours, as in the recipes.
         let names = stages.windows(2).map(|pair| Channel { from: pair[0].0, to: pair[1].0 });
         let channels = names.map(|name| {
             let mut channel = ChannelFigures::new(name, 4);
@@ -277,7 +277,7 @@ mod tests {
         }
     }
 
-    /// Sets the figures of the channel in front of the pool.
+    /// Sets the figures of the channel before the pool.
     fn channel(report: &mut Report, (blocked_ms, idle_ms): (u64, u64), depth: u64) {
         for channel in &mut report.figures.channels {
             channel.depth.clear();
@@ -353,7 +353,7 @@ mod tests {
         let mut deep = Report { channel_depth: 64, ..report(&stages, 2, 2) };
         channel(&mut deep, (0, 10), 3);
         assert!(deep.advice().ends_with("; --channel-depth 4 would do"), "{}", deep.advice());
-        // Items that waited in the ring for a slow one in front of them would have had to wait for tokens.
+        // Items that waited in the ring for a slow one before them would have waited for tokens.
         let window = WindowFigures {
             name: Stage::Compress,
             weight_max: 130,

@@ -1,4 +1,4 @@
-//! The encrypted layer: runs of segments cut, sealed, opened, and checked to be all there.
+//! The encrypted layer: cuts, seals and opens runs of segments, and checks that all are there.
 
 use std::io::IoSliceMut;
 
@@ -10,15 +10,15 @@ use super::buffer::{Buffer, BufferPool};
 use super::endpoints::Source;
 use super::error::{Cause, Stop};
 
-/// A run to be sealed.
+/// A run to seal.
 pub struct PlainRun {
-    /// How it is laid out.
+    /// Its layout.
     pub run: Run,
     /// Its segments, each with room for its tag.
     pub bytes: Buffer,
 }
 
-/// Lays plaintext out as runs: the body of the serial stage in front of the sealing workers.
+/// Lays out plaintext as runs: the body of the serial stage before the sealing workers.
 pub struct RunCutter {
     cutter: Cutter,
     bytes: Buffer,
@@ -31,7 +31,7 @@ impl RunCutter {
         RunCutter { cutter: Cutter::default(), bytes: pool.nothing(), pool }
     }
 
-    /// Takes the next bytes of plaintext; `emit` gets the runs they fill.
+    /// Takes the next bytes of plaintext; `emit` receives the runs they fill.
     pub fn push(&mut self, mut text: &[u8], emit: &mut impl FnMut(PlainRun) -> Result<(), Stop>) -> Result<(), Stop> {
         while !text.is_empty() {
             match self.cutter.room() {
@@ -47,8 +47,8 @@ impl RunCutter {
         Ok(())
     }
 
-    /// Reads the next bytes of plaintext from `source` to where they are sealed; `emit` gets the run in front once something follows
-    /// it. Gives how many there were, 0 at the end of the input.
+    /// Reads the next plaintext from `source` to where it is sealed; `emit` receives a full run once more input follows it. Returns the
+    /// number of bytes, 0 at the end of the input.
     pub fn read(
         &mut self,
         source: &mut Source,
@@ -70,7 +70,7 @@ impl RunCutter {
         Ok(len)
     }
 
-    /// The plaintext is at its end. Call it only when that was said.
+    /// Ends the plaintext. Call it only once that was announced.
     pub fn finish(&mut self, emit: &mut impl FnMut(PlainRun) -> Result<(), Stop>) -> Result<(), Stop> {
         self.emit(Place::Final, emit)
     }
@@ -81,7 +81,7 @@ impl RunCutter {
         emit(PlainRun { run, bytes: std::mem::replace(&mut self.bytes, self.pool.nothing()) })
     }
 
-    /// The run at hand.
+    /// The current run.
     fn bytes(&mut self) -> Result<&mut Buffer, Stop> {
         if self.bytes.capacity() == 0 {
             self.bytes = self.pool.take(RUN_LEN)?;
@@ -90,7 +90,7 @@ impl RunCutter {
     }
 }
 
-/// Seals every segment of a run where it lies.
+/// Seals every segment of a run in place.
 pub fn seal_run(cipher: &SegmentCipher, plain: PlainRun) -> Buffer {
     let PlainRun { run, mut bytes } = plain;
     for (index, place, range) in run.segments() {
@@ -99,7 +99,7 @@ pub fn seal_run(cipher: &SegmentCipher, plain: PlainRun) -> Buffer {
     bytes
 }
 
-/// A run as it was read.
+/// A run as read.
 pub struct SealedRun {
     first_index: u64,
     bytes: Buffer,
@@ -128,11 +128,11 @@ impl RunReader {
     }
 }
 
-/// A run whose segments were opened, as far as they are authentic.
+/// A run whose segments were opened, up to the first that is not authentic.
 pub struct OpenedRun {
     first_index: u64,
     bytes: Buffer,
-    /// Bytes of plaintext, in segments that are full but for the last one.
+    /// Bytes of plaintext; every segment but the last is full.
     text_len: usize,
     is_final_seen: bool,
     damage: Option<(u64, PayloadDamage)>,
@@ -149,8 +149,8 @@ impl OpenedRun {
     }
 }
 
-/// Opens the segments of a run where they lie, up to the first that is not authentic. What is authentic still comes out;
-/// [`RunCheck`] fails behind it.
+/// Opens the segments of a run in place, up to the first that is not authentic. Authentic plaintext still comes out; [`RunCheck`] fails
+/// after it.
 pub fn open_run(cipher: &SegmentCipher, sealed: SealedRun) -> OpenedRun {
     let SealedRun { first_index, mut bytes } = sealed;
     let (mut text_len, mut is_final_seen, mut damage) = (0, false, None);
@@ -169,7 +169,7 @@ pub fn open_run(cipher: &SegmentCipher, sealed: SealedRun) -> OpenedRun {
     OpenedRun { first_index, bytes, text_len, is_final_seen, damage }
 }
 
-/// Sees to it that a payload ends with its final segment, and there.
+/// Checks that a payload ends with its final segment.
 #[derive(Default)]
 pub struct RunCheck {
     next_index: u64,
@@ -177,19 +177,19 @@ pub struct RunCheck {
 }
 
 impl RunCheck {
-    /// To be called before anything of `run` is used: nothing may follow the final segment.
+    /// Call it before using anything of `run`: nothing may follow the final segment.
     pub fn before(&self, run: &OpenedRun) -> Result<(), Stop> {
         if self.is_final_seen { Err(damaged(run.first_index, PayloadDamage::Trailing)) } else { Ok(()) }
     }
 
-    /// To be called when what is authentic of `run` was used.
+    /// Call it after using the authentic part of `run`.
     pub fn behind(&mut self, run: &OpenedRun) -> Result<(), Stop> {
         self.next_index = run.first_index + run.text_len.div_ceil(SEGMENT_LEN) as u64;
         self.is_final_seen = run.is_final_seen;
         run.damage.map_or(Ok(()), |(index, found)| Err(damaged(index, found)))
     }
 
-    /// To be called at the end of the payload.
+    /// Call it at the end of the payload.
     pub fn finish(&self) -> Result<(), Stop> {
         if self.is_final_seen { Ok(()) } else { Err(damaged(self.next_index, PayloadDamage::Missing)) }
     }

@@ -1,13 +1,13 @@
-//! The plaintext of an age payload as a file that can be read from any place: for range reads.
+//! Readers of the plaintext of an age payload: a seekable one for range reads, and a sequential one.
 //!
-//! The final segment is opened first: only that proves how long the payload is. Then just the segments that are read.
+//! The seekable one opens the final segment first, since only that proves the payload's length, then just the segments that are read.
 
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
 use crate::format::age::error::{AgeError, PayloadDamage};
 use crate::format::age::stream::{PayloadKey, Place, SEALED_LEN, SEGMENT_LEN, SegmentCipher, TAG_LEN};
 
-/// Reads plaintext. Errors that come from the payload hold an [`AgeError`].
+/// Reads plaintext at any position. Errors in the payload hold an [`AgeError`].
 pub struct SealedReader<R> {
     file: R,
     payload_offset: u64,
@@ -15,13 +15,13 @@ pub struct SealedReader<R> {
     final_index: u64,
     content_bytes: u64,
     position: u64,
-    /// The segment opened last, and its bytes.
+    /// Index and plaintext of the segment opened last.
     segment: Option<(u64, Vec<u8>)>,
     opened_count: u64,
 }
 
 impl<R: Read + Seek> SealedReader<R> {
-    /// A reader of the payload that begins at `payload_offset` of `file`, its final segment authenticated.
+    /// A reader of the payload at `payload_offset` of `file`; authenticates its final segment.
     pub fn new(mut file: R, payload_offset: u64, key: &PayloadKey) -> io::Result<SealedReader<R>> {
         let sealed_bytes = file.seek(SeekFrom::End(0))?.saturating_sub(payload_offset);
         let final_index = sealed_bytes.div_ceil(SEALED_LEN as u64).saturating_sub(1);
@@ -111,21 +111,21 @@ impl<R: Read + Seek> Seek for SealedReader<R> {
     }
 }
 
-/// The plaintext of an age payload that can only be read once, from front to back. A read gives nothing of a segment that is
-/// not authentic, and the end of the payload only behind its final segment.
+/// Reads the plaintext of an age payload once, front to back. A read returns nothing of a segment that is not authentic, and reports the
+/// end only after the final segment.
 pub struct OpeningReader<R> {
     payload: R,
     cipher: SegmentCipher,
     next_index: u64,
     segment: Vec<u8>,
-    /// Plaintext in `segment`, and how much of it was taken.
+    /// Length of the plaintext in `segment`, and how much of it was read.
     text_len: usize,
     taken_len: usize,
     is_final_seen: bool,
 }
 
 impl<R: Read> OpeningReader<R> {
-    /// A reader of the payload that `payload` gives from its first segment on.
+    /// A reader of `payload`, which begins with the first segment.
     pub fn new(payload: R, key: &PayloadKey) -> OpeningReader<R> {
         let (cipher, segment) = (SegmentCipher::new(key), Vec::with_capacity(SEALED_LEN));
         OpeningReader { payload, cipher, next_index: 0, segment, text_len: 0, taken_len: 0, is_final_seen: false }
@@ -136,7 +136,7 @@ impl<R: Read> OpeningReader<R> {
         self.next_index
     }
 
-    /// What the sealed bytes are read from.
+    /// The reader of the sealed bytes.
     pub fn get_mut(&mut self) -> &mut R {
         &mut self.payload
     }

@@ -1,12 +1,12 @@
-//! How the end of a run reaches stages that wait on the outside.
+//! The stop signal of a run, for stages that wait on the outside.
 //!
-//! Stages that wait on each other need no word: their channels close. Those that wait on a pipe or a terminal do, so a
-//! [`Cancel`] carries a flag and a wake-up; the owner of the descriptor decides what the wake-up does.
+//! Stages that wait on each other need no signal: their channels close. Stages that wait on a pipe or a terminal do, so a [`Cancel`]
+//! carries a flag and a wake-up; the owner of the descriptor decides what the wake-up does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Tells a run to stop. Clones are the same thing.
+/// Tells a run to stop. Clones share one state.
 #[derive(Clone)]
 pub struct Cancel(Arc<Shared>);
 
@@ -17,12 +17,12 @@ struct Shared {
 }
 
 impl Cancel {
-    /// `wake` is called when the run is told to stop, and must make reads and writes that wait return an error.
+    /// `wake` is called once, on cancel, and must make blocked reads and writes return an error.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Cancel {
         Cancel(Arc::new(Shared { is_set: AtomicBool::new(false), wake: Box::new(wake) }))
     }
 
-    /// Tells everybody to stop. A second time does nothing.
+    /// Stops the run. Later calls do nothing.
     pub fn cancel(&self) {
         if !self.0.is_set.swap(true, Ordering::SeqCst) {
             (self.0.wake)();
@@ -36,7 +36,7 @@ impl Cancel {
 }
 
 impl Default for Cancel {
-    /// For inputs and outputs that never wait, such as regular files and memory.
+    /// For inputs and outputs that never block, such as regular files and memory.
     fn default() -> Cancel {
         Cancel::new(|| ())
     }

@@ -1,20 +1,19 @@
-//! The loops of the engine: serial stages, which see items in order on one thread, and the workers of parallel ones.
+//! The loops of the engine: serial stages, which see items in order on one thread, and the workers of parallel stages.
 //!
 //! ```text
 //! source -> [worker xN] -> serial -> [worker xN] -> sink
 //!        Outlet         Inlet    Outlet          Inlet
 //! ```
 //!
-//! An [`Outlet`] takes a token, numbers the item and sends it; an [`Inlet`] receives items in any order, puts them in order and
-//! frees the token of each when the next one is asked for. The bodies, what is done to an item, are given by the recipes; these loops know nothing of it.
+//! An [`Outlet`] takes a token, numbers the item and sends it. An [`Inlet`] receives items in any order, yields them in order, and frees
+//! the token of each when the next one is requested. The recipes supply the bodies, which process an item.
 //!
 //! Two rules hold everywhere:
 //!
-//! - **The end is said.** Behind the last item a source sends how many there were. A stage that has seen so many passes the word
-//!   on. A channel that closes without it means that somebody died, and nobody behind may take it for the end.
-//! - **Failures keep their place.** What fails on an item travels on as that item, so that everything before it still comes
-//!   out, and the failure that is reported is the first in order, not the first in time. Only a panic, and what fails on
-//!   no item, is reported by the thread itself.
+//! - **The end is announced.** After the last item a source sends the item count. A stage that has seen that many items passes it on. A
+//!   channel that closes without it means that a stage died; no later stage may take that for the end.
+//! - **Failures keep their place.** A failure on an item travels on in its place, so that everything before it still comes out and the
+//!   reported failure is the first in order, not in time. Only a panic, or a failure on no item, is reported by the thread itself.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -28,23 +27,23 @@ use super::reorder::Reorder;
 use super::shutdown::Cancel;
 use super::window::{Token, Window};
 
-/// What travels between stages.
+/// A message between stages.
 pub(super) enum Message<T> {
     Item {
         seq: u64,
         token: Token,
         item: Result<T, Failure>,
     },
-    /// There were `count` items, the one before this being the last.
+    /// The source sent `count` items in all.
     End {
         count: u64,
     },
 }
 
-/// What a body returns that wants to be called again.
+/// Returned by a body that wants another call.
 pub const MORE: ControlFlow<()> = ControlFlow::Continue(());
 
-/// What a source returns at the end of its input, and a sink that needs nothing more.
+/// Returned by a source at the end of its input, and by a sink that needs no more.
 pub const END: ControlFlow<()> = ControlFlow::Break(());
 
 /// How a thread of a stage ended.
@@ -52,10 +51,10 @@ pub(super) type Ending = Result<(), Stop<Failure>>;
 
 /// The step of a worker: what it does to each item.
 pub trait Step<I, O> {
-    /// Does it to one item.
+    /// Processes one item.
     fn apply(&mut self, item: I) -> Result<O, Cause>;
 
-    /// What it measured besides, once there are no more items.
+    /// Extra figures, once there are no more items.
     fn finish(self) -> Figures
     where
         Self: Sized,
@@ -70,16 +69,16 @@ impl<I, O, F: FnMut(I) -> Result<O, Cause>> Step<I, O> for F {
     }
 }
 
-/// Where a serial stage hands on items to the workers behind it.
+/// The sending end of a serial stage, towards the workers after it.
 pub struct Outlet<T> {
     window: Window,
     queue: QueueSender<Message<T>>,
     next_seq: u64,
-    /// What was waited for elsewhere.
+    /// Time spent in [`Outlet::wait`].
     waited_elsewhere_ns: u64,
 }
 
-/// The right to send one item. The token is taken before the item is made, so that items being made are bounded too.
+/// Permission to send one item. Its token is taken before the item is made, which bounds items in the making too.
 pub struct Slot<'a, T> {
     outlet: &'a mut Outlet<T>,
     token: Token,
@@ -96,7 +95,7 @@ impl<T> Outlet<T> {
         Ok(Slot { outlet: self, token })
     }
 
-    /// Waits for something else, which is no work either.
+    /// Calls `wait`, whose time does not count as work.
     pub fn wait<R>(&mut self, wait: impl FnOnce() -> R) -> R {
         let start = Instant::now();
         let result = wait();
@@ -104,7 +103,7 @@ impl<T> Outlet<T> {
         result
     }
 
-    /// The number that the next item gets: how many were sent.
+    /// The number of the next item: how many were sent.
     pub fn next_seq(&self) -> u64 {
         self.next_seq
     }
@@ -113,8 +112,8 @@ impl<T> Outlet<T> {
         self.queue.send(Message::End { count: self.next_seq }).map_err(|_| Stop::Closed)
     }
 
-    /// Sends a failure on in the place of an item. Where nobody takes it, the run has already ended for another reason,
-    /// and only the first failure counts.
+    /// Sends a failure in place of an item. If nobody receives it, the run has already ended for another reason, and only the first failure
+    /// counts.
     fn fail(&mut self, failure: Failure) {
         if let Ok(token) = self.window.take(1) {
             let message = Message::Item { seq: self.next_seq, token, item: Err(failure) };
@@ -133,7 +132,7 @@ impl<T> Outlet<T> {
 }
 
 impl<T> Slot<'_, T> {
-    /// Sends `item` on, waiting while the channel is full.
+    /// Sends `item`; blocks while the channel is full.
     pub fn send(self, item: T) -> Result<(), Stop> {
         let seq = self.outlet.next_seq;
         self.outlet.next_seq += 1;
@@ -141,12 +140,12 @@ impl<T> Slot<'_, T> {
     }
 }
 
-/// Where a serial stage receives items from the workers in front of it, in order.
+/// The receiving end of a serial stage: yields the items of the workers before it in order.
 pub struct Inlet<T> {
     queue: QueueReceiver<Message<T>>,
     reorder: Reorder<Held<T>>,
     item_count: Option<u64>,
-    /// Of the item that was given out last, which is still being used.
+    /// Token of the item yielded last, which is still in use.
     in_hand: Option<Token>,
     figures: ReorderFigures,
 }
@@ -163,8 +162,7 @@ impl<T> Inlet<T> {
         Inlet { queue, reorder: Reorder::default(), item_count: None, in_hand: None, figures }
     }
 
-    /// The next item in order with its number; `None` behind the last one. Asking for it says that the one before is done with,
-    /// which gives its token back.
+    /// The next item in order with its number; `None` after the last. The call frees the token of the previous item.
     fn next(&mut self) -> Result<Option<(u64, T)>, Stop<Failure>> {
         self.in_hand = None;
         loop {
@@ -187,7 +185,7 @@ impl<T> Inlet<T> {
         }
     }
 
-    /// The channel alone, for a sink that takes items as they come.
+    /// The channel alone, for a sink that takes items in any order.
     pub(super) fn into_queue(self) -> QueueReceiver<Message<T>> {
         self.queue
     }
@@ -198,7 +196,7 @@ impl<T> Inlet<T> {
     }
 }
 
-/// Runs a source: calls `body` with `state` until it has come to the end of its input. Gives the state back.
+/// Runs a source: calls `body` with `state` until the input ends. Returns the state.
 pub(super) fn run_source<S, T>(
     gauge: BusyGauge,
     cancel: &Cancel,
@@ -224,7 +222,7 @@ pub(super) fn run_source<S, T>(
     (ending, meter.finish(), state)
 }
 
-/// Runs a serial stage between two pools: calls `body` with `state` and each item in order, and at the end with `None`.
+/// Runs a serial stage between two pools: calls `body` with `state` and each item in order, then with `None`.
 pub(super) fn run_serial<S, I, O>(
     gauge: BusyGauge,
     cancel: &Cancel,
@@ -257,7 +255,7 @@ pub(super) fn run_serial<S, I, O>(
     (ending, meter.finish(), state)
 }
 
-/// Runs the sink: calls `body` with `state` and each item in order, and at the end with `None`.
+/// Runs the sink: calls `body` with `state` and each item in order, then with `None`.
 pub(super) fn run_sink<S, T>(
     gauge: BusyGauge,
     cancel: &Cancel,
@@ -287,7 +285,7 @@ pub(super) fn run_sink<S, T>(
     (ending, meter.finish(), state)
 }
 
-/// Runs one worker: `step` on whatever comes, with its number kept.
+/// Runs one worker: applies `step` to each item and keeps its number.
 pub(super) fn run_worker<I, O>(
     gauge: BusyGauge,
     mut source: QueueReceiver<Message<I>>,
@@ -317,7 +315,7 @@ pub(super) fn run_worker<I, O>(
     (ending, figures)
 }
 
-/// A failure goes on in its place instead of being this thread's own.
+/// Sends a failure on in its place; this thread then does not report it.
 fn hand_on<T>(outlet: &mut Outlet<T>, ended: Ending) -> Ending {
     ended.map_err(|stop| match stop {
         Stop::Failed(failure) => {
@@ -341,7 +339,7 @@ impl Meter {
         Meter { gauge, stage, figures: Figures::default() }
     }
 
-    /// Calls `body` and counts the time it worked.
+    /// Calls `body` and counts its time as work.
     pub(super) fn time<R>(&mut self, body: impl FnOnce() -> R) -> R {
         let start = Instant::now();
         self.gauge.begin(start);
@@ -350,8 +348,7 @@ impl Meter {
         result
     }
 
-    /// The same for a body that may wait at `outlet`, which is not work. The gauge shows it when it is done: before, nobody can tell the two
-    /// apart.
+    /// The same for a body that may wait at `outlet`, which is not work. The gauge is updated after the call, when the two are known.
     fn time_with<T, R>(&mut self, outlet: &mut Outlet<T>, body: impl FnOnce(&mut Outlet<T>) -> R) -> R {
         let (start, waited_before_ns) = (Instant::now(), outlet.waited_ns());
         let result = body(outlet);

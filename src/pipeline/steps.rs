@@ -1,4 +1,4 @@
-//! What workers do to one item, for both engines: compress a chunk, decode a batch of frames.
+//! The steps of workers on one item, for both engines: compress a chunk, decode a batch of frames.
 
 use crate::format::zstd::Damage;
 use crate::format::zstd::codec::{Compressor, Decompressor, content_checksum};
@@ -8,11 +8,11 @@ use super::buffer::{Buffer, BufferPool};
 use super::error::{Cause, damaged_frame};
 use super::frame_splitter::{Batch, FrameRecord, Piece, Record};
 
-/// One frame, ready to be written, and its entry in the seek table.
+/// One frame and its entry in the seek table.
 pub struct CompressedChunk {
     /// The frame's bytes.
     pub frame: Buffer,
-    /// What the seek table will tell of it.
+    /// Its seek table entry.
     pub entry: Entry,
 }
 
@@ -22,13 +22,13 @@ pub fn compress_chunk(compressor: &mut Compressor, pool: &BufferPool, chunk: Buf
     let mut frame = pool.take(chunk.capacity())?;
     let len = compressor.compress(&chunk, frame.room())?;
     frame.extend_len(len);
-    // The frame ends with the very checksum that its entry needs.
+    // The frame ends with the checksum that its entry needs.
     let checksum = u32::from_le_bytes(*frame.last_chunk::<4>().expect("a frame is longer than its checksum"));
     let entry = Entry { compressed_len: to_u32(len), content_len: to_u32(chunk.len()), checksum };
     Ok(CompressedChunk { frame, entry })
 }
 
-/// Decodes the frames of a batch, and fills in what that brings to light. All of them are right, or none comes out.
+/// Decodes the frames of a batch and completes their records. If one frame is damaged, none comes out.
 pub fn decompress_batch(decompressor: &mut Decompressor, pool: &BufferPool, batch: Batch) -> Result<Piece, Cause> {
     let Batch { frames, content_len_bound, mut records } = batch;
     let mut content = pool.take(content_len_bound)?;

@@ -1,11 +1,10 @@
-//! Watches over a run: keeps the first failure, tells the rest to stop, and returns when every thread has ended.
+//! The supervisor of a run: keeps the first failure, tells the other threads to stop, and returns when every thread has ended.
 //!
-//! Some threads can not be told: one that is deep in a large chunk at a high level, or in a system call that the kernel does
-//! not give back. When the deadline has passed, or a second signal came, they are left behind. The caller gets the
-//! failure, removes what was written and ends the process, which is the only thing that ends them.
+//! Some threads cannot stop in time: one that compresses a large chunk at a high level, or one in a blocked system call. After the
+//! deadline or a second signal they are left behind. The caller gets the failure, removes what was written and ends the process;
+//! nothing else ends such threads.
 //!
-//! This is the async part of the engine: signals, the deadline and the ticks for progress. Everything else blocks
-//! on threads of its own.
+//! This is the async part of the engine: signals, the deadline and progress ticks. Everything else blocks on its own threads.
 
 use std::io;
 use std::time::Duration;
@@ -20,47 +19,46 @@ use super::names::Stage;
 use super::shutdown::Cancel;
 use super::threads::{Ended, Threads};
 
-/// How long threads may take to end once the run has failed or was told to stop. A user who presses ^C expects the
-/// prompt back within two seconds.
+/// Time that threads have to end after a failure or a stop. A user who presses ^C expects the prompt back within two seconds.
 const JOIN_DEADLINE: Duration = Duration::from_secs(1);
 
-/// What the supervisor does for its caller while a run goes on.
+/// Callbacks to the caller during a run.
 pub struct Watch<'a> {
-    /// How often [`on_tick`](Watch::on_tick) is called.
+    /// Interval between calls of [`on_tick`](Watch::on_tick).
     pub tick_every: Duration,
-    /// Shows progress, for instance.
+    /// Called at each tick, for example to show progress.
     pub on_tick: &'a mut dyn FnMut(Tick, &Gauges),
 }
 
-/// Why the caller is given a moment.
+/// Why [`Watch::on_tick`] is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tick {
-    /// Its time has come.
+    /// The interval has passed.
     Time,
-    /// SIGUSR1: somebody wants to know how far it is.
+    /// SIGUSR1 arrived: the user asks for progress.
     Asked,
 }
 
-/// A run that came to its end.
+/// A run that ended without failure.
 #[derive(Debug)]
 pub struct Ran {
     /// What its threads measured.
     pub figures: Figures,
-    /// How long it took.
+    /// Wall-clock time of the run.
     pub wall: Duration,
 }
 
-/// Runs crews, one after the other, and listens for signals all the while.
+/// Supervises runs, one after another, and receives signals.
 pub struct Supervisor {
     runtime: Runtime,
     signals: async_channel::Receiver<Signal>,
-    /// A word for each SIGUSR1, and one at most that nobody has looked at.
+    /// One entry per SIGUSR1; at most one is pending.
     questions: async_channel::Receiver<()>,
 }
 
 impl Supervisor {
-    /// Takes over `heeded` for the rest of the process, and SIGUSR1, and ignores SIGXFSZ, so that a file size limit is an error
-    /// when writing. Call it before threads are started.
+    /// Takes over the signals in `heeded`, and SIGUSR1, for the rest of the process. Ignores SIGXFSZ, so that a file size limit is a
+    /// write error. Call it before threads are started.
     pub fn new(heeded: impl IntoIterator<Item = Signal>) -> io::Result<Supervisor> {
         use tokio::signal::unix::{SignalKind, signal};
 
@@ -81,25 +79,25 @@ impl Supervisor {
                 let _ = ask.try_send(());
             }
         });
-        // A handler that nobody listens to; SIGXFSZ is 25 on every Linux but that of MIPS.
+        // A handler without a receiver; SIGXFSZ is 25 on every Linux but MIPS.
         drop(signal(SignalKind::from_raw(25))?);
         drop(guard);
         Ok(Supervisor { runtime, signals, questions })
     }
 
-    /// One that leaves signals as they are, for a library that is a guest in the process.
+    /// A supervisor that leaves signals alone, for a library inside another program.
     pub fn without_signals() -> io::Result<Supervisor> {
         Supervisor::with_signals_from(async_channel::unbounded().1)
     }
 
-    /// The same for a run within another: it hears of signals from the outer run.
+    /// A supervisor of a run within another; `signals` come from the outer run.
     pub fn with_signals_from(signals: async_channel::Receiver<Signal>) -> io::Result<Supervisor> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(Supervisor { runtime, signals, questions: async_channel::bounded(1).1 })
     }
 
-    /// Waits for `threads` to end. Gives what it measured, or the first failure. After a failure threads may still be running;
-    /// what they write to is then lost to the caller, who should end the process soon.
+    /// Waits for `threads` to end. Returns what they measured, or the first failure. After a failure, threads may still run: their output
+    /// is lost to the caller, which should end the process soon.
     pub fn run(&mut self, threads: Threads, watch: &mut Watch<'_>) -> Result<Ran, Failure> {
         let Threads { threads, ended, cancel, gates, spawn_failure, started_at, gauges, .. } = threads;
         let stop = || {
@@ -114,7 +112,7 @@ impl Supervisor {
         self.runtime.block_on(attend(&mut run, &ended, (&self.signals, &self.questions), (watch, &gauges), &stop));
         if run.left_count == 0 {
             for thread in threads {
-                // Its end was announced from behind catch_unwind: nothing is left in it that could panic or block.
+                // The thread announced its end after catch_unwind, so it can neither panic nor block.
                 let _ = thread.join();
             }
         }
@@ -125,7 +123,7 @@ impl Supervisor {
         }
     }
 
-    /// Runs `task` on a thread of its own, as a run that signals can stop.
+    /// Runs `task` on its own thread, as a run that signals can stop.
     pub fn run_task<T: Send + 'static>(
         &mut self,
         stage: Stage,
@@ -140,17 +138,17 @@ impl Supervisor {
     }
 }
 
-/// What is known of a run while it goes on.
+/// State of a run in progress.
 struct Run {
-    /// Threads that have not said that they ended.
+    /// Threads that have not reported their end.
     left_count: usize,
     failure: Option<Failure>,
     is_finished: bool,
     figures: Figures,
 }
 
-/// Until all threads have ended, or enough was waited for them after a failure. The first signal ends the run in order,
-/// unless it has failed already; the next one at once.
+/// Waits until all threads have ended, or until the deadline after a failure. The first signal stops the run; a signal after a failure
+/// ends the wait at once.
 async fn attend(
     run: &mut Run,
     ended: &async_channel::Receiver<Ended>,
@@ -186,8 +184,8 @@ async fn attend(
     }
 }
 
-/// The first failure counts. When the finisher is done, this wakes the threads that still wait outside; if none are
-/// left, the wake-up stays unused and serves the next run.
+/// Keeps the first failure. When the finisher is done, wakes the threads that still wait outside; if none are left, the wake-up stays
+/// unused and serves the next run.
 fn note_end(run: &mut Run, end: Ended, stop: &dyn Fn()) {
     run.left_count -= 1;
     run.figures.add(end.figures);

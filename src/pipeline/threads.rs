@@ -1,6 +1,6 @@
-//! The threads of one run: starts them, joins their stages by channels, and hears how each ended.
+//! The threads of one run: starts them, joins their stages by channels, and collects how each ended.
 //!
-//! A thread that ends in whatever way, a panic included, says so; that is what the [supervisor](super::supervisor) listens to.
+//! Every thread reports its end, even after a panic; the [supervisor](super::supervisor) waits for these reports.
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -20,31 +20,31 @@ use super::shutdown::Cancel;
 use super::stage::{Ending, Inlet, Outlet, Step, run_serial, run_sink, run_source, run_worker};
 use super::window::{Gate, Window};
 
-/// How wide a parallel stage is.
+/// The width of the parallel stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Concurrency {
     /// Workers in each parallel stage.
     pub workers: NonZeroUsize,
-    /// Items that each bounded channel holds.
+    /// Capacity of each bounded channel, in items.
     pub channel_depth: NonZeroUsize,
 }
 
 impl Concurrency {
-    /// Items in flight across one parallel stage: one at each worker, and both its channels full.
+    /// Most items in flight across one parallel stage: one per worker, and both channels full.
     pub fn token_count(&self) -> usize {
         self.workers.get().saturating_add(self.channel_depth.get().saturating_mul(2))
     }
 }
 
-/// What a thread says when it ends.
+/// A thread's report of its end.
 pub(super) struct Ended {
     pub ending: Ending,
     pub figures: Figures,
-    /// The thread whose end completes the run.
+    /// Whether its end completes the run.
     pub is_finisher: bool,
 }
 
-/// What a stage gives back when it has ended, whichever way but by a panic: the state it worked with.
+/// The state of a stage, returned when the stage ends in any way but a panic.
 pub struct StageResult<T>(Box<dyn FnOnce() -> Option<T> + Send>);
 
 impl<T: Send + 'static> StageResult<T> {
@@ -53,12 +53,12 @@ impl<T: Send + 'static> StageResult<T> {
         (give, StageResult(Box::new(move || given.try_recv().ok())))
     }
 
-    /// The result. `None` where the stage panicked or is still at work; call it when the supervisor has returned.
+    /// The result. `None` if the stage panicked or still works; call it after the supervisor has returned.
     pub fn take(self) -> Option<T> {
         self.0()
     }
 
-    /// What `map` makes of the result.
+    /// Applies `map` to the result.
     pub fn map<U: 'static>(self, map: impl FnOnce(T) -> U + Send + 'static) -> StageResult<U> {
         StageResult(Box::new(move || self.0().map(map)))
     }
@@ -77,7 +77,7 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// A run without threads yet, that `cancel` stops.
+    /// A run without threads yet, which `cancel` stops.
     pub fn new(cancel: Cancel) -> Threads {
         let (say_ended, ended) = async_channel::unbounded();
         let started_at = Instant::now();
@@ -93,8 +93,8 @@ impl Threads {
         }
     }
 
-    /// Starts the workers of a parallel stage. `make` is called on each worker's thread, with its index, to make the step that
-    /// this worker applies to items. Gives the outlet for the serial stage in front and the inlet for the one behind.
+    /// Starts the workers of a parallel stage. Calls `make` on each worker's thread, with its index, to create the worker's step. Returns
+    /// the outlet for the serial stage before and the inlet for the one after.
     pub fn parallel<I, O, S>(
         &mut self,
         Names { before, stage, behind }: Names,
@@ -145,7 +145,7 @@ impl Threads {
         (sender, receiver)
     }
 
-    /// Starts the stage that makes items: `body` is called with `state` until it ends.
+    /// Starts the source: calls `body` with `state` until it ends.
     pub fn source<S: Send + 'static, T: Send + 'static>(
         &mut self,
         stage: Stage,
@@ -157,7 +157,7 @@ impl Threads {
         self.spawn_with_result(stage, false, move |gauge| run_source(gauge, &cancel, outlet, state, body))
     }
 
-    /// Starts a serial stage between two parallel ones: `body` gets `state` and each item in order, and `None` at the end.
+    /// Starts a serial stage between two parallel ones: calls `body` with `state` and each item in order, then with `None`.
     pub fn serial<S: Send + 'static, I: Send + 'static, O: Send + 'static>(
         &mut self,
         stage: Stage,
@@ -170,8 +170,7 @@ impl Threads {
         self.spawn_with_result(stage, false, move |gauge| run_serial(gauge, &cancel, inlet, outlet, state, body))
     }
 
-    /// Starts the stage that uses up items: `body` gets `state` and each item in order, and `None` at the end. When it is done, so is
-    /// the run.
+    /// Starts the sink: calls `body` with `state` and each item in order, then with `None`. Its end completes the run.
     pub fn sink<S: Send + 'static, T: Send + 'static>(
         &mut self,
         stage: Stage,
@@ -183,8 +182,8 @@ impl Threads {
         self.spawn_with_result(stage, true, move |gauge| run_sink(gauge, &cancel, inlet, state, body))
     }
 
-    /// Starts a stage that uses up items as they come: `body` gets `state` and what there is, at most `count_max` items, until it wants no
-    /// more or there are none. Then it is done, and so is the run.
+    /// Starts a sink that takes items in any order: calls `body` with `state` and the items that have arrived, at most `count_max`, until all
+    /// have arrived or it needs no more. Its end completes the run.
     pub fn gathering_sink<S: Send + 'static, T: Send + 'static>(
         &mut self,
         stage: Stage,
@@ -199,12 +198,12 @@ impl Threads {
         })
     }
 
-    /// Another window that a stage waits at, to be closed when the run fails.
+    /// Registers another window, to close it when the run fails.
     pub fn gate(&mut self, window: &Window) {
         self.gates.push(window.gate());
     }
 
-    /// Starts a run that is a single thread; `body` gives its figures and its result.
+    /// Starts a run of a single thread; `body` returns its figures and its result.
     pub fn alone<T: Send + 'static>(
         &mut self,
         stage: Stage,
@@ -213,7 +212,7 @@ impl Threads {
         let cancel = self.cancel.clone();
         let (give, result) = StageResult::new();
         self.spawn(stage, true, move |gauge| {
-            // It works from its start to its end.
+            // It counts as busy throughout.
             gauge.begin(Instant::now());
             match body(&cancel) {
                 Ok((figures, value)) => {
@@ -235,15 +234,14 @@ impl Threads {
         let (give, result) = StageResult::new();
         self.spawn(stage, is_finisher, move |gauge| {
             let (ending, figures, state) = body(gauge);
-            // There is room for it, and nobody may want it.
+            // The channel has room; the receiver may be gone.
             let _ = give.try_send(state);
             (ending, figures)
         });
         result
     }
 
-    /// Once a thread could not be started no other is: the run has failed, and what was made for them is dropped, which
-    /// closes their channels.
+    /// After a thread could not be started, no other is: the run has failed, and what was made for them is dropped, which closes their channels.
     fn spawn(
         &mut self,
         stage: Stage,

@@ -1,23 +1,22 @@
-//! Tokens: what bounds the memory between the serial stage in front of a pool of workers and the one behind it.
+//! Windows of tokens: they bound the memory between the serial stages before and after a pool of workers.
 //!
-//! A bounded channel alone does not: while chunk 0 is slow, all others pass it and gather in the reorder ring. So the serial
-//! stage in front takes a [`Token`] before it hands on an item, the token rides in the item, and dies when the stage behind is
+//! A bounded channel is not enough: while chunk 0 is slow, all others pass it and collect in the reorder ring. So the serial stage before
+//! the pool takes a [`Token`] for each item it sends. The token travels with the item and is dropped when the stage after the pool is
 //! done with it. A token has a weight, so that one mechanism counts items (weight 1) or bytes.
 //!
-//! Why nobody waits for ever. A taker waits for tokens of items that are downstream of it: in channels, at workers, in the
-//! ring. The item that is next in order always holds a token already, since tokens are taken in order of sequence numbers, so
-//! workers and ring can always move it on, which frees a token. Nobody holds a token of one window while waiting for one of
-//! the same window; a stage between two pools holds of the first window the token of the item at hand alone, never those of items it
-//! gathers: one run of segments may hold bytes of hundreds of frames, more than there are tokens. Waits only
-//! ever point downstream, and the stage at the end waits for the output alone. On failure an item can be stuck in a
-//! channel that nobody reads any more; therefore the supervisor closes the [`Gate`] of each window.
+//! Why no stage waits forever: a taker waits for tokens of items downstream of it, in channels, at workers or in the ring. Tokens are
+//! taken in order of sequence numbers, so the next item in order always holds one; workers and ring can always move it on, which frees
+//! a token. No stage holds a token of a window while it waits for another of the same window. A stage between two pools holds only the
+//! first window's token of its current item, never those of items it gathers: one run of segments may hold bytes of hundreds of frames,
+//! more than there are tokens. So waits only point downstream, and the last stage waits only for the output. After a failure an item can
+//! be stuck in a channel without a reader; therefore the supervisor closes the [`Gate`] of each window.
 
 use std::time::Instant;
 
 use super::metrics::{WindowFigures, elapsed_ns};
 use super::names::Stage;
 
-/// The right to have an item of some weight in flight; given back when dropped.
+/// Permission to have an item of some weight in flight; returned on drop.
 #[derive(Debug)]
 pub struct Token {
     weight: u64,
@@ -26,12 +25,12 @@ pub struct Token {
 
 impl Drop for Token {
     fn drop(&mut self) {
-        // There are never more tokens than the channel holds, and at the end of a run nobody wants them back.
+        // The channel has room for all tokens; at the end of a run nobody receives them.
         let _ = self.give_back.try_send(self.weight);
     }
 }
 
-/// Hands out tokens up to a total weight. It has one owner, the serial stage in front of the pool.
+/// Hands out tokens up to a total weight. Owned by the serial stage before the pool.
 #[derive(Debug)]
 pub struct Window {
     weight_max: u64,
@@ -42,18 +41,18 @@ pub struct Window {
     figures: WindowFigures,
 }
 
-/// Closes a window from outside: stages that wait for a token are woken with an error.
+/// Closes a window from outside; stages that wait for a token get an error.
 #[derive(Clone, Debug)]
 pub struct Gate(async_channel::Sender<u64>);
 
 impl Gate {
-    /// Closes the window. A second time does nothing.
+    /// Closes the window. Later calls do nothing.
     pub fn close(&self) {
         self.0.close();
     }
 }
 
-/// The answer to a taker whose window was closed.
+/// Error of [`Window::take`] on a closed window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GateClosed;
 
@@ -63,23 +62,22 @@ impl Window {
         Window::of_weight(name, item_count_max as u64, item_count_max)
     }
 
-    /// A window of items that weigh `weight_max` together, and are at most `item_count_max`. An item of more than the whole
-    /// weight goes through alone.
+    /// A window of at most `item_count_max` items that together weigh at most `weight_max`. A heavier item passes alone.
     pub fn of_weight(name: Stage, weight_max: u64, item_count_max: usize) -> Window {
         assert!(item_count_max > 0 && weight_max >= item_count_max as u64, "internal error: a window of no items");
         let (give_back, given_back) = async_channel::bounded(item_count_max);
-        // Rounded up, so that there are never more tokens than places to give them back to.
+        // Rounded up, so that the channel has room for all tokens.
         let item_weight_min = weight_max.div_ceil(item_count_max as u64);
         let figures = WindowFigures { name, weight_max, item_count_max, weight_in_flight_max: 0, wait_ns: 0 };
         Window { weight_max, item_weight_min, available: weight_max, given_back, give_back, figures }
     }
 
-    /// The handle that ends this window from outside.
+    /// A handle that closes this window.
     pub fn gate(&self) -> Gate {
         Gate(self.give_back.clone())
     }
 
-    /// Takes a token for an item of `weight`, waiting until enough others were given back.
+    /// Takes a token for an item of `weight`; blocks until enough others are returned.
     pub fn take(&mut self, weight: u64) -> Result<Token, GateClosed> {
         let weight = weight.clamp(self.item_weight_min, self.weight_max);
         while let Ok(given_back) = self.given_back.try_recv() {

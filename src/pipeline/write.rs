@@ -1,4 +1,4 @@
-//! The writing stages: frames with their seek table, and content cut to the range that is wanted.
+//! The writing stages: they write frames with their seek table, or a range of content.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -13,28 +13,28 @@ use super::plan::{ContentRange, Decompress, Expect};
 use super::stage::{END, MORE};
 use super::steps::CompressedChunk;
 
-/// What a run did, told by the stage that writes.
+/// What a run did, as the writing stage saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Frames written or decoded.
     pub frame_count: u64,
-    /// Bytes of content in them.
+    /// Bytes of content.
     pub content_bytes: u64,
-    /// What became of the seek tables of a stream that was decoded and not held against entries.
+    /// Verdict on the seek tables of a decoded stream; `None` if frames were compared with entries.
     pub table: Option<TableStatus>,
 }
 
 impl Summary {
-    /// Of `content_bytes` that were in no frames.
+    /// A summary of `content_bytes` without frames.
     pub fn of_bytes(content_bytes: u64) -> Summary {
         Summary { frame_count: 0, content_bytes, table: None }
     }
 }
 
-/// Where the bytes of a layer go: to the output, or into the layer around it.
+/// Takes the bytes of a layer: the output, or the layer around it.
 pub type Put<'a> = dyn FnMut(&[u8]) -> Result<(), Stop> + 'a;
 
-/// Lays out frames, and behind the last one the seek table.
+/// Writes frames, and the seek table after the last one.
 #[derive(Default)]
 pub struct FrameWriter {
     table: TableBuilder,
@@ -42,7 +42,7 @@ pub struct FrameWriter {
 }
 
 impl FrameWriter {
-    /// Puts the next frame.
+    /// Writes the next frame.
     pub fn push(&mut self, chunk: &CompressedChunk, put: &mut Put<'_>) -> Result<(), Stop> {
         if !self.table.push(chunk.entry) {
             return Err(ZstdError::TooManyFrames(FRAME_COUNT_MAX).into());
@@ -51,7 +51,7 @@ impl FrameWriter {
         put(&chunk.frame)
     }
 
-    /// Puts the seek table. Call it only when the end of the input was said.
+    /// Writes the seek table. Call it only once the end of the input was announced.
     pub fn finish(&mut self, put: &mut Put<'_>) -> Result<(), Stop> {
         let (header, entries, footer) = self.table.finish();
         put(&header)?;
@@ -59,29 +59,29 @@ impl FrameWriter {
         put(&footer)
     }
 
-    /// What was written.
+    /// Summary of what was written.
     pub fn summary(&self) -> Summary {
         let frame_count = u64::from(self.table.frame_count());
         Summary { frame_count, content_bytes: self.content_bytes, table: None }
     }
 }
 
-/// Writes the range of a content that is wanted, as the content goes by.
+/// Writes the requested range of a content that arrives in order.
 pub struct RangeWriter {
     output: Output,
     range: ContentRange,
-    /// Where in the content the next byte stands.
+    /// Offset of the next byte in the content.
     position: u64,
     content_bytes: u64,
 }
 
 impl RangeWriter {
-    /// Writes `range` to `output`; the first byte that goes by stands at `position`.
+    /// Writes `range` to `output`; the first byte to arrive is at `position`.
     pub fn new(output: Output, range: ContentRange, position: u64) -> RangeWriter {
         RangeWriter { output, range, position, content_bytes: 0 }
     }
 
-    /// Takes the next bytes of content, and writes what is wanted of them.
+    /// Takes the next bytes of content, and writes those in the range.
     pub fn push(&mut self, content: &[u8]) -> Result<(), Stop> {
         let wanted = self.wanted(content.len());
         if !wanted.is_empty() {
@@ -92,17 +92,17 @@ impl RangeWriter {
         Ok(())
     }
 
-    /// Whether nothing more is wanted.
+    /// Whether no more content is needed.
     pub fn is_done(&self) -> bool {
         matches!(&self.range, ContentRange::Within(range) if self.position >= range.end)
     }
 
-    /// What was written, of content that is no frames.
+    /// Summary of content without frames.
     pub fn summary(&self) -> Summary {
         Summary::of_bytes(self.content_bytes)
     }
 
-    /// The content is at its end, or nothing more is wanted. Fails if it ended before the range did.
+    /// Ends the content, or what is needed of it. Fails if it ended before the range did.
     pub fn finish(&mut self) -> Result<(), Stop> {
         let range_end = match self.range {
             ContentRange::All => 0,
@@ -115,7 +115,7 @@ impl RangeWriter {
         self.output.flush()
     }
 
-    /// Which of the next `len` bytes are wanted.
+    /// Which of the next `len` bytes are in the range.
     fn wanted(&self, len: usize) -> std::ops::Range<usize> {
         let within = |offset: u64| usize::try_from(offset.saturating_sub(self.position)).map_or(len, |at| at.min(len));
         match self.range {
@@ -126,7 +126,7 @@ impl RangeWriter {
     }
 }
 
-/// Writes the content of frames, once they are held against what is known of them.
+/// Writes the content of frames after checking them against tables or entries.
 pub struct ContentWriter {
     output: RangeWriter,
     frame_count: u64,
@@ -151,24 +151,24 @@ impl ContentWriter {
         ContentWriter { output, frame_count: 0, check }
     }
 
-    /// Checks the frames that end with `piece`, and writes what is wanted of it. `Break` when nothing more is wanted.
+    /// Checks the frames that end with `piece`, and writes what is in the range. `Break` when no more is needed.
     pub fn push(&mut self, piece: &Piece) -> Result<ControlFlow<()>, Stop> {
         for record in &piece.records {
             self.check.record(record)?;
             self.frame_count += u64::from(matches!(record, Record::Frame(_)));
         }
         self.output.push(&piece.content)?;
-        // Content may be streamed before its frame's checksum is known: go on to the end of the frame.
+        // A streamed frame's content may precede its checksum: go on to the end of the frame.
         let is_at_frame_edge = !piece.records.is_empty();
         Ok(if is_at_frame_edge && self.output.is_done() { END } else { MORE })
     }
 
-    /// The content is at its end, or nothing more is wanted. Fails if it ended before the range did.
+    /// Ends the content, or what is needed of it. Fails if it ended before the range did.
     pub fn finish(&mut self) -> Result<(), Stop> {
         self.output.finish()
     }
 
-    /// What was written and found.
+    /// Summary of what was written and checked.
     pub fn summary(&self) -> Summary {
         let table = match &self.check {
             Check::Tables(tables) => Some(tables.finish()),

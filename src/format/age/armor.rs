@@ -10,7 +10,7 @@ use super::error::AgeError;
 
 /// The begin marker.
 pub const BEGIN: &str = "-----BEGIN AGE ENCRYPTED FILE-----";
-/// End marker: the final line.
+/// The end marker, on the final line.
 pub const END: &str = "-----END AGE ENCRYPTED FILE-----";
 /// Columns of a full line.
 const COLUMNS: usize = 64;

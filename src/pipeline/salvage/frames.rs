@@ -1,8 +1,8 @@
-//! A compressed stream of which frames may be damaged.
+//! Salvage of a compressed stream whose frames may be damaged.
 //!
-//! With a seek table that adds up the way is known: each frame is found by its entry. Without one it is the chain of frame headers, and
-//! where that breaks, it is taken up again only where the whole remaining chain parses, up to the end of the stream: content
-//! can hold the magic numbers of frames, but hardly a chain of them that ends exactly there.
+//! With a seek table that adds up, each frame is found by its entry. Without one, the chain of frame headers leads the way; where it
+//! breaks, it resumes only where the whole rest parses as a chain up to the end of the stream: content can hold the magic numbers of
+//! frames, but hardly a chain of them that ends exactly there.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -22,19 +22,19 @@ use crate::pipeline::range::read_table;
 /// Bytes read at once.
 const PIECE_LEN: usize = 128 * 1024;
 
-/// Content of a frame that is held until its checksum was seen to be right; of a longer frame, which is decoded twice, none is.
+/// Longest content held until its checksum is verified; a longer frame is decoded twice and not held.
 const HELD_LEN_MAX: usize = 16 * 1024 * 1024;
 
-/// Offsets remembered of chains that broke, so that no stretch is walked over and over: 16 MiB of them.
+/// Most offsets remembered of broken chains, so that no stretch is walked repeatedly: 16 MiB of them.
 const DEAD_COUNT_MAX: usize = 1 << 20;
 
-/// The most that the blocks in a frame of `compressed_bytes` can hold: each has a header of 3 bytes, at least one byte more, and 128
-/// KiB of content. A table or a header that claims more is not believed, whatever length it gives.
+/// Most content that the blocks of a frame of `compressed_bytes` can hold: each has a header of 3 bytes, at least one more byte, and at
+/// most 128 KiB of content. Larger claims of a table or a header are ignored.
 fn content_bytes_bound(compressed_bytes: u64) -> u64 {
     (compressed_bytes / 4 + 1).saturating_mul(128 * 1024)
 }
 
-/// What decoding a frame came to.
+/// The result of decoding a frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Decoded {
     content_bytes: u64,
@@ -55,7 +55,7 @@ pub struct FrameSaver<'a, S> {
 }
 
 impl<'a, S: Read + Seek> FrameSaver<'a, S> {
-    /// A saver of what `stream` holds from its beginning to its end.
+    /// A saver of the whole of `stream`.
     pub fn new(stream: &'a mut S, window_log_max: u32) -> Result<FrameSaver<'a, S>, Cause> {
         let stream_bytes = stream.seek(SeekFrom::End(0)).map_err(Cause::Read)?;
         let decompressor = StreamDecompressor::new(window_log_max)?;
@@ -63,17 +63,17 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
         Ok(FrameSaver { stream, stream_bytes, window_log_max, decompressor, held, dead })
     }
 
-    /// Whether it ends with a seek table that adds up to its length.
+    /// Whether the stream ends with a seek table that adds up to its length.
     pub fn has_table(&mut self) -> bool {
         read_table(self.stream).is_ok()
     }
 
-    /// Whether this is a compressed stream, however its beginning looks: by its table, or a chain of frames up to its end.
+    /// Whether this is a compressed stream, however it begins: it has a table, or a chain of frames up to its end.
     pub fn is_stream(&mut self) -> bool {
         self.has_table() || self.next_chain(0).is_some()
     }
 
-    /// Saves what can be saved. Gives what became of the seek tables: only a valid one tells that nothing is missing at the end.
+    /// Saves what can be saved. Returns the verdict on the seek tables: only a valid one proves that nothing is missing at the end.
     pub fn save(&mut self, rescue: &mut Rescue<'_>) -> Result<TableStatus, Cause> {
         match read_table(self.stream) {
             Ok(table) => self.save_by_table(&table, rescue).map(|()| TableStatus::Valid),
@@ -125,7 +125,7 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
                     }
                     None => frame.header.content_bytes.filter(|bytes| *bytes <= frame.block_content_bytes),
                 },
-                // It has no checksum, so its length counts only if the chain goes on behind it.
+                // It has no checksum, so its length counts only if the chain continues after it.
                 Some(Record::Skippable { .. }) => Some(0),
                 None => None,
             };
@@ -147,7 +147,7 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
         Ok(tables.finish())
     }
 
-    /// The seek table that a skippable frame holds, if it is one.
+    /// The seek table in a skippable frame, if it is one.
     fn table_in(&mut self, content: Range<u64>) -> Option<TableSummary> {
         let mut reader = TableReader::new(u32::try_from(content.end - content.start).ok()?);
         let (mut at, mut piece) = (content.start, vec![0; PIECE_LEN]);
@@ -163,12 +163,12 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
         reader.finish()
     }
 
-    /// What stands at `offset`; `None` where nothing does that can be walked to its end.
+    /// The record at `offset`; `None` if it cannot be walked to its end.
     fn record_at(&mut self, offset: u64) -> Option<Record> {
         walk(self.stream, offset, 0).ok()
     }
 
-    /// Whether a chain of frames begins at `offset` that ends where the stream does.
+    /// Whether a chain of frames from `offset` ends where the stream ends.
     fn parses_to_the_end(&mut self, offset: u64) -> bool {
         let (mut at, mut visited) = (offset, Vec::new());
         while at < self.stream_bytes {
@@ -187,7 +187,7 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
         at == self.stream_bytes
     }
 
-    /// The first offset behind `behind` where a chain begins that parses to the end.
+    /// The first offset after `behind` where a chain begins that parses to the end.
     fn next_chain(&mut self, behind: u64) -> Option<u64> {
         let mut offset = behind + 1;
         let mut piece = vec![0; PIECE_LEN];
@@ -206,7 +206,7 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
         None
     }
 
-    /// Reads what can be read from `offset` on; of what cannot, nothing.
+    /// Reads what can be read from `offset` on; ignores errors.
     fn fill(&mut self, offset: u64, piece: &mut [u8]) -> usize {
         let mut filled_len = 0;
         if self.stream.seek(SeekFrom::Start(offset)).is_err() {
@@ -221,7 +221,7 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
         filled_len
     }
 
-    /// Writes the content of `frame` if all of it is right; `None` if it is not.
+    /// Writes the content of `frame` if all of it is right; else returns `None`.
     fn save_frame(&mut self, frame: &Frame, rescue: &mut Rescue<'_>) -> Result<Option<Decoded>, Cause> {
         if frame.header.window_bytes > 1 << self.window_log_max {
             let (frame_index, offset, window_bytes) = (frame.index, frame.offset, frame.header.window_bytes);
@@ -250,7 +250,7 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
         Ok(decoded)
     }
 
-    /// Decodes the frame that `range` of the stream is, piece by piece; `None` if it is damaged.
+    /// Decodes the frame in `range` of the stream, piece by piece; `None` if it is damaged.
     fn decode(
         &mut self,
         range: Range<u64>,

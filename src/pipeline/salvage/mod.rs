@@ -1,8 +1,8 @@
-//! What can be saved of a damaged file: everything that is intact, and of an age payload authentic; and where something is lost.
+//! Salvage of a damaged file: recovers what is intact (in an age payload: authentic), and reports each loss.
 //!
-//! One thread, front to back: what matters here is that nothing wrong comes out. A segment that does not open yields nothing, and any
-//! frame that touches it is lost; a frame comes out whole, its checksum right, or not at all. Lost content whose length is
-//! known is filled with zeros, so that what follows keeps its place; elsewhere it is left out, and that is said.
+//! One thread, front to back: what matters is that nothing wrong comes out. A segment that does not open yields nothing, and any frame that
+//! touches it is lost. A frame comes out whole, with any checksum right, or not at all. Lost content of known length is filled with zeros,
+//! so that what follows keeps its place; otherwise it is left out, and that is reported.
 
 pub mod frames;
 
@@ -13,65 +13,65 @@ use std::ops::Range;
 
 use super::error::Cause;
 
-/// A part of the content that is lost.
+/// A lost part of the content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// These bytes of the content are zeros now.
+    /// These bytes of what was written are zeros.
     Filled {
-        /// Which.
+        /// Their range.
         content: Range<u64>,
-        /// That it was so many is told by something that is whole; otherwise by the header of the very frame that is damaged.
+        /// Whether something intact gives their number; otherwise the header of the damaged frame itself does.
         is_len_sure: bool,
     },
-    /// These bytes of the content are whole frames, but not the ones that the seek table lists there.
+    /// These bytes are intact frames, but not those that the seek table lists there.
     Unlisted(Range<u64>),
-    /// At this byte of what was written something is missing: what the bytes `source` held. How much that was nobody can tell.
+    /// Content is missing here: that of `source`, of unknown length.
     LeftOut {
-        /// Where in what was written.
+        /// Offset in what was written, in bytes.
         at: u64,
-        /// Bytes of the compressed stream, or of the payload.
+        /// Range in the compressed stream or the payload.
         source: Range<u64>,
     },
 }
 
-/// What became of a file.
+/// The result of a salvage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Salvaged {
     /// Bytes written, zeros included.
     pub written_bytes: u64,
-    /// Zeros in the place of what is lost.
+    /// Zeros in place of lost content.
     pub filled_bytes: u64,
-    /// Places where something of unknown length is left out.
+    /// Places where content of unknown length is left out.
     pub left_out_count: u64,
-    /// Frames that are right in themselves, and not what the seek table lists.
+    /// Frames that are intact, but not those that the seek table lists.
     pub unlisted_count: u64,
-    /// Frames that came out and have no checksum, here or in a table: whether they are right cannot be told.
+    /// Frames written without a checksum, their own or a table's: nothing verifies them.
     pub unchecked_count: u64,
 }
 
 impl Salvaged {
-    /// Whether nothing was wrong.
+    /// Whether nothing was lost or unlisted.
     pub fn is_whole(&self) -> bool {
         let Salvaged { filled_bytes, left_out_count, unlisted_count, .. } = self;
         filled_bytes + left_out_count + unlisted_count == 0
     }
 }
 
-/// Zeros that are written at once.
+/// Zeros written at once.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// Where what is saved goes, and losses are told.
+/// Writes what is saved and reports losses.
 pub struct Rescue<'a> {
     output: &'a mut dyn Write,
     on_loss: &'a mut dyn FnMut(&Loss),
     is_cancelled: &'a dyn Fn() -> bool,
-    /// Zeros that are told once it is seen where they end, and whether their number is sure.
+    /// Zeros to report once their end is known, and whether their number is sure.
     filled: Option<(Range<u64>, bool)>,
     salvaged: Salvaged,
 }
 
 impl<'a> Rescue<'a> {
-    /// Writes to `output`, tells each loss to `on_loss`, in order, and stops when `is_cancelled` says so.
+    /// Writes to `output`, reports each loss to `on_loss`, in order, and stops when `is_cancelled` returns true.
     pub fn new(
         output: &'a mut dyn Write,
         on_loss: &'a mut dyn FnMut(&Loss),
@@ -80,14 +80,14 @@ impl<'a> Rescue<'a> {
         Rescue { output, on_loss, is_cancelled, filled: None, salvaged: Salvaged::default() }
     }
 
-    /// Flushes, and gives what became of the file.
+    /// Flushes, and returns the result.
     pub fn finish(mut self) -> Result<Salvaged, Cause> {
         self.tell_filled();
         self.output.flush().map_err(Cause::Write)?;
         Ok(self.salvaged)
     }
 
-    /// Fails if the run was stopped: to be asked between two parts.
+    /// Fails if the run was stopped; call it between two parts.
     fn check(&self) -> Result<(), Cause> {
         if (self.is_cancelled)() { Err(Cause::Read(io::Error::other("stopped"))) } else { Ok(()) }
     }
@@ -101,7 +101,7 @@ impl<'a> Rescue<'a> {
         Ok(())
     }
 
-    /// `bytes` of the content are lost. `is_len_sure` as in [`Loss::Filled`].
+    /// Writes zeros for `bytes` of lost content. `is_len_sure` as in [`Loss::Filled`].
     fn fill(&mut self, bytes: u64, is_len_sure: bool) -> Result<(), Cause> {
         if bytes == 0 {
             return Ok(());
@@ -123,7 +123,7 @@ impl<'a> Rescue<'a> {
         Ok(())
     }
 
-    /// What `source` held is lost, and nobody knows how much that was.
+    /// Reports that the content of `source` is lost, of unknown length.
     fn leave_out(&mut self, source: Range<u64>) {
         self.tell_filled();
         self.salvaged.left_out_count += 1;
@@ -136,7 +136,7 @@ impl<'a> Rescue<'a> {
         }
     }
 
-    /// The last `bytes` that were written are not what the seek table lists.
+    /// Reports that the last `bytes` written are not what the seek table lists.
     fn tell_unlisted(&mut self, bytes: u64) {
         self.salvaged.unlisted_count += 1;
         let end = self.salvaged.written_bytes;

@@ -1,4 +1,4 @@
-//! An age payload of which segments may be damaged: what opens is authentic, and the rest is passed over.
+//! Salvage of an age payload whose segments may be damaged: opens the authentic ones and skips the rest.
 
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -9,7 +9,7 @@ use crate::format::age::stream::{PayloadKey, Place, SEALED_LEN, SEGMENT_LEN, Seg
 use super::Rescue;
 use crate::pipeline::error::Cause;
 
-/// Reads plaintext from any place. A read that touches a segment that does not open is an error that holds an [`AgeError`].
+/// Reads plaintext at any position. A read that touches a damaged segment is an error that holds an [`AgeError`].
 pub struct SegmentReader<R> {
     file: R,
     payload_offset: u64,
@@ -18,23 +18,23 @@ pub struct SegmentReader<R> {
     segment_count: u64,
     end: End,
     position: u64,
-    /// The segment looked at last; no bytes if it did not open.
+    /// The segment examined last; empty if it did not open.
     at_hand: Option<(u64, Vec<u8>)>,
 }
 
 /// How a payload ends.
 enum End {
-    /// With its final segment, or with one that does not open and stands where that belongs.
+    /// With its final segment, or with one in its place that does not open.
     Whole,
-    /// Behind a segment that says that others follow, or within one: how much is missing cannot be told.
+    /// After a segment that says that others follow, or within one: an unknown amount is missing.
     Missing,
-    /// With its final segment, and behind that are these bytes of the payload, which belong to nothing.
+    /// With its final segment, followed by these stray bytes of the payload.
     Trailing(Range<u64>),
 }
 
 impl<R: Read + Seek> SegmentReader<R> {
-    /// A reader of the payload that begins at `payload_offset` of `file`. Where it ends is told by its final segment; where that is
-    /// not at the end of the file, by the first that says it is the final one; and else by the end of the file.
+    /// A reader of the payload at `payload_offset` of `file`. The payload ends with its final segment: the last one in the file, else the
+    /// first that opens as final. Without one it ends with the file.
     pub fn new(mut file: R, payload_offset: u64, key: &PayloadKey) -> io::Result<SegmentReader<R>> {
         let sealed_bytes = file.seek(SeekFrom::End(0))?.saturating_sub(payload_offset);
         let segment_count = sealed_bytes.div_ceil(SEALED_LEN as u64);
@@ -53,13 +53,13 @@ impl<R: Read + Seek> SegmentReader<R> {
         Ok(reader)
     }
 
-    /// Length of the plaintext, that of damaged segments included, in bytes.
+    /// Length of the plaintext, including damaged segments, in bytes.
     pub fn content_bytes(&self) -> u64 {
         let last = self.segment_count.checked_sub(1);
         last.map_or(0, |last| last * SEGMENT_LEN as u64 + self.text_bytes(last))
     }
 
-    /// Looks for the final segment, and counts no segments behind it.
+    /// Finds the final segment, and stops counting segments there.
     fn find_end(&mut self) -> End {
         let Some(last) = self.segment_count.checked_sub(1) else { return End::Missing };
         if self.look_at(last) == Some(Place::Final) {
@@ -69,7 +69,7 @@ impl<R: Read + Seek> SegmentReader<R> {
             self.segment_count = index + 1;
             return End::Trailing((index + 1) * SEALED_LEN as u64..self.sealed_bytes);
         }
-        // A stub without a byte of text.
+        // A stub without plaintext.
         if self.text_bytes(last) == 0 {
             self.segment_count -= 1;
             return End::Missing;
@@ -80,7 +80,7 @@ impl<R: Read + Seek> SegmentReader<R> {
         }
     }
 
-    /// Opens the segment at `index`, if it does. One that cannot be read does not: a bad sector damages it as anything else.
+    /// Opens the segment at `index`, if possible. One that cannot be read does not open: a bad sector is damage too.
     fn look_at(&mut self, index: u64) -> Option<Place> {
         let mut segment = self.at_hand.take().map_or_else(Vec::new, |(_, bytes)| bytes);
         segment.resize(self.sealed_len(index), 0);
@@ -92,7 +92,7 @@ impl<R: Read + Seek> SegmentReader<R> {
         place
     }
 
-    /// The text of the segment at `index`.
+    /// The plaintext of the segment at `index`.
     fn text(&mut self, index: u64) -> io::Result<&[u8]> {
         if self.at_hand.as_ref().is_none_or(|(at_hand, _)| *at_hand != index) {
             self.look_at(index);
@@ -158,7 +158,7 @@ pub fn save_plain<R: Read + Seek>(payload: &mut SegmentReader<R>, rescue: &mut R
     Ok(())
 }
 
-/// Tells what is wrong at the end of a payload.
+/// Reports what is wrong at the end of a payload.
 pub fn tell_end<R: Read + Seek>(payload: &SegmentReader<R>, rescue: &mut Rescue<'_>) {
     match &payload.end {
         End::Whole => {}
