@@ -1,11 +1,11 @@
-//! What is compared: for each task our own settings and the peers that are installed.
+//! The cases of a comparison: for each task, this program's settings and the installed peers.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::pipeline::plan::EngineKind;
 
-/// Something to be done with a file, at which tools are compared.
+/// A task that the compared tools perform on a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {
     /// Compress and encrypt.
@@ -25,7 +25,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// For people.
+    /// The name in tables.
     pub fn title(self) -> &'static str {
         match self {
             Task::Process => "compress and encrypt",
@@ -38,7 +38,7 @@ impl Task {
         }
     }
 
-    /// For programs.
+    /// The name in JSON.
     pub fn word(self) -> &'static str {
         match self {
             Task::Process => "process",
@@ -52,7 +52,7 @@ impl Task {
     }
 }
 
-/// How one of our own runs is set.
+/// Settings of a run of this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Execution engine.
@@ -63,31 +63,31 @@ pub struct Setting {
     pub channel_depth: u32,
 }
 
-/// One thing to be run again and again.
+/// A case: a tool at a task.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What is done.
+    /// The task.
     pub task: Task,
-    /// At which zstd level, where the task has one.
+    /// The zstd level, if the task has one.
     pub level: Option<i32>,
-    /// By whom, as it is shown.
+    /// The tool, as shown.
     pub name: String,
-    /// Ours alone.
+    /// Settings, for this program only.
     pub setting: Option<Setting>,
-    /// What the others are compared with: what would otherwise be run today.
+    /// Whether it is the reference: the tool that users run today.
     pub is_reference: bool,
-    /// How.
+    /// The commands.
     pub pipe: Pipe,
 }
 
 /// Commands joined by pipes.
 #[derive(Clone, Debug)]
 pub struct Pipe {
-    /// Each with its program first.
+    /// Program and arguments of each command.
     pub commands: Vec<Vec<OsString>>,
-    /// The file that is written, if one is.
+    /// The output file, if any.
     pub output: Option<PathBuf>,
-    /// Whether that is the last command's standard output.
+    /// Whether the output is the last command's standard output.
     pub is_to_stdout: bool,
 }
 
@@ -101,36 +101,36 @@ impl Pipe {
     }
 }
 
-/// Where everything lies: the input, what it becomes, the keys.
+/// Paths of a comparison: the input, outputs, keys.
 #[derive(Clone, Debug)]
 pub struct Places {
     /// This program.
     pub program: PathBuf,
-    /// What is measured with.
+    /// The input.
     pub input: PathBuf,
-    /// A directory for what is written.
+    /// The directory for outputs.
     pub folder: PathBuf,
-    /// To encrypt to.
+    /// A recipient.
     pub recipient: String,
 }
 
 impl Places {
-    /// An age identity, the one of `recipient`.
+    /// The identity of `recipient`.
     pub fn identity(&self) -> PathBuf {
         self.folder.join("identity")
     }
 
-    /// Written by each run anew.
+    /// The output of each run.
     pub fn output(&self) -> PathBuf {
         self.folder.join("output")
     }
 
-    /// Our own run's report.
+    /// The report of this program's run.
     pub fn report(&self) -> PathBuf {
         self.folder.join("report")
     }
 
-    /// What `task` reads, where that is not the input.
+    /// The file that `task` reads.
     pub fn source(&self, task: Task) -> PathBuf {
         match task {
             Task::Process | Task::Compress | Task::Encrypt => self.input.clone(),
@@ -141,7 +141,7 @@ impl Places {
     }
 }
 
-/// What to try.
+/// Settings to try.
 #[derive(Clone, Debug)]
 pub struct Choice {
     /// Engines.
@@ -154,12 +154,12 @@ pub struct Choice {
     pub levels: Vec<i32>,
     /// The one chunk length, as it was typed or by default.
     pub chunk_bytes: Option<u64>,
-    /// Whether other tools run beside.
+    /// Run other tools too.
     pub with_peers: bool,
 }
 
 impl Choice {
-    /// The setting that is compared with others: the pipeline with all workers, and the default depth where that is tried.
+    /// The setting compared with peers: the channel engine with all workers, at the default depth if that is tried.
     pub fn main(&self) -> Setting {
         let engine =
             if self.engines.contains(&EngineKind::Channels) { EngineKind::Channels } else { EngineKind::Mutex };
@@ -187,7 +187,7 @@ impl Choice {
     }
 }
 
-/// The cases of `choice`, task by task; of each task ours come first.
+/// The cases of `choice`, task by task; this program first in each task.
 pub fn cases(choice: &Choice, places: &Places) -> Vec<Case> {
     let others = |task, level| if choice.with_peers { peers(task, level, places) } else { Vec::new() };
     let mut cases = Vec::new();
@@ -239,7 +239,7 @@ pub fn ours(task: Task, level: Option<i32>, setting: Setting, choice: &Choice, p
     Case { task, level, name, setting: Some(setting), is_reference: false, pipe }
 }
 
-/// What other tools do at `task`, as far as they are installed; the first is what the others are compared with.
+/// The installed peers for `task`; the first is the reference.
 fn peers(task: Task, level: i32, places: &Places) -> Vec<Case> {
     let mut pipes: Vec<Pipe> = match task {
         Task::Process | Task::Compress => compressing_peers(task, level, places),
@@ -307,7 +307,7 @@ fn other_peers(task: Task, places: &Places) -> Vec<Pipe> {
     tools.map(pipe).into()
 }
 
-/// A command as it is shown: without file names, keys and the flags that go with them.
+/// A command as shown: without file names, keys and their flags.
 fn shown(command: &[OsString]) -> String {
     const HIDDEN: [&str; 9] = ["-q", "-o", "-f", "-c", "-i", "-r", "-y", "-bd", "-psesame"];
     let is_shown = |word: &&str| !word.contains('/') && !word.starts_with("age1") && !HIDDEN.contains(word);

@@ -1,4 +1,4 @@
-//! One run of a case: started, waited for, measured.
+//! Runs a case once and measures wall time, CPU time, memory and output.
 
 use std::collections::VecDeque;
 use std::fs::File;

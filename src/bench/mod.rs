@@ -1,8 +1,8 @@
-//! Side by side on one file: engines, workers, depths, levels, and the tools that others use today.
+//! Compares engines, workers, depths, levels and other tools side by side on one file.
 //!
-//! Every case is a whole process, or a pipe of them, started anew, so that ours and theirs are measured alike. A round runs each case
-//! once, and the next round begins with another case, so that whatever drifts on the machine hits all of them. What counts is the
-//! median over the rounds, and of a ratio the median of the ratios within a round.
+//! Every case is a new process, or a pipe of processes, so that this program and its peers are measured alike. A round runs each case once,
+//! and each round begins with another case, so that drift of the machine affects all of them. The result is the median over the rounds;
+//! for a ratio, the median of the ratios within a round.
 
 pub mod cases;
 

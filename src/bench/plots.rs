@@ -15,10 +15,10 @@ const SIZE: (u32, u32) = (620, 320);
 /// Height of a bar and what is between two, in pixels.
 const BAR_HEIGHT: u32 = 30;
 
-/// Of all that is written on a plot.
+/// The font of all text.
 const FONT: (&str, i32) = ("sans-serif", 14);
 
-/// Told apart by people who see no red or green, too (Okabe and Ito).
+/// Colours that are distinct for colour-blind people (Okabe and Ito).
 const COLORS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -28,7 +28,7 @@ const COLORS: [RGBColor; 6] = [
     RGBColor(120, 120, 120),
 ];
 
-/// Parts of the waits that are shown, with their places in the report.
+/// The shown quantiles of waits, with their fields in the report.
 const QUANTILES: [(&str, &str); 6] =
     [("p25", "25 %"), ("p50", "50 %"), ("p75", "75 %"), ("p90", "90 %"), ("p99", "99 %"), ("max", "all")];
 
@@ -75,7 +75,7 @@ pub fn memory(results: &Results) -> anyhow::Result<String> {
     lines("MB of input", number, "MiB", &series)
 }
 
-/// How long items waited in each channel of our main run: the share of items that waited less.
+/// Waiting times per channel of the main run: the share of items that waited less.
 pub fn waits(results: &Results) -> anyhow::Result<String> {
     let report = results.main_case(Task::Process).and_then(|measured| measured.runs.last()?.report.clone());
     let channels = report.as_ref().and_then(|report| report["channels"].as_array()).cloned().unwrap_or_default();
@@ -96,7 +96,7 @@ pub fn waits(results: &Results) -> anyhow::Result<String> {
     })
 }
 
-/// A bar for each case of `group`, ours in another colour than the peers'.
+/// A bar for each case of `group`, this program's in another colour.
 pub fn bars(results: &Results, group: &[&Measured]) -> anyhow::Result<String> {
     let rates: Vec<f64> = group.iter().map(|measured| measured.rate(results.input_bytes) / 1e6).collect();
     let fastest = rates.iter().copied().fold(1.0, f64::max);
@@ -127,7 +127,7 @@ pub fn bars(results: &Results, group: &[&Measured]) -> anyhow::Result<String> {
 
 fn wait_series(channel: &Value) -> Series {
     let ms = |key: &str| channel["wait_ns"][key].as_f64().unwrap_or(0.0) / 1e6;
-    // A logarithm of nothing is not shown; a tenth of a microsecond is nothing.
+    // A logarithmic axis has no zero; a tenth of a microsecond stands for it.
     let points = QUANTILES.iter().enumerate().map(|(i, (key, _))| (i as f64, ms(key).max(0.0001)));
     Series { name: channel["name"].as_str().unwrap_or("").to_owned(), points: points.collect() }
 }
@@ -207,13 +207,13 @@ where
     Ok(())
 }
 
-/// A number of an axis, without what comes of adding up tenths.
+/// An axis label without rounding errors of tenths.
 fn number(value: f64) -> String {
     let rounded = (value * 1e6).round() / 1e6;
     if rounded >= 100.0 { format!("{rounded:.0}") } else { format!("{rounded}") }
 }
 
-/// A number of an axis that counts things: nothing between two of them.
+/// An axis label of a count: whole numbers only.
 fn count(value: f64) -> String {
     if (value - value.round()).abs() < 1e-6 { format!("{value:.0}") } else { String::new() }
 }

@@ -1,4 +1,4 @@
-//! What came out: medians, spreads, ratios; and the same as JSON.
+//! Results of a comparison: medians, spreads and ratios, also as JSON.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use super::cases::{Case, Setting, Task};
 use super::measure::Run;
 use crate::pipeline::plan::EngineKind;
 
-/// The version of the JSON object's shape; it grows when a field changes its meaning or goes.
+/// The version of the JSON object; it increases when a field is removed or changes its meaning.
 const JSON_VERSION: u32 = 1;
 
-/// A case with its runs, one a round.
+/// A case with its runs, one per round.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// What was run.
+    /// The case.
     pub case: Case,
-    /// In the order of the rounds.
+    /// Its runs, in the order of the rounds.
     pub runs: Vec<Run>,
 }
 
@@ -31,7 +31,7 @@ impl Measured {
         Duration::from_secs_f64(median(self.runs.iter().map(|run| run.cpu.as_secs_f64())))
     }
 
-    /// How far apart the fastest and the slowest run are, as a share of the median.
+    /// The spread from fastest to slowest run, as a share of the median.
     pub fn spread(&self) -> f64 {
         let walls = || self.runs.iter().map(|run| run.wall.as_secs_f64());
         (walls().fold(0.0, f64::max) - walls().fold(f64::INFINITY, f64::min)) / self.wall().as_secs_f64().max(1e-9)
@@ -53,10 +53,10 @@ impl Measured {
     }
 }
 
-/// The most memory that an input of some length took.
+/// The peak memory for an input length.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryPoint {
-    /// By whom.
+    /// The tool.
     pub engine: EngineKind,
     /// Length of the input.
     pub input_bytes: u64,
@@ -64,7 +64,7 @@ pub struct MemoryPoint {
     pub peak_bytes: u64,
 }
 
-/// Everything that was measured.
+/// All results.
 #[derive(Clone, Debug)]
 pub struct Results {
     /// The input, as it is shown.
@@ -73,13 +73,13 @@ pub struct Results {
     pub input_bytes: u64,
     /// CPUs that this process may use.
     pub cpu_count: u32,
-    /// What the CPU calls itself.
+    /// The CPU's model name.
     pub cpu_name: String,
-    /// How often each case was run.
+    /// Runs per case.
     pub round_count: u32,
-    /// Our setting that is compared with others.
+    /// The setting compared with peers.
     pub main: Setting,
-    /// Task by task.
+    /// The cases, task by task.
     pub measured: Vec<Measured>,
     /// Memory against the length of the input.
     pub memory: Vec<MemoryPoint>,
@@ -101,23 +101,23 @@ impl Results {
         groups
     }
 
-    /// What the cases of `group` are compared with: the peer that would otherwise be used.
+    /// The reference of `group`: the peer that users run today.
     pub fn reference<'a>(group: &[&'a Measured]) -> Option<&'a Measured> {
         group.iter().find(|measured| measured.case.is_reference).copied()
     }
 
-    /// The wall time of `measured` as a share of that of `reference`: the median of what the rounds give.
+    /// The wall time of `measured` as a share of that of `reference`: the median over the rounds.
     pub fn ratio(measured: &Measured, reference: &Measured) -> f64 {
         let pairs = measured.runs.iter().zip(&reference.runs);
         median(pairs.map(|(ours, theirs)| ours.wall.as_secs_f64() / theirs.wall.as_secs_f64().max(1e-9)))
     }
 
-    /// Our main case of `task`, at the first level.
+    /// This program's main case of `task`, at the first level.
     pub fn main_case(&self, task: Task) -> Option<&Measured> {
         self.measured.iter().find(|measured| measured.case.task == task && measured.case.setting == Some(self.main))
     }
 
-    /// For programs. Times in nanoseconds, lengths in bytes.
+    /// The results as JSON. Times in nanoseconds, lengths in bytes.
     pub fn to_json(&self) -> Value {
         let groups = self.groups();
         let cases = groups.iter().flat_map(|(_, _, group)| {
@@ -166,7 +166,7 @@ fn ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The value in the middle, or what is halfway between the two that are; 0 of none.
+/// The median; 0 without values.
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);

@@ -18,7 +18,7 @@ use crate::store::sys::{self, WakeUp};
 /// Parts of the input that memory is measured with.
 const MEMORY_PARTS: [u64; 4] = [8, 4, 2, 1];
 
-/// By how many cases a round begins later than the one before.
+/// The shift of the first case from round to round.
 const ROUND_STEP: usize = 7;
 
 /// CPUs that this process may use.
@@ -30,24 +30,24 @@ pub fn cpu_count() -> u32 {
 pub struct Bench {
     /// The cases.
     pub cases: Vec<Case>,
-    /// What was asked for.
+    /// The requested settings.
     pub choice: Choice,
-    /// Where everything is.
+    /// Paths.
     pub places: Places,
-    /// How often each case is run.
+    /// Runs per case.
     pub round_count: u32,
-    /// Ends the waiting for a command.
+    /// Interrupts the wait for a command.
     pub wake: WakeUp,
     /// The input, as it is shown.
     pub input_name: String,
     /// Its length.
     pub input_bytes: u64,
-    /// No progress is shown.
+    /// Show no progress.
     pub is_quiet: bool,
 }
 
 impl Bench {
-    /// Runs all rounds. Stops where `cancel` says so.
+    /// Runs all rounds until cancelled.
     pub fn run(self, cancel: &Cancel) -> anyhow::Result<Results> {
         let bar = self.bar();
         self.make_sources(&bar)?;
@@ -73,7 +73,7 @@ impl Bench {
         })
     }
 
-    /// Runs each case of `measured` once. What fails is not measured any more, and told in `failed`.
+    /// Runs each case of `measured` once. A case that fails is dropped and added to `failed`.
     fn round(
         &self,
         round: u32,
@@ -82,7 +82,7 @@ impl Bench {
         bar: &ProgressBar,
         cancel: &Cancel,
     ) -> anyhow::Result<()> {
-        // Each round begins elsewhere, so that nobody always runs behind the same neighbour.
+        // Each round begins with another case, so that no case always follows the same one.
         let count = measured.len();
         for at in (0..count).map(|i| (i + round as usize * ROUND_STEP) % count) {
             let Measured { case, runs } = &mut measured[at];
@@ -107,7 +107,7 @@ impl Bench {
         run
     }
 
-    /// What the ways back start from; along the way the input gets into the page cache.
+    /// Makes the inputs of decompression and decryption; this also brings the input into the page cache.
     fn make_sources(&self, bar: &ProgressBar) -> anyhow::Result<()> {
         let level = self.choice.levels.first().copied();
         for (task, back) in
@@ -139,7 +139,7 @@ impl Bench {
                 match self.measure(&case) {
                     Ok(run) => points.push(MemoryPoint { engine: *engine, input_bytes, peak_bytes: run.peak_bytes }),
                     Err(error) if cancel.is_set() => return Err(error),
-                    // The mutex mode refuses what does not fit memory; then there is no such point.
+                    // The mutex mode refuses inputs larger than memory; such a point is missing.
                     Err(_) => {}
                 }
             }

@@ -16,18 +16,18 @@ use crate::pipeline::plan::{Engine, Plan, Process, Work};
 use crate::pipeline::report::Report;
 use crate::task::executor::{Executor, RunEnds};
 
-/// Places that a sample is taken from: a tar, say, does not begin as it goes on.
+/// Places that a sample is taken from, since the beginning of a file, such as a tar, is not typical.
 const PLACES: u64 = 16;
 
 /// Levels that take longer than this for the sample are not tried beyond the first of them.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the input is, and how much of it is wanted.
+/// Lengths of the input and of the sample.
 #[derive(Clone, Copy)]
 pub struct SampleLens {
     /// Length of the input.
     pub input_bytes: u64,
-    /// How much of it is wanted.
+    /// Length of the sample.
     pub sample_bytes: u64,
 }
 
@@ -65,22 +65,22 @@ pub fn sample(file: &File, SampleLens { input_bytes, sample_bytes }: SampleLens)
     Ok(Sample(Arc::new(sample)))
 }
 
-/// Runs trials, and shows how far it has come.
+/// Runs trials and shows progress.
 pub struct Trials<E> {
-    /// Runs them.
+    /// The supervisor of the runs.
     pub executor: E,
-    /// What is processed.
+    /// The sample.
     pub sample: Sample,
     /// The memory that a trial may take in a container that limits it, in bytes.
     pub memory_left: Option<u64>,
     /// How often each choice is tried.
     pub round_count: u32,
-    /// Shows how far it has come.
+    /// Shows progress.
     pub bar: ProgressBar,
 }
 
 impl<E: Executor> Trials<E> {
-    /// Tries the choices of `vary`, round by round, so that what slows the machine down for a while hits all alike.
+    /// Tries the choices of `vary`, round by round, so that a slow phase of the machine affects all alike.
     pub fn step(
         &mut self,
         vary: Vary,
@@ -123,7 +123,7 @@ impl<E: Executor> Trials<E> {
     }
 }
 
-/// Shows trials as they go.
+/// Shows finished trials.
 pub fn bar(is_quiet: bool) -> ProgressBar {
     let target = if is_quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(4) };
     let style = ProgressStyle::with_template("{spinner} {pos} runs, {elapsed}, trying {msg}");

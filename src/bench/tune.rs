@@ -1,5 +1,5 @@
-//! What `pipeline tune` tries and how it decides. One setting is varied at a time, the others kept, and of what is about as fast as
-//! the fastest the least is taken: fewer workers and shallower channels leave more to others.
+//! What `pipeline tune` tries, and how it decides: it varies one setting at a time, and of the values that are about as fast as the fastest
+//! it takes the smallest, since fewer workers and shallower channels leave more to other programs.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -17,19 +17,19 @@ use crate::pipeline::plan::Compress;
 use crate::pipeline::threads::Concurrency;
 use crate::report;
 
-/// The version of the JSON object's shape; it grows when a field changes its meaning or goes.
+/// The version of the JSON object; it increases when a field is removed or changes its meaning.
 const JSON_VERSION: u32 = 1;
 
 /// Rates are in mebibytes per second.
 const MEBIBYTE: f64 = 1_048_576.0;
 
-/// What is slower by less than this is as fast: runs differ by as much.
+/// Slower by less than this counts as equally fast, since runs differ by as much.
 const AS_FAST: f64 = 1.03;
 
 /// A larger chunk, which takes more memory and makes a range read coarser, has to make the output smaller by this.
 const WORTH_A_CHUNK: f64 = 0.99;
 
-/// How a trial is set.
+/// Settings of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
     /// Workers and channel depth.
@@ -38,7 +38,7 @@ pub struct Choice {
     pub compress: Compress,
 }
 
-/// What is varied.
+/// The setting that is varied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vary {
     /// The number of workers.
@@ -62,7 +62,7 @@ impl Vary {
         }
     }
 
-    /// The choices to try beside `base`, in rising order of what they cost; `base` is among them.
+    /// The choices to try beside `base`, cheapest first; `base` is among them.
     pub fn choices(self, base: Choice, cpus: NonZeroUsize, sample_len: usize) -> Vec<Choice> {
         let Choice { width, compress } = base;
         let numbers = |numbers: Vec<usize>| numbers.into_iter().filter_map(NonZeroUsize::new);
@@ -77,7 +77,7 @@ impl Vary {
                 numbers(vec![1, 2, 4, 8, 16]).map(choice).collect()
             }
             Vary::ChunkSize => {
-                // So many that every worker has some, or figures would tell of the end alone.
+                // Enough chunks for every worker, else the end of the run dominates.
                 let is_enough = |len: &usize| sample_len / len >= 4 * width.workers.get();
                 let lens = [1, 2, 4, 8, 16].map(|mebibytes| mebibytes << 20).into_iter().filter(is_enough);
                 lens.map(|chunk_len| Choice { width, compress: Compress { chunk_len, ..compress } }).collect()
@@ -112,12 +112,12 @@ impl Vary {
     }
 }
 
-/// A choice, and what came of it.
+/// A choice and its results.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// How it was set.
+    /// Its settings.
     pub choice: Choice,
-    /// How long each run took.
+    /// Wall time of each run.
     pub walls: Vec<Duration>,
     /// Bytes of output.
     pub written_bytes: u64,
@@ -143,14 +143,14 @@ impl Trial {
     }
 }
 
-/// The trials of one setting, and which of them is taken.
+/// The trials of one setting, and the chosen one.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// What was varied.
+    /// The varied setting.
     pub vary: Vary,
-    /// In rising order of what they cost.
+    /// The trials, cheapest first.
     pub trials: Vec<Trial>,
-    /// The one taken.
+    /// The chosen trial.
     pub chosen: usize,
 }
 
@@ -176,24 +176,24 @@ pub fn decide(vary: Vary, trials: &[Trial], base: Choice, sample_bytes: u64, rat
     }
 }
 
-/// Everything that was found out.
+/// All findings.
 #[derive(Clone, Debug)]
 pub struct Tuned {
     /// The file, as it is typed.
     pub input: OsString,
     /// Its size.
     pub input_bytes: u64,
-    /// How much of it was tried.
+    /// Length of the sample.
     pub sample_bytes: u64,
-    /// How long reading the sample took.
+    /// Time to read the sample.
     pub read_wall: Duration,
     /// CPUs that this process may use.
     pub cpu_count: NonZeroUsize,
     /// Runs of each choice.
     pub round_count: u32,
-    /// In the order in which they were taken.
+    /// The steps, in order.
     pub steps: Vec<Step>,
-    /// What it comes to.
+    /// The recommended settings.
     pub choice: Choice,
 }
 
@@ -209,7 +209,7 @@ impl Tuned {
         words
     }
 
-    /// For people. The last line is the command.
+    /// The findings as text. The last line is the command.
     pub fn to_text(&self) -> String {
         let mut out = String::new();
         self.write_text(&mut out).expect("writing to a String does not fail");
@@ -238,7 +238,7 @@ impl Tuned {
         writeln!(out, "\n{}", words.join(" "))
     }
 
-    /// For programs.
+    /// The findings as JSON.
     pub fn to_json(&self) -> Value {
         let trial = |trial: &Trial, is_taken: bool| {
             json!({

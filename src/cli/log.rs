@@ -1,7 +1,7 @@
-//! The log of a run: nothing, unless `PIPELINE_LOG` or the setting `log` asks for it.
+//! The log of a run; there is none unless `PIPELINE_LOG` or the setting `log` asks for it.
 //!
-//! The words are those of `tracing`: a level, or levels by part of the program, as in `debug` or `info,pipeline::pipeline=trace`. Lines
-//! go to stderr, with the time since the start. No key, passphrase or content is ever logged.
+//! Targets are those of `tracing`: a level, or levels per module, as in `debug` or `info,pipeline::pipeline=trace`. Lines go to stderr, with
+//! the time since the start. No key, passphrase or content is ever logged.
 
 use tracing_subscriber::fmt::time::uptime;
 use tracing_subscriber::layer::SubscriberExt;
@@ -18,9 +18,9 @@ pub fn start(settings: &Settings) -> Result<(), Problem> {
             .with_ansi(false)
             .with_timer(uptime())
             .with_writer(std::io::stderr)
-            // Where nobody reads stderr there is nobody to tell of that.
+            // A closed stderr is not worth an error.
             .log_internal_errors(false);
-        // It is set already only where this is called twice, as tests do.
+        // Fails only if called twice, as tests do.
         let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
         tracing::info!(file = ?settings.file(), profile = settings.profile(), "settings");
     }

@@ -45,7 +45,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_command(args: Args, typed: &Typed) -> Said {
-    // Read for what has settings alone: completions, say, are sourced where nobody wants to hear of a profile.
+    // Only for commands with settings: shells source completions, where a missing profile must not matter.
     let settings = || {
         let settings = Settings::load(&args.config)?;
         log::start(&settings).map(|()| settings)

@@ -1,4 +1,4 @@
-//! What went wrong, in one line, with its exit code; and advice in a second line where there is any.
+//! Error messages: one line with an exit code, and a hint in a second line where there is one.
 
 use std::error::Error;
 use std::io::{ErrorKind, Write as _};
@@ -22,23 +22,23 @@ pub use crate::report::exit::Exit;
 pub use crate::report::say::{tell, warn};
 pub use crate::store::name::quoted;
 
-/// The proof that whatever there was to say has been said.
+/// Proof that a failure was reported.
 #[must_use]
 pub struct Said(Exit);
 
 impl Said {
-    /// Nothing had to be said.
+    /// There was nothing to report.
     pub fn nothing(exit: Exit) -> Said {
         Said(exit)
     }
 
-    /// For the shell.
+    /// The exit code.
     pub fn exit_code(self) -> ExitCode {
         ExitCode::from(self.0.code())
     }
 }
 
-/// Something that the command line itself found wrong.
+/// A problem that the command line found.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Problem {
@@ -64,7 +64,7 @@ impl Problem {
         Problem { kind, exit: Exit::of_kind(kind), message: message.into(), hint: None }
     }
 
-    /// Adds advice.
+    /// Adds a hint.
     pub fn hint(self, hint: impl Into<String>) -> Problem {
         Problem { hint: Some(hint.into()), ..self }
     }
@@ -75,7 +75,7 @@ impl Problem {
     }
 }
 
-/// Says `error` on stderr, unless there is nothing to say, and gives the exit code.
+/// Reports `error` on stderr, if there is something to report, and returns the exit code.
 pub fn say(error: &anyhow::Error) -> Said {
     let exit = exit_of(error);
     if exit != Exit::ReaderGone {
@@ -91,7 +91,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     error.downcast_ref::<Problem>().map_or_else(|| Exit::of(error.as_ref()), |problem| problem.exit)
 }
 
-/// What is known of a run that failed with `error`.
+/// Describes a run that failed with `error`.
 pub fn describe(error: &anyhow::Error) -> FailedRun {
     let known = exit::describe(error.as_ref());
     match error.downcast_ref::<Problem>() {
@@ -100,7 +100,7 @@ pub fn describe(error: &anyhow::Error) -> FailedRun {
     }
 }
 
-/// Advice about `error`, where there is any: of the first error in its chain that has some.
+/// The hint for `error`: that of the first error in its chain that has one.
 pub fn hint(error: &(dyn Error + 'static)) -> Option<String> {
     notice::errors(error).find_map(hint_of)
 }
@@ -211,7 +211,7 @@ fn hint_of_failure(failure: &Failure) -> Option<String> {
     }
 }
 
-/// Says what clap found wrong with the arguments, or prints the help that was asked for.
+/// Reports clap's error, or prints the requested help.
 pub fn say_usage(error: &clap::Error) -> Said {
     use clap::error::{ContextKind, ContextValue, ErrorKind as Kind};
 
@@ -223,7 +223,7 @@ pub fn say_usage(error: &clap::Error) -> Said {
     }
     let text = error.render().to_string();
     let message: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-    // Of clap's advice, what names another flag helps; that a value may stand behind `--` hardly ever does.
+    // Of clap's tips, the one that names another flag helps; the one about `--` rarely does.
     let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).filter(|tip| !tip.contains("-- "));
     // `-9`, as zstd and gzip have it.
     let is_level = match error.get(ContextKind::InvalidArg) {
@@ -241,7 +241,7 @@ pub fn say_usage(error: &clap::Error) -> Said {
     Said(Exit::Usage)
 }
 
-/// Writes to stdout what was asked for there.
+/// Writes to standard output.
 pub fn print(text: &str) -> anyhow::Result<()> {
     match crate::store::sys::stdout().and_then(|mut stdout| stdout.write_all(text.as_bytes())) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {

@@ -1,4 +1,4 @@
-//! Arguments and settings resolved into a plan: what was left out is filled in, what was said twice is weighed.
+//! Resolves arguments and settings into a request: fills in defaults and refuses contradictions.
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
@@ -28,7 +28,7 @@ use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources};
 /// Names of standard input.
 const STDIN_NAMES: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 
-/// Settles workers and channel depth.
+/// Resolves workers and channel depth.
 pub fn width(args: &WidthArgs, settings: &Settings) -> Result<Concurrency, Problem> {
     let workers = settings.get(&known::WORKERS, args.workers)?.unwrap_or(0);
     let channel_depth = settings.get(&known::CHANNEL_DEPTH, args.channel_depth)?;
@@ -45,12 +45,12 @@ pub fn width_of(workers: u32, channel_depth: NonZeroUsize) -> Concurrency {
     Concurrency { workers, channel_depth }
 }
 
-/// Settles the level.
+/// Resolves the level.
 pub fn level(flag: Option<Level>, settings: &Settings) -> Result<Level, Problem> {
     Ok(settings.get(&known::LEVEL, flag)?.unwrap_or(Level::DEFAULT))
 }
 
-/// Settles the length of a chunk.
+/// Resolves the length of a chunk.
 pub fn chunk_len(flag: Option<u64>, level: Level, settings: &Settings) -> Result<usize, Problem> {
     match settings.get(&known::CHUNK_SIZE, flag)? {
         Some(bytes) => {
@@ -60,21 +60,21 @@ pub fn chunk_len(flag: Option<u64>, level: Level, settings: &Settings) -> Result
     }
 }
 
-/// Settles the largest window, as its logarithm to base 2.
+/// Resolves the largest window, as its logarithm to base 2.
 pub fn window_log_max(flag: Option<u32>, settings: &Settings) -> Result<u32, Problem> {
     Ok(settings.get(&known::WINDOW_MAX, flag)?.unwrap_or(WINDOW_LOG_MAX_DEFAULT))
 }
 
-/// Settles what is reported. `unasked` is the progress that is shown where nothing asks for any.
+/// Resolves the report options. `unasked` is the default form of progress.
 pub fn report_options(args: &ReportArgs, settings: &Settings, unasked: ProgressArg) -> Result<ReportOptions, Problem> {
-    // A flag counts before what is set elsewhere, --quiet and a file for the report among them.
+    // Flags, such as --quiet and a report file, win over other sources.
     let is_wanted = |form: &StatsArg| args.stats_file.is_none() || *form != StatsArg::None;
     let form = match args.stats {
         Some(form) => Some(form),
         None if args.quiet => None,
         None => settings.get(&known::STATS, None)?.filter(is_wanted),
     };
-    // Lines of a log in between would tear a bar to pieces.
+    // Log lines would break a bar.
     let is_logged = settings.get(&known::LOG, None)?.is_some();
     let unasked = if is_logged { ProgressArg::Never } else { unasked };
     let progress = match args.progress {
@@ -93,7 +93,7 @@ pub fn report_options(args: &ReportArgs, settings: &Settings, unasked: ProgressA
     })
 }
 
-/// Whom to encrypt to: where flags name nobody, the profile's recipients. `passphrase` is what asks for a passphrase.
+/// The sources of recipients: flags, else the profile. `passphrase` is the passphrase source, if requested.
 pub fn recipients(args: &EncryptArgs, passphrase: Option<PassphraseSources>, settings: &Settings) -> RecipientSources {
     if !args.recipient.is_empty() || !args.recipients_file.is_empty() || passphrase.is_some() {
         let (recipients, files) = (args.recipient.clone(), args.recipients_file.clone());
@@ -103,13 +103,13 @@ pub fn recipients(args: &EncryptArgs, passphrase: Option<PassphraseSources>, set
     RecipientSources { recipients, files: settings.paths(known::RECIPIENTS_FILES), passphrase: None }
 }
 
-/// The passphrase to encrypt with, where flags ask for one. The environment never does, and only answers.
+/// The passphrase source for encryption, if flags request one. The environment only supplies a passphrase, it never requests one.
 pub fn new_passphrase(args: &EncryptArgs, sources: &PassphraseArgs) -> Option<PassphraseSources> {
     let is_asked_for = args.passphrase || sources.passphrase_file.is_some() || sources.passphrase_fd.is_some();
     is_asked_for.then(|| passphrase_sources(sources))
 }
 
-/// Who opens an encrypted file: where flags name nobody, the profile's identities.
+/// The sources of identities: flags, else the profile.
 pub fn identities(args: &IdentityArgs, settings: &Settings) -> Result<IdentitySources, Problem> {
     let files = match args.identity.is_empty() {
         true => settings.paths(known::IDENTITIES),
@@ -123,7 +123,7 @@ pub fn identities(args: &IdentityArgs, settings: &Settings) -> Result<IdentitySo
     })
 }
 
-/// What gives a passphrase without a terminal: flags, then the environment.
+/// The passphrase source without a terminal: flags, else the environment.
 pub fn passphrase_sources(args: &PassphraseArgs) -> PassphraseSources {
     PassphraseSources {
         file: args.passphrase_file.clone(),
@@ -159,7 +159,7 @@ pub fn check_sources(input: &Path, passphrases: &PassphraseArgs, files: &[(&str,
     Ok(())
 }
 
-/// The limit on how fast is read; other processes go first, if that is asked for.
+/// The read-rate limit; also lowers the priority, if requested.
 pub fn rate_limit(args: &PaceArgs, wake: &WakeUp) -> anyhow::Result<Option<RateLimit>> {
     if args.nice {
         sys::be_nice().context("cannot let other processes go first")?;
@@ -192,7 +192,7 @@ pub fn fitted(
     }
 }
 
-/// Settles who moves the items.
+/// Resolves the execution engine.
 pub fn engine(arg: EngineArg) -> Engine {
     match arg {
         EngineArg::Channels => Engine::Channels,
@@ -209,7 +209,7 @@ pub struct Names {
     pub output: PathBuf,
 }
 
-/// Settles IN and OUT. `make` makes OUT's file name from IN's.
+/// Resolves IN and OUT. `make` makes OUT's file name from IN's.
 pub fn names(args: &FileArgs, make: impl Fn(&OsStr) -> Option<OsString>) -> Result<Names, Problem> {
     let missing = || Problem::usage("IN is missing: a file to read, or - for standard input");
     let (input, stdio) = (args.input.clone().ok_or_else(missing)?, Path::new("-"));
@@ -236,7 +236,7 @@ pub fn names(args: &FileArgs, make: impl Fn(&OsStr) -> Option<OsString>) -> Resu
     Ok(Names { input, output })
 }
 
-/// What is deleted has to be on the disk under its new name.
+/// Refuses `--rm` without a durable, named output.
 pub fn refuse_rm_unsynced(args: &FileArgs) -> Result<(), Problem> {
     match args.rm && args.no_sync {
         true => Err(Problem::usage("--rm waits until OUT is durable, and --no-sync never does")),
@@ -244,7 +244,7 @@ pub fn refuse_rm_unsynced(args: &FileArgs) -> Result<(), Problem> {
     }
 }
 
-/// Settles the names of a run whose input is a command's output: the one positional is OUT.
+/// Resolves the names of a run whose input is a command's output: the one positional is OUT.
 pub fn names_of_command(args: &FileArgs) -> Result<Names, Problem> {
     if args.rm {
         return Err(Problem::usage("--rm deletes IN, and a command is no file"));

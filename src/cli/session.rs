@@ -1,4 +1,4 @@
-//! One command's runs: signals, progress and the supervisor around them. It carries out the task of a command that has one file.
+//! The runs of one command: signals, progress and the supervisor around them. Executes the task of a command that has one file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,21 +29,21 @@ use crate::task::executor::{Executor, RunEnds, RunOutcome};
 use crate::task::keys::IdentitySources;
 use crate::task::open::Keys;
 
-/// Often enough for a bar to move smoothly, seldom enough to cost nothing.
+/// The tick of a bar: smooth, and cheap.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What a command keeps while it runs.
+/// The session of a command.
 pub struct Session {
     supervisor: Supervisor,
     display: Display,
-    /// Ends the waiting of reads, writes and prompts when the command is stopped.
+    /// Interrupts blocked reads, writes and prompts on cancellation.
     pub wake: WakeUp,
     /// Permission bits that new files do not get.
     pub umask: u32,
 }
 
 impl Session {
-    /// Takes over the signals. Call it before anything else starts threads.
+    /// Takes over the signals. Call it before other threads are started.
     pub fn start(options: &ReportOptions) -> anyhow::Result<Session> {
         let umask = sys::umask();
         // A signal that was ignored before, by nohup or by a shell for its background jobs, stays ignored.

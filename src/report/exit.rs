@@ -16,11 +16,11 @@ use crate::task::error::{KeySourceError, TaskError, TaskFailure};
 pub enum Exit {
     /// Done, and durable.
     Done,
-    /// I/O, or anything without a code of its own.
+    /// An I/O error, or any failure without its own code.
     Failed,
     /// Wrong usage.
     Usage,
-    /// Finished, with a warning that counts.
+    /// Done, with a warning.
     Warned,
     /// Data damaged, truncated or not authentic.
     Damaged,
@@ -49,7 +49,7 @@ impl Exit {
 }
 
 impl Exit {
-    /// How the program ends on a failure of `kind`. A signal has a code of its own: see [`Exit::of`].
+    /// The exit for a failure of `kind`. For signals see [`Exit::of`].
     pub fn of_kind(kind: Kind) -> Exit {
         match kind {
             Kind::Usage | Kind::BadKey => Exit::Usage,
@@ -74,13 +74,13 @@ impl Exit {
         }
     }
 
-    /// How the program ends on `error`.
+    /// The exit for `error`.
     pub fn of(error: &(dyn Error + 'static)) -> Exit {
         Known::of(error).exit
     }
 }
 
-/// What the errors of a chain say together.
+/// The findings of all errors in a chain.
 struct Known {
     kind: Kind,
     exit: Exit,
@@ -108,7 +108,7 @@ impl Known {
                 Some(Cause::Write(error)) if is_stdout && error.kind() == ErrorKind::BrokenPipe => {
                     return Known { kind: Kind::ReaderGone, exit: Exit::ReaderGone, path, location };
                 }
-                // An output that was read back and is wrong is damaged, whatever it differs in.
+                // An output that differs when read back counts as damaged.
                 _ if is_wrong && kind == Kind::ContentDiffers => Exit::Damaged,
                 _ => Exit::of_kind(kind),
             };
@@ -118,7 +118,7 @@ impl Known {
     }
 }
 
-/// The failure of a run that `error` is, or holds itself.
+/// The run's failure in `error`, if any.
 fn failure_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Failure> {
     match error.downcast_ref::<TaskError>() {
         Some(TaskError::Run(failure)) => Some(failure),
@@ -129,7 +129,7 @@ fn failure_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Failure> {
     }
 }
 
-/// The kind of `error` and where it was seen; `None` where it says nothing, or its source says more.
+/// The kind of `error` and its location; `None` if it has none, or its source is more precise.
 fn known_of(error: &(dyn Error + 'static)) -> Option<(Kind, Location)> {
     if let Some(failure) = failure_in(error) {
         return Some((failure.cause.kind(), failure.location()));
@@ -149,26 +149,26 @@ fn known_of(error: &(dyn Error + 'static)) -> Option<(Kind, Location)> {
     kind.map(|kind| (kind, Location::default()))
 }
 
-/// What is known of a run that failed.
+/// The description of a failed run.
 #[derive(Clone, Debug)]
 pub struct FailedRun {
     /// The kind of failure: a stable word.
     pub kind: &'static str,
-    /// What standard error says of it, without the program's name.
+    /// The message on standard error, without the program's name.
     pub message: String,
-    /// The file that it is about.
+    /// The affected file.
     pub path: Option<String>,
-    /// Where in the file, in bytes.
+    /// The offset in the file, in bytes.
     pub offset: Option<u64>,
     /// The zstd frame, counted from 0.
     pub frame: Option<u64>,
     /// The age segment, counted from 0.
     pub segment: Option<u64>,
-    /// How the program ends.
+    /// The exit of the program.
     pub exit: Exit,
 }
 
-/// What is known of a run that failed with `error`.
+/// Describes a run that failed with `error`.
 pub fn describe(error: &(dyn Error + 'static)) -> FailedRun {
     let Known { kind, exit, path, location } = Known::of(error);
     let Location { offset, frame, segment } = location;

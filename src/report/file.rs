@@ -1,4 +1,4 @@
-//! The files that reports go to: none of them IN or OUT or another report's, all of them tried before the run.
+//! Report files: refused if they are IN, OUT or another report's file, and opened before the run.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -43,13 +43,13 @@ impl ReservedPath<'_> {
     }
 }
 
-/// Why a report has no file to go to.
+/// Why a report cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// A report was to go to standard output.
+    /// A report may not go to standard output.
     #[error("{0} wants a file: standard output is for data")]
     StandardOutput(&'static str),
-    /// A report that is a file's whole content was to go where words go.
+    /// A report that is a whole file may not go where messages go.
     #[error("{flag} cannot be {path}: that is where standard error leads")]
     StandardError {
         /// The flag.
@@ -64,37 +64,37 @@ pub enum ReportError {
         flag: &'static str,
         /// Its value.
         path: String,
-        /// What else the file is.
+        /// The other use of the file.
         other: String,
     },
-    /// It cannot be made ready.
+    /// The file cannot be prepared.
     #[error("{flag}")]
     Prepare {
         /// The flag.
         flag: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: StoreError,
     },
-    /// It cannot be written.
+    /// The file cannot be written.
     #[error("cannot write {flag} to {path}")]
     Write {
         /// The flag.
         flag: &'static str,
         /// Its value.
         path: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// It cannot be given its name.
+    /// The file cannot be renamed.
     #[error("cannot write {flag} to {path}")]
     Publish {
         /// The flag.
         flag: &'static str,
         /// Its value.
         path: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: StoreError,
     },
@@ -113,12 +113,12 @@ impl ReportError {
     }
 }
 
-/// Where stderr leads. Opened again by name, a file there would be cut off and written over.
+/// Names of standard error. Opening its file again by name would truncate it.
 fn stderr_place() -> Option<Place> {
     Place::of_open(&sys::stderr().ok()?.metadata().ok()?)
 }
 
-/// Refuses report files that are among `taken`, or one another, by whatever names.
+/// Refuses report files that are the same file as one in `taken`, or as each other.
 pub fn refuse_shared(options: &ReportOptions, taken: &[ReservedPath<'_>]) -> Result<(), ReportError> {
     let mut known: Vec<(&str, Place)> = taken.iter().filter_map(|taken| Some((taken.name(), taken.place()?))).collect();
     let asked =
@@ -140,10 +140,10 @@ pub fn refuse_shared(options: &ReportOptions, taken: &[ReservedPath<'_>]) -> Res
     Ok(())
 }
 
-/// Many times what the largest report of metrics takes.
+/// Many times the length of the largest metrics report.
 const OLD_BYTES_MAX: u64 = 1 << 20;
 
-/// A file that takes a report. Dropped before it was written, it leaves things as they were.
+/// A file for a report. Dropping it before it is written leaves an existing file unchanged.
 pub struct ReportFile {
     flag: &'static str,
     path: PathBuf,
@@ -151,16 +151,16 @@ pub struct ReportFile {
 }
 
 enum Target {
-    /// Written as it is; `is_new` if it was made for this run.
+    /// Written in place; `is_new` if this run created it.
     Opened { file: File, is_new: bool },
-    /// Its readers see it absent, old, or complete.
+    /// Replaced at once: readers see it absent, old, or complete.
     Replaced(Output),
-    /// Where every word goes.
+    /// Standard error.
     Stderr,
 }
 
 impl ReportFile {
-    /// Opens what `flag` names, whatever it is, or makes it.
+    /// Opens the file that `flag` names, or creates it.
     pub fn open(flag: &'static str, path: &Path) -> Result<ReportFile, ReportError> {
         if Place::of(path).is_some_and(|place| Some(place) == stderr_place()) {
             return Ok(ReportFile { flag, path: path.to_owned(), target: Target::Stderr });
@@ -171,8 +171,8 @@ impl ReportFile {
         Ok(ReportFile { flag, path: path.to_owned(), target: Target::Opened { file, is_new } })
     }
 
-    /// Makes a file ready that takes the place of what `flag` names at once, when it is written. What is no regular file is written as
-    /// it is. Nothing waits for the disk: after a power cut the next run writes it again.
+    /// Prepares a file that replaces the one that `flag` names when it is written. Anything but a regular file is written in place. It is not
+    /// synced: after a power cut the next run writes it again.
     pub fn replaced(flag: &'static str, path: &Path, umask: u32) -> Result<ReportFile, ReportError> {
         if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
             return ReportFile::open(flag, path);
@@ -183,7 +183,7 @@ impl ReportFile {
         Ok(ReportFile { flag, path: path.to_owned(), target: Target::Replaced(output) })
     }
 
-    /// What a file that is replaced holds, up to the length of a report; nothing where that cannot be read.
+    /// The old content, up to the length of a report; empty if it cannot be read.
     pub fn old_text(&self) -> String {
         let mut text = String::new();
         if let Target::Replaced(_) = self.target {
@@ -194,14 +194,14 @@ impl ReportFile {
         text
     }
 
-    /// Writes `bytes`, all there is.
+    /// Writes `bytes` as the whole content.
     pub fn write(mut self, bytes: &[u8]) -> Result<(), ReportError> {
         let (flag, path) = (self.flag, quoted(&self.path));
         let failed = |source| ReportError::Write { flag, path: path.clone(), source };
         let publish = |source| ReportError::Publish { flag, path: path.clone(), source };
         match &mut self.target {
             Target::Opened { file, is_new } => {
-                // What cannot be cut off, a pipe or a device, holds nothing old.
+                // A pipe or a device cannot be truncated and has no old content.
                 let cut = file.set_len(0).or(Ok(()));
                 let wake = WakeUp::new().map_err(failed)?;
                 cut.and_then(|()| patient_writer(file, &wake)?.write_all(bytes)).map_err(failed)?;
@@ -221,7 +221,7 @@ impl ReportFile {
 impl Drop for ReportFile {
     fn drop(&mut self) {
         if let Target::Opened { is_new: true, .. } = self.target {
-            // The empty report of a run that failed; if it stays, it does no harm.
+            // Removes the empty report of a failed run; if that fails, it does no harm.
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! Every histogram of a run in full, as an HdrHistogram interval log: one interval, a line a histogram, told apart by tags.
+//! All histograms of a run as an HdrHistogram interval log: one interval, one tagged line per histogram.
 //!
 //! Written as version 1.3 of the log has it, histograms in the compressed V2 encoding. Values are nanoseconds or items, as the tag
 //! says, and are not scaled.

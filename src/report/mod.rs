@@ -44,15 +44,15 @@ pub struct Reports<'a> {
     stats: Option<ReportFile>,
     hdr_log: Option<ReportFile>,
     metrics: Option<(ReportFile, Label)>,
-    /// Shown, and kept for what is written at the end.
+    /// The report that was shown, kept for the metrics.
     report: Option<Report>,
     /// How the files of a batch ended.
     files: Option<Counts>,
 }
 
 impl<'a> Reports<'a> {
-    /// Refuses files that are among `taken`, or the same, and prepares the one of `--prometheus`, which also tells of a run that cannot start.
-    /// `umask` is what new files do not get.
+    /// Refuses report files that are in `taken` or the same as each other, and prepares the file of `--prometheus`, which also reports a run
+    /// that cannot start. New files lack the permission bits of `umask`.
     pub fn prepare(
         verb: Verb,
         options: &'a ReportOptions,
@@ -76,12 +76,12 @@ impl<'a> Reports<'a> {
         Ok(())
     }
 
-    /// Shows `report` in the form that was asked for, and writes the logs.
+    /// Shows `report` in the requested form, and writes the log.
     pub fn show(&mut self, report: Report) -> Result<(), ReportError> {
         self.show_of(report, None)
     }
 
-    /// The same for a batch, whose files `summary` describes.
+    /// Shows the report of a batch, whose files `summary` describes.
     pub fn show_batch(&mut self, report: Report, summary: &BatchSummary) -> Result<(), ReportError> {
         self.show_of(report, Some(summary))
     }
@@ -98,7 +98,7 @@ impl<'a> Reports<'a> {
         self.write(&text).and(log.unwrap_or(Ok(())))
     }
 
-    /// The form that was asked for, or the command's own: `cat`, and `rekey` of one file, report when they are asked to.
+    /// The requested form, or the command's default: `cat`, and `rekey` of one file, report only on request.
     fn form(&self, is_batch: bool) -> ReportForm {
         let reports_unasked = match self.verb {
             Verb::Cat | Verb::Inspect => false,
@@ -120,8 +120,8 @@ impl<'a> Reports<'a> {
         }
     }
 
-    /// The run has ended, well or not: writes the JSON report of a failed one and the metrics. `describe` tells of a failure. Gives how
-    /// the run ended in the end.
+    /// Writes the JSON report of a failed run, and the metrics of any run. `describe` describes a failure. Returns the final outcome, a warning
+    /// if a report could not be written.
     pub fn finish<E>(mut self, ended: Result<Exit, E>, describe: impl Fn(&E) -> FailedRun) -> Result<Exit, E> {
         let failed = ended.as_ref().err().map(describe);
         let mut written = Ok(());
@@ -145,7 +145,7 @@ impl<'a> Reports<'a> {
 
     fn write_metrics(self, exit: Exit) -> Result<(), ReportError> {
         let Some((file, label)) = self.metrics else { return Ok(()) };
-        // Of a run that failed after all, when IN was to be deleted for instance, no figures are given.
+        // A run may fail after its report, for instance when IN cannot be deleted; its figures are left out.
         let is_success = matches!(exit, Exit::Done | Exit::Warned);
         let report = self.report.as_ref().filter(|_| is_success);
         let (command, files) = (self.verb.command(), self.files.filter(|_| is_success));

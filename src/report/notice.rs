@@ -1,4 +1,4 @@
-//! Words for what lower floors give as values: notices, losses, and the chain of an error.
+//! Messages for values of lower floors: notices, losses, and the chain of an error.
 
 use std::error::Error;
 use std::ops::Range;
@@ -57,7 +57,7 @@ pub fn text(notice: &Notice) -> String {
     }
 }
 
-/// A loss, in one line; with the name of `file` where there are many.
+/// A loss, in one line; with the name of `file` in a batch.
 pub fn loss(loss: &Loss, file: Option<&Path>) -> String {
     let file = file.map_or_else(String::new, |file| format!("{}: ", quoted(file)));
     match loss {
@@ -79,7 +79,7 @@ pub fn loss(loss: &Loss, file: Option<&Path>) -> String {
     }
 }
 
-/// What a salvage cannot tell for want of tables and checksums, a line each.
+/// What a salvage cannot verify without tables and checksums, one line each.
 pub fn doubts(input: &str, outcome: &SalvageOutcome) -> Vec<String> {
     let mut doubts = Vec::new();
     if let Some(TableStatus::Unusable(TableError::Missing)) = outcome.table {
@@ -93,7 +93,7 @@ pub fn doubts(input: &str, outcome: &SalvageOutcome) -> Vec<String> {
     doubts
 }
 
-/// What a salvage found of a damaged file.
+/// The result of a salvage.
 fn salvaged(input: &str, output: &str, outcome: &SalvageOutcome) -> String {
     let Salvaged { written_bytes, filled_bytes, left_out_count, unlisted_count, .. } = outcome.salvaged;
     let mut found = vec![format!("{output} has {written_bytes} bytes")];

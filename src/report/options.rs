@@ -1,21 +1,21 @@
-//! What is reported, in which form, and where.
+//! Options of reports: their forms and files.
 
 use std::path::PathBuf;
 
-/// What a run reports.
+/// Options of a run's reports.
 #[derive(Clone, Debug, Default)]
 pub struct ReportOptions {
     /// The form of the report on exit; `None` for the command's own default.
     pub form: Option<ReportForm>,
-    /// The file that the report goes to, in the place of standard error.
+    /// The file for the report, instead of standard error.
     pub stats_file: Option<PathBuf>,
     /// The file for Prometheus' metrics.
     pub prometheus: Option<PathBuf>,
     /// The file for the histograms.
     pub hdr_log: Option<PathBuf>,
-    /// What is shown during the run.
+    /// The form of progress.
     pub progress: ProgressForm,
-    /// How many bytes a pipe is expected to give.
+    /// The expected length of a pipe, in bytes.
     pub size_hint: Option<u64>,
     /// Errors only.
     pub quiet: bool,
@@ -34,7 +34,7 @@ pub enum ReportForm {
     None,
 }
 
-/// What is shown during a run.
+/// The form of progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProgressForm {
     /// A bar where standard error is a terminal.

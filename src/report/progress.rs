@@ -1,4 +1,4 @@
-//! What is shown while a run goes on: a bar for people, lines for logs, JSON for programs.
+//! Progress during a run: a bar for people, lines for logs, JSON for programs.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -18,30 +18,30 @@ use crate::pipeline::names::Stage;
 use crate::store::name::quoted;
 use crate::store::sys;
 
-/// How often a line is printed where there is no terminal to draw a bar on, and how far back live shares look.
+/// Interval of progress lines without a terminal, and the period of live shares.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
-/// Columns that a line with everything and a bar takes; a terminal with fewer gets a shorter line, since one that wraps is drawn again below.
+/// Columns of a full line with a bar. A narrower terminal gets a shorter line, since a wrapped line cannot be redrawn in place.
 const COLUMNS_WIDE: u16 = 80;
 
-/// Files that are shown while they are worked on: no more than fit beside other things on a screen.
+/// Most files in flight that are shown.
 const FILES_SHOWN_MAX: usize = 8;
 
-/// The version of the JSON lines' shape; it grows when a field changes its meaning or goes.
+/// The version of the JSON lines; it increases when a field is removed or changes its meaning.
 const JSON_VERSION: u32 = 1;
 
-/// What is shown while a run goes on.
+/// The display of progress.
 pub struct Display {
     form: Form,
-    /// Channels and stages are shown too.
+    /// Show channels and stages too.
     is_verbose: bool,
     /// The length of the input in bytes, as `--size-hint` gives it.
     size_hint: Option<u64>,
     input_bytes: Option<u64>,
     started_at: Instant,
-    /// Where there are many files.
+    /// The files of a batch.
     files: Option<Arc<Live>>,
-    /// The gauges as they were when shares were last worked out, and what they were.
+    /// The reading of the last computed shares, and those shares.
     reading: Option<Reading>,
     shares: Vec<(Stage, f64)>,
 }
@@ -54,7 +54,7 @@ enum Form {
 }
 
 impl Display {
-    /// What `options` ask for.
+    /// The display that `options` request.
     pub fn new(options: &ReportOptions) -> Display {
         let is_terminal = std::io::stderr().is_terminal();
         let last = Instant::now();
@@ -80,7 +80,7 @@ impl Display {
         }
     }
 
-    /// A run begins that reads `input_bytes`, where that is known.
+    /// Starts a run of `input_bytes`, if known.
     pub fn start(&mut self, input_bytes: Option<u64>) {
         self.input_bytes = input_bytes.or(self.size_hint).filter(|bytes| *bytes > 0);
         self.started_at = Instant::now();
@@ -105,12 +105,12 @@ impl Display {
         }
     }
 
-    /// The run that has begun is one of many files.
+    /// Makes the started run one of many files.
     pub fn tell_files(&mut self, files: Arc<Live>) {
         self.files = Some(files);
     }
 
-    /// Shows how far it has come.
+    /// Shows progress.
     pub fn tick(&mut self, progress: &Progress, gauges: &Gauges) {
         let (read, written) = (progress.read_bytes(), progress.written_bytes());
         let (input_bytes, elapsed) = (self.input_bytes, self.started_at.elapsed());
@@ -172,7 +172,7 @@ impl Display {
             // A line that wraps would be drawn again below.
             let lines = live.lines().map(|line| line.chars().take(columns.saturating_sub(1)).collect::<String>());
             let mut lines: Vec<String> = lines.collect();
-            // Always as many, since what fewer lines leave behind stays on the screen.
+            // A constant number of lines, since fewer would leave old ones on the screen.
             let shown = self.files.as_ref().map_or(0, |files| files.hand_count().min(FILES_SHOWN_MAX));
             lines.resize(1 + shown, String::new());
             bar.set_message(lines.join("\n"));
@@ -180,7 +180,7 @@ impl Display {
         bar.tick();
     }
 
-    /// Channels with the items in them, and stages with the share of the last second that they worked.
+    /// Channels with their items, and stages with their busy share of the last second.
     fn live(&mut self, gauges: &Gauges) -> String {
         let reading = self.look(gauges);
         let mut line = String::new();
@@ -192,7 +192,7 @@ impl Display {
         line + &channels.collect::<Vec<_>>().join(", ") + &self.in_flight()
     }
 
-    /// The line of a run, with its files in front where there are many.
+    /// The line of a run, for a batch with its files in front.
     fn line(&self, line: String) -> String {
         match &self.files {
             Some(files) => format!("{}, {line}", files_done(files)),
@@ -200,19 +200,19 @@ impl Display {
         }
     }
 
-    /// A line for each file that is worked on.
+    /// One line per file in flight.
     fn in_flight(&self) -> String {
         let files = self.files.iter().flat_map(|files| files.in_flight()).take(FILES_SHOWN_MAX);
         files.map(|(path, len)| format!("\n  {} ({})", quoted(path), bytes(len))).collect()
     }
 
-    /// Reads the gauges, and works the shares out anew when a second has passed.
+    /// Reads the gauges, and recomputes the shares once a second.
     fn look(&mut self, gauges: &Gauges) -> Reading {
         let now = gauges.read();
         let before = self.reading.as_ref();
         if before.is_none_or(|before| now.elapsed - before.elapsed >= LINE_EVERY) || self.shares.is_empty() {
             self.shares = now.busy_shares_since(before).collect();
-            // As items pass them, which the channels tell.
+            // In the order in which items pass them, as the channels show.
             let order: Vec<Stage> = now.channels.iter().flat_map(|it| [it.name.from, it.name.to]).collect();
             self.shares.sort_by_key(|(name, _)| order.iter().position(|known| known == name).unwrap_or(usize::MAX));
             self.reading = Some(now.clone());

@@ -16,24 +16,24 @@ use crate::pipeline::metrics::{Figures, Histogram};
 use crate::pipeline::report::Report;
 use crate::store::sys;
 
-/// Kept from file to file while runs fail.
+/// Carried over from the old file when a run fails.
 const LAST_SUCCESS: &str = "pipeline_run_last_success_timestamp_seconds";
 
 /// How a run ended.
 pub struct Ended<'a> {
-    /// `process` or another.
+    /// The command's name.
     pub command: &'static str,
-    /// Of a run that ended well.
+    /// The report of a successful run.
     pub report: Option<&'a Report>,
     /// How the files of a batch ended.
     pub files: Option<Counts>,
-    /// As the process says it.
+    /// The exit of the program.
     pub exit: Exit,
-    /// Now.
+    /// The time of the end.
     pub at: SystemTime,
 }
 
-/// What tells the runs of one file from those of another on the same machine: the file's name without `.prom`, escaped.
+/// The label that separates the runs of one metrics file from those of another: the file's name without `.prom`, escaped.
 pub struct Label(String);
 
 impl Label {
@@ -49,7 +49,7 @@ fn escaped(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }
 
-/// The file's text. `old` is what it held before.
+/// The text of the metrics file. `old` is its previous text.
 pub fn metrics(label: &Label, ended: &Ended<'_>, old: &str) -> String {
     let mut page = Page { text: String::new(), label };
     let is_success = ended.report.is_some();
@@ -73,7 +73,7 @@ pub fn metrics(label: &Label, ended: &Ended<'_>, old: &str) -> String {
     page.text
 }
 
-/// What the file said already.
+/// A value in the old text.
 fn last_success(label: &Label, old: &str) -> Option<f64> {
     let sample = format!("{LAST_SUCCESS}{{run=\"{}\"}} ", label.0);
     let at: f64 = old.lines().find_map(|line| line.strip_prefix(&sample))?.parse().ok()?;
@@ -88,7 +88,7 @@ fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-/// What a histogram's values are.
+/// The unit of a histogram's values.
 #[derive(Clone, Copy)]
 enum Unit {
     Nanoseconds,
@@ -104,7 +104,7 @@ impl Unit {
     }
 }
 
-/// The text as it grows, a family of metrics behind the other.
+/// The text so far, one family of metrics after another.
 struct Page<'a> {
     text: String,
     label: &'a Label,
@@ -229,7 +229,7 @@ impl Page<'_> {
         self.sample(name, &[], value);
     }
 
-    /// A family of which `key` tells the members apart; left out where it has none.
+    /// A family whose members differ by the label `key`; omitted if it has none.
     fn gauges(&mut self, name: &str, help: &str, key: &str, values: impl Iterator<Item = (impl Display, f64)>) {
         let mut values = values.peekable();
         if values.peek().is_some() {
@@ -240,7 +240,7 @@ impl Page<'_> {
         }
     }
 
-    /// As [`Page::gauges`], with quantiles, the sum as exact as the histogram, and the count.
+    /// Like [`Page::gauges`], with quantiles, the sum with the histogram's precision, and the count.
     fn summaries<'a>(
         &mut self,
         name: &str,

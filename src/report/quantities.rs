@@ -3,7 +3,7 @@
 use crate::pipeline::metrics::Histogram;
 use crate::task::Verb;
 
-/// What was done, as reports say it.
+/// The verb in the past tense.
 pub fn past(verb: Verb) -> &'static str {
     match verb {
         Verb::Process => "processed",

@@ -1,8 +1,8 @@
-//! Standard error, where every word goes.
+//! Writes messages to standard error.
 
 use std::io::Write;
 
-/// Writes `text` to standard error. Where that fails nobody is left to tell, and the exit code still speaks.
+/// Writes `text` to standard error. A failure is ignored: only the exit code is left.
 pub fn tell(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

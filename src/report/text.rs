@@ -1,4 +1,4 @@
-//! The report as people read it: a table, and a sentence about what held the run up.
+//! The report as text: a table, and a sentence that names the bottleneck.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -97,7 +97,7 @@ fn write_files(out: &mut String, batch: &BatchSummary) -> std::fmt::Result {
     Ok(())
 }
 
-/// How busy the cores were, and what would help.
+/// How busy the CPUs were, and what would help.
 fn advice_of_batch(report: &Report) -> String {
     let share = batch_core_share(report);
     let percent = share * 100.0;
@@ -130,10 +130,10 @@ fn write_summary(out: &mut String, report: &Report, verb: Verb) -> std::fmt::Res
     writeln!(out, "{}: {moved}, ratio {ratio:.3}, {frames}, {wall}, {rate}/s", past(verb))
 }
 
-/// What a terminal of the usual width takes in a line.
+/// Columns of a usual terminal.
 const LINE_LEN: usize = 80;
 
-/// A sentence in lines of at most [`LINE_LEN`], those behind the first one indented.
+/// Wraps a sentence at [`LINE_LEN`]; indents all lines but the first.
 fn write_wrapped(out: &mut String, sentence: &str) -> std::fmt::Result {
     let mut line_len = 0;
     for word in sentence.split(' ') {

@@ -1,6 +1,6 @@
-//! What `--help` and the man pages say of each command beyond its flags: how it works, and lines to type.
+//! Guides and examples that `--help` and the man pages show for each command.
 //!
-//! Tests parse every line, and want a guide for every command.
+//! Tests parse every example, and require a guide for every command.
 
 /// What is said of one command.
 pub struct Guide {

@@ -1,7 +1,7 @@
-//! The command line as clap has it, with what help says beyond the flags: guides, examples, versions.
+//! The clap command, with guides, examples and versions added to its help.
 //!
-//! `-h` fits a screen, so it leaves out what nobody needs daily; `--help` and the man pages have all. Which flags those are stands
-//! here in one list, since it is a choice about a page as a whole.
+//! `-h` fits a screen, so it leaves out rarely used flags; `--help` and the man pages show all. The list of those flags is here, since the
+//! choice depends on the page as a whole.
 
 use clap::{Command, CommandFactory};
 

@@ -1,4 +1,4 @@
-//! `pipeline bench`: this file, this machine, our settings and the tools that others use, side by side.
+//! `pipeline bench`: compares this program's settings and other tools on one file and this machine.
 
 use std::io::Write;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `pipeline completions`: what makes a shell complete the words of a command line.
+//! `pipeline completions`: prints a shell's completion script.
 
 use crate::cli::args::{CompletionsArgs, help};
 use crate::cli::problem::{self, Exit};

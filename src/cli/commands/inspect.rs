@@ -1,4 +1,4 @@
-//! `pipeline inspect`: tells what a file holds.
+//! `pipeline inspect`: describes the layers of a file.
 
 use anyhow::Context;
 use serde::Serialize;

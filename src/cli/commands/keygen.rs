@@ -1,4 +1,4 @@
-//! `pipeline keygen`: an age identity, classic or post-quantum.
+//! `pipeline keygen`: generates an age identity, classic or post-quantum.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `pipeline man`: a page for the program and one for each command, from the same texts as `--help`.
+//! `pipeline man`: writes one man page for the program and one per command, from the same texts as `--help`.
 //!
 //! Pages carry no date, so that the same program writes the same bytes.
 

@@ -1,4 +1,4 @@
-//! The commands, a file each: open, run, commit, say.
+//! The commands, one file each, and what they share.
 
 pub mod batch;
 pub mod bench;

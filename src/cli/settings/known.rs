@@ -1,4 +1,4 @@
-//! The settings that there are: what each is called, and what is valid. Flags are read by the same functions.
+//! All settings: their names and valid values. Flags use the same parsers.
 
 use clap::ValueEnum;
 use tracing_subscriber::filter::{LevelFilter, Targets};

@@ -1,7 +1,7 @@
-//! Settings that have more than one source. A flag counts before the environment, that before the profile, that before the rest of
-//! the configuration file, and that before the default. A value is checked where it comes from, and an error names that place.
+//! Settings that have several sources. A flag wins over the environment, that over the profile, that over the top level of the
+//! configuration file, and that over the default. A value is checked at its source, and an error names the source.
 //!
-//! [`known`] lists the settings, [`mod@file`] reads the configuration, [`profiles`] are those that need no file.
+//! [`known`] lists the settings, [`mod@file`] reads the configuration file, [`profiles`] has the built-in profiles.
 
 pub mod known;
 

@@ -1,4 +1,4 @@
-//! The profiles that need no file. The configuration file may have profiles of the same names, which then take their place.
+//! The built-in profiles. A profile of the same name in the configuration file replaces a built-in one.
 
 use super::file::Entry;
 use super::value::Value;

@@ -1,4 +1,4 @@
-//! The value of a setting.
+//! The value of a setting: a text or a list.
 
 /// A value as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
