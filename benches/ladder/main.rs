@@ -1,8 +1,8 @@
-//! The ladder: each rung adds one layer, so that a slow run names its layer.
+//! The benchmark ladder: each rung adds one layer, so that a slow run names its layer.
 //!
 //! ```text
 //! codec       compress and decompress a chunk, one thread, nothing else
-//! segment     seal and open a segment, the same
+//! segment     seal and open a segment, one thread, nothing else
 //! scan        walk the headers of a compressed stream
 //! reorder     put items back in order
 //! queue       hand an item from one thread to another

@@ -31,7 +31,7 @@ rm small
 bytes=$(stat -c %s in)
 test "$bytes" -gt 1000000000
 
-peak() { # of the run that wrote the report $1, in MiB
+peak() { # peak memory in MiB, from the report $1
   python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["peak_memory_bytes"] >> 20)' "$1"
 }
 

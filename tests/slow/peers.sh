@@ -33,7 +33,7 @@ killed() {
   echo "killed, $name: of $runs runs the destination was old $old times, complete $whole, neither $lost"
 }
 killed "zstd -f in -o out" zstd -q -f in -o out
-# age output differs on each run, so a complete file counts as neither; its length tells.
+# The output of age differs on each run, so a complete file counts as neither; its length identifies it.
 killed "zstd -c in | age -o out" sh -c "zstd -qc in | age -r $recipient -o out"
 
 sh -c '(cat in; exit 1) | zstd -q > out'
