@@ -1,8 +1,9 @@
-//! The floor: what the codecs alone take for a file, on one core, nothing around them. `PIPELINE_BENCH_FILE=FILE cargo bench --bench floor`;
-//! without the variable it measures with a tar of text it makes up.
+//! A benchmark of the codecs alone, the floor of any run: one file, one core, nothing around them.
+//! `PIPELINE_BENCH_FILE=FILE cargo bench --bench floor`; without the variable it uses a generated tar of text.
 //!
-//! The file is in memory before the clock starts. Compressing a chunk of 4 MiB at level 3 into a buffer that is warm, sealing the frames
-//! in segments, and both ways back; medians of three, in CPU seconds and bytes of content a second.
+//! The file is in memory before the clock starts. The benchmark compresses chunks of 4 MiB at level 3 into a warm
+//! buffer, seals the frames in segments, and reverses both steps. It prints medians of three, in CPU seconds and in
+//! bytes of content per second.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -43,7 +44,8 @@ fn main() {
     let segment_count = compressed_len.div_ceil(SEGMENT_LEN) as u64;
     let seal =
         seconds(|| (0..segment_count).for_each(|index| cipher.seal(index, Place::Inner, black_box(&mut segment))));
-    // A segment that is not authentic is checked in full and not decrypted; so each is sealed, and that taken off.
+    // A segment must be authentic to be decrypted. Each round therefore seals and opens a segment, and the time of
+    // sealing is subtracted.
     let both = seconds(|| {
         (0..segment_count).for_each(|index| {
             cipher.seal(index, Place::Inner, black_box(&mut segment));

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs all tests: with cargo-nextest where it is installed, else with cargo. At the end it counts and names the tests that could not run in
-# full, by what they lack. Where PIPELINE_MAY_LACK is set, as in CI, it lists the rights that may be absent; another lack is a failure.
-# Arguments go to nextest or cargo.
+# Runs all tests with cargo-nextest, or with cargo where nextest is not installed. At the end it counts the tests that
+# could not run in full and names what each lacks. PIPELINE_MAY_LACK, which CI sets, lists the rights that may be
+# absent; any other lack is then a failure. Arguments go to nextest or cargo.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
@@ -10,12 +10,12 @@ PIPELINE_SKIPPED=$(mktemp)
 export PIPELINE_SKIPPED
 trap 'rm -f "$PIPELINE_SKIPPED"' EXIT
 
-# A shell's background job ignores SIGINT, and so would every program that the tests start.
+# A shell's background job ignores SIGINT, and every program that the tests start would inherit that.
 run=(env)
 env --default-signal=INT true 2> /dev/null && run+=(--default-signal=INT,QUIT,HUP)
 
 if "$cargo" nextest --version > /dev/null 2>&1; then
-  # nextest runs no documentation tests.
+  # nextest does not run documentation tests.
   "${run[@]}" "$cargo" nextest run --locked "$@" && "$cargo" test --locked --doc --quiet
 else
   "${run[@]}" "$cargo" test --locked "$@"

@@ -1,7 +1,7 @@
-//! ASCII armor, in arbitrary text.
+//! A fuzz target for ASCII armor in arbitrary text.
 //!
-//! In pieces of any length it holds the same bytes, or the same is wrong with it. What it holds, armored again, is the same text but
-//! for the white space around it and the line ends.
+//! Pieces of any length give the same bytes or the same error. The content, armored again, is the same text except for
+//! line ends and the white space around it.
 
 #![no_main]
 
@@ -40,7 +40,7 @@ fn armored_in_pieces(bytes: &[u8], seed: u8) -> Vec<u8> {
     text
 }
 
-/// The text as pipeline writes it: no white space around it, LF alone, one at the end.
+/// The text as pipeline writes it: no white space around it, LF as line end, one LF at the end.
 fn canonical(text: &[u8]) -> String {
     let text = String::from_utf8(text.to_vec()).expect("armor is ASCII");
     text.trim_matches([' ', '\t', '\r', '\n']).replace("\r\n", "\n") + "\n"

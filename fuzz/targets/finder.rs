@@ -1,7 +1,8 @@
-//! Compares the two ways to decode a frame: gathered whole, and streamed because it is too heavy to gather.
+//! A fuzz target that compares the two ways to decode a frame: gathered whole, and streamed because it is too heavy to
+//! gather.
 //!
-//! In pieces of any length, with any limit on what is gathered, a stream of frames gives the same content and the same records, or
-//! it is wrong either way. What comes out in front of what is wrong is never other bytes, and no batch weighs more than its limit.
+//! Pieces of any length and any limit on gathering give the same content and the same records, or both ways fail. The
+//! output before an error is never other bytes, and no batch weighs more than its limit.
 
 #![no_main]
 
@@ -15,9 +16,9 @@ use pipeline::pipeline::steps::decompress_batch;
 use pipeline_fuzz::choices::Choices;
 use pipeline_fuzz::pieces::pieces;
 
-/// Nearly every frame of a small input is gathered with this.
+/// A limit at which nearly every frame of a small input is gathered.
 const LARGE_BATCH_BYTES: u64 = 4 * 1024 * 1024;
-/// Then no more is wanted.
+/// Decoding stops after this much content.
 const CONTENT_LEN_MAX: usize = 2 * 1024 * 1024;
 
 fuzz_target!(|input: &[u8]| {
@@ -36,7 +37,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// What a finder, and a worker behind it, make of a stream.
+/// The result of a finder and a worker on a stream.
 #[derive(Default)]
 struct Outcome {
     content: Vec<u8>,

@@ -1,7 +1,8 @@
-//! The header of an age file, in arbitrary bytes.
+//! A fuzz target for the header of an age file in arbitrary bytes.
 //!
-//! A header that parses whole is canonical: encoded again it is the same bytes but for the MAC, and parses to the same stanzas.
-//! In front of its end it is a part, never whole and never wrong. Whoever tries its stanzas ends with a file key or an error.
+//! A header that parses whole is canonical: encoded again it is the same bytes except for the MAC, and parses to the
+//! same stanzas. A prefix of it is a part, never whole and never wrong. Unwrapping its stanzas gives a file key or an
+//! error.
 
 #![no_main]
 
@@ -12,11 +13,11 @@ use pipeline::format::age::keys::{Identity, unwrap};
 use pipeline_fuzz::identities;
 use pipeline_fuzz::sealed::file_key;
 
-/// Length of the MAC in base64 and the line's end.
+/// Length of the MAC in base64 and the line end.
 const MAC_LEN: usize = 44;
 /// Longer headers are cut in some places, shorter ones in all.
 const CUT_EVERYWHERE_LEN_MAX: usize = 512;
-/// scrypt takes a moment with more.
+/// scrypt is slow with more.
 const WORK_FACTOR_MAX: u8 = 2;
 
 thread_local! {

@@ -1,7 +1,7 @@
-//! Journals of trees that anybody may have made: arbitrary bytes, and arbitrary lines with the right checksums.
+//! A fuzz target for journals of trees from anybody: arbitrary bytes, and arbitrary lines with the right checksums.
 //!
-//! What is told is of places below the tree. What was cut off at the end tells nothing, and takes nothing away. A line that is damaged is
-//! counted, and its neighbours still tell what they told.
+//! Every recorded place is below the tree. A partial line at the end adds no record and removes none. A damaged line is
+//! counted, and the lines next to it keep their meaning.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ use pipeline::batch::journal::{History, JournalError, Record};
 use pipeline_fuzz::choices::Choices;
 use pipeline_fuzz::journal::{HEADS, line, records};
 
-/// The name in the lines that are added.
+/// The place in the added lines.
 const PLACE: &str = "a/place of its own";
 
 fuzz_target!(|input: &[u8]| {
@@ -35,14 +35,14 @@ fuzz_target!(|input: &[u8]| {
         assert!(!records.is_empty() && records.iter().all(|record| record.place == place));
         assert!(records.iter().all(|record| known.record(place, &record.output).is_some()));
     }
-    // What is behind the last line is what a crash left.
+    // The bytes after the last line end are a partial line, as a crash leaves it.
     let whole_len = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let whole = &bytes[..whole_len];
     assert_eq!(all(&History::parse(whole).expect("it was one with less")), all(&known));
     if whole.is_empty() {
         return;
     }
-    // A journal reads lines of its own version only.
+    // A journal reads only lines of its own version.
     let more = records(&format!(r#""out":"{PLACE}""#), "").map(|record| line(record.as_bytes()));
     let cut = &more[usize::from(kind % 2)][..usize::from(cut_len) % more[0].len().min(more[1].len())];
     assert_eq!(all(&History::parse(&[whole, cut].concat()).expect("a line was cut off")), all(&known));

@@ -1,6 +1,7 @@
-//! Ranges of seekable files, bare and sealed, whose tables lie or whose bytes are damaged.
+//! A fuzz target for ranges of seekable files, bare and sealed, with wrong tables or damaged bytes.
 //!
-//! What is read is the slice that was asked for, or a prefix of it and an error. Without a table that can be used, frames that moved and a cut between frames show as a table that is missing, and the rest is claimed.
+//! The output is the requested slice, or a prefix of it and an error. Without a usable table, moved frames and a cut
+//! between frames appear as a missing table; all other checks still apply.
 
 #![no_main]
 
@@ -32,7 +33,7 @@ fuzz_target!(|input: &[u8]| {
         }
         1 => {
             let mut file = whole.bytes();
-            // One, since a header and the table that err alike are right about each other.
+            // Only one change, since a header and a table with the same wrong value agree.
             damage::slight(&mut file, 1, &mut choices);
             (read_bare(&file, &range, false), file != whole.bytes())
         }
@@ -53,7 +54,7 @@ fuzz_target!(|input: &[u8]| {
     check(&whole.content, &range, restored, is_damaged);
 });
 
-/// Ranges that begin and end in the content, at its edges and behind it.
+/// Chooses a range that begins and ends in the content, at its edges or after it.
 fn choose_range(choices: &mut Choices<'_>, content_len: usize) -> ContentRange {
     let kind = choices.byte();
     let mut place = || choices.below(content_len + 3) as u64;
@@ -66,7 +67,7 @@ fn choose_range(choices: &mut Choices<'_>, content_len: usize) -> ContentRange {
     }
 }
 
-/// Changes what a table tells, so that its lengths may still add up.
+/// Changes the entries of a table so that its lengths may still add up.
 fn lie(entries: &mut Vec<Entry>, choices: &mut Choices<'_>) {
     let (kind, at, by) = (choices.byte(), choices.below(entries.len()), u32::from(choices.byte()));
     let Some(next) = (at + 1 < entries.len()).then_some(at + 1) else { return };
@@ -91,7 +92,7 @@ fn lie(entries: &mut Vec<Entry>, choices: &mut Choices<'_>) {
     }
 }
 
-/// A bare file, as `cat` reads it. `None` where that fails before anything runs, or where nothing is claimed.
+/// Reads a bare file as `cat` does. `None` if that fails before the run, or if no check applies.
 fn read_bare(file: &[u8], range: &ContentRange, has_moved_frames: bool) -> Option<Restored> {
     let mut cursor = Cursor::new(file.to_vec());
     let planned = read_table(&mut cursor).and_then(|table| {
@@ -102,7 +103,7 @@ fn read_bare(file: &[u8], range: &ContentRange, has_moved_frames: bool) -> Optio
     });
     let (file_range, content) = match planned {
         Ok(plan) => plan.map(|plan| (plan.file_range, Content::Frames(plan.work)))?,
-        // Decoded from the start, what has moved is not told.
+        // A run that decodes from the start does not detect moved frames.
         Err(RangeError::NoTable(_)) if has_moved_frames => return None,
         Err(RangeError::NoTable(_)) => (0..file.len() as u64, decompress(range.clone())),
         Err(_) => return None,
@@ -112,7 +113,7 @@ fn read_bare(file: &[u8], range: &ContentRange, has_moved_frames: bool) -> Optio
     Some(restore(Restore { open: None, content }, Box::new(input)))
 }
 
-/// A sealed file, as `cat` reads it: the table in it is authentic.
+/// Reads a sealed file as `cat` does: its table is authentic.
 fn read_sealed(payload: Vec<u8>, range: &ContentRange) -> Option<Restored> {
     let mut sealed = SealedReader::new(Cursor::new(payload), 0, &sealed::key()).ok()?;
     let table = Arc::new(read_table(&mut sealed).ok()?);
@@ -140,7 +141,7 @@ fn check(content: &[u8], range: &ContentRange, restored: Option<Restored>, is_da
         // An unusable table is reported; then only a range with an end detects missing content.
         let is_told = matches!(report.summary.table, Some(TableStatus::Unusable(_)));
         let is_open = !matches!(range, ContentRange::Within(_));
-        // An empty range reads nothing, and believes the table's length of the content.
+        // An empty range reads nothing, and trusts the content length in the table.
         let is_right = output == slice && (is_there || start == end);
         assert!(is_right || (is_told && is_open), "bytes are missing");
     }

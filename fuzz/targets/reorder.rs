@@ -1,6 +1,6 @@
-//! The reorder ring: items that come in any order the window allows leave in order, each once.
+//! A fuzz target for the reorder ring: items that arrive in any order within the window leave in order, each once.
 //!
-//! A number that comes twice, or again after it has left, is an internal error and nothing else.
+//! A number that arrives twice, or again after it has left, gives an internal error.
 
 #![no_main]
 
@@ -34,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
     check_wrong_numbers(&mut ring, &working, handed_out);
 });
 
-/// Gives how many left.
+/// Returns the number of items that left.
 fn pop_all(ring: &mut Reorder<u64>, first: u64) -> u64 {
     let mut count = 0;
     while let Some((seq, item)) = ring.pop() {

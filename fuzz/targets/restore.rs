@@ -1,8 +1,8 @@
-//! A whole restore, in memory: arbitrary bytes, and files that were whole before they were damaged.
+//! A fuzz target for a whole restore in memory, of arbitrary bytes and of damaged files.
 //!
-//! Nothing panics or hangs, and memory is bounded. Arbitrary frames decode to what libzstd alone makes of them. Of a file that was
-//! damaged a prefix of its content comes out, and all of it if the restore ends well. Frames that moved or are missing are told by the
-//! table; in an age file nothing may move.
+//! Nothing panics or hangs, and memory is bounded. Arbitrary frames decode to the same bytes as with libzstd alone. A
+//! damaged file gives a prefix of its content, and all of it if the restore succeeds. The table detects moved and
+//! missing frames; in an age file nothing may move.
 
 #![no_main]
 
@@ -92,7 +92,7 @@ fn damaged_age(mut choices: Choices<'_>) {
     assert!(restored.ended.is_ok() || file != before, "{:?}", restored.ended.err());
 }
 
-/// What `restore` does with a file; `None` where it is refused before anything runs.
+/// Does what `restore` does with a file; `None` if that refuses the file before the run.
 fn restore_any(file: &[u8]) -> Option<Restored> {
     match detect(&file[..file.len().min(DETECT_LEN)]) {
         Layer::Zstd => {

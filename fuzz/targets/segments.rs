@@ -1,7 +1,7 @@
-//! The payload of an age file, sealed with a known key and then damaged in whatever way.
+//! A fuzz target for the payload of an age file, sealed with a known key and then damaged.
 //!
-//! What is read of it from front to back is a prefix of the plaintext, and the end is reached of an undamaged payload alone. What is
-//! read from any place is the plaintext of that place. Everything else is an error.
+//! A read from front to back gives a prefix of the plaintext, and reaches the end only if the payload is undamaged. A
+//! read from any place gives the plaintext of that place. Everything else is an error.
 
 #![no_main]
 
@@ -56,7 +56,7 @@ fn check((content, payload): &(Vec<u8>, Vec<u8>), mut choices: Choices<'_>) {
     }
 }
 
-/// Reads to the end, or to what is wrong, in pieces of any length.
+/// Reads to the end or to the first error, in pieces of any length.
 fn open_all(payload: &[u8], choices: &mut Choices<'_>) -> (Vec<u8>, io::Result<()>) {
     let mut reader = OpeningReader::new(payload, &sealed::key());
     let (mut opened, mut room) = (Vec::new(), vec![0; 1 + usize::from(choices.u16())]);

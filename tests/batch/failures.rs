@@ -1,4 +1,4 @@
-//! Bad files among good ones: whatever is wrong with some, each is named once, and all others are done right.
+//! Tests of bad files among good ones: a run names each bad file once and processes all others correctly.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,15 +8,15 @@ use crate::support::tree::{Node, finished, look, plant_small, remove, temporarie
 use crate::support::{TestDir, noise, share, text};
 use serde_json::Value;
 
-/// Where the seek table of a file of one frame begins, counted from its end: a skippable frame with one entry and a footer.
+/// Length of the seek table of a file of one frame: a skippable frame with one entry and a footer.
 const TABLE_OF_ONE_LEN: usize = 8 + 12 + 9;
 
-/// Files in a tree.
+/// The number of files in a tree.
 fn count() -> usize {
     share(300, 1000)
 }
 
-/// A tree of many files, and in `made` what becomes of it: every other directory bare, the others sealed.
+/// Makes a tree of many files, and its outputs in `made`: every other directory is bare, the others are sealed.
 fn dir_with_files() -> TestDir {
     let (dir, recipient) = TestDir::with_key();
     dir.write("to", recipient.as_bytes());
@@ -29,14 +29,13 @@ fn dir_with_files() -> TestDir {
     dir
 }
 
-/// Bad files by the names under which they have to be told.
+/// The bad files, by the names that a run must report.
 struct Bad<'a> {
     dir: &'a TestDir,
     names: BTreeSet<String>,
 }
 
 impl Bad<'_> {
-    /// Changes the bytes of `made/name`.
     fn spoil(&mut self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let path = self.dir.path(format!("made/{name}"));
         let mut bytes = fs::read(&path).unwrap();
@@ -49,7 +48,7 @@ impl Bad<'_> {
         assert!(self.names.insert(name.to_owned()), "{name} is bad already");
     }
 
-    /// What is wrong with the bytes of files, whichever way they are read.
+    /// Damages the bytes of some files in ways that every command detects.
     fn spoil_bytes(&mut self) {
         self.spoil("d000/f00003.zst", |bytes| {
             let middle = bytes.len() / 2;
@@ -59,7 +58,7 @@ impl Bad<'_> {
         self.spoil("d002/f00041.zst", |bytes| bytes[0] ^= 0xff);
         self.spoil("d002/f00042.zst", Vec::clear);
         self.spoil("d004/f00083.zst", |bytes| *bytes = b"no zstd at all, and no age either".to_vec());
-        // Cut in the midst of a frame of several, so that only the first ones are whole.
+        // Cut in the middle of one of several frames, so that only the first ones are whole.
         self.spoil("d000/long.zst", |bytes| bytes.truncate(bytes.len() * 2 / 3));
         self.spoil("d001/f00021.zst.age", |bytes| {
             let mac = bytes.windows(5).position(|part| part == b"\n--- ").unwrap() + 5;
@@ -74,7 +73,7 @@ impl Bad<'_> {
         self.spoil("d003/f00064.zst.age", |bytes| *bytes = for_another);
     }
 
-    /// Asserts that what was said names each of these once as failed, and nothing else.
+    /// Asserts that the messages name each bad file once as failed, and no other file.
     #[track_caller]
     fn assert_told(&self, said: &str, report: &Value) {
         let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("pipeline: error: ")).collect();
@@ -100,7 +99,7 @@ fn restore_brings_every_good_file_back_and_names_each_bad_one_once() {
     bad.spoil_bytes();
     fs::write(dir.path("made/d004/foreign.txt"), noise(5000, 77)).unwrap();
     bad.add("made/d004/foreign.txt");
-    // Outputs that cannot get their names.
+    // Outputs whose names are taken by directories.
     fs::create_dir_all(dir.path("back/made/d005/f00107")).unwrap();
     bad.add("made/d005/f00107.zst.age");
     dir.write("back/made/d005/f00108", b"not ours");
@@ -108,7 +107,7 @@ fn restore_brings_every_good_file_back_and_names_each_bad_one_once() {
     fs::create_dir_all(dir.path("elsewhere")).unwrap();
     std::os::unix::fs::symlink(dir.path("elsewhere"), dir.path("back/made/d005/f00109")).unwrap();
     bad.add("made/d005/f00109.zst.age");
-    // Named, and not there.
+    // A listed file that does not exist.
     let mut list: Vec<String> =
         finished(&dir.path("made")).keys().map(|name| format!("made/{}", name.display())).collect();
     list.extend(["made/d006/gone.zst", "made/no/such.zst"].map(str::to_owned));
@@ -141,7 +140,7 @@ fn restore_brings_every_good_file_back_and_names_each_bad_one_once() {
     assert_eq!(fs::read_dir(dir.path("elsewhere")).unwrap().count(), 0);
     assert_eq!(temporaries(&dir.path("back")), Vec::<PathBuf>::new());
 
-    // The next run tries the bad ones again, and no other.
+    // The next run tries the bad files again, and no other.
     let (report, said) = dir.batch_report("restore --files-from list -o back -q --no-sync -i key", 3);
     bad.assert_told(&said, &report);
     assert_eq!((&report["batch"]["unchanged_count"], &report["batch"]["done_count"]), (&good_count.into(), &0.into()));
@@ -154,9 +153,9 @@ fn verify_passes_every_good_file_and_names_each_bad_one_once() {
     let (report, _) = dir.batch_report("verify made -q -i key", 0);
     assert_eq!(report["batch"]["done_count"], count() as u64 + 2);
     bad.spoil_bytes();
-    // Whole frames, and neither the last one nor the table.
+    // Whole frames, but without the last frame and the table.
     bad.spoil("d006/f00120.zst", |bytes| bytes.truncate(bytes.len() - TABLE_OF_ONE_LEN));
-    // Right in itself, and not what was written: other content, and the same content in other bytes.
+    // Valid in itself but different from the recorded output: other content, and the same content in other bytes.
     dir.write("other", b"other content");
     dir.ok("process other other.zst -q");
     let other = dir.read("other.zst");
@@ -176,12 +175,12 @@ fn verify_passes_every_good_file_and_names_each_bad_one_once() {
     let (report, said) = dir.batch_report("verify made -q -i key", 3);
     bad.assert_told(&said, &report);
     let files = finished(&dir.path("made")).len() as u64;
-    // One of the bad is not there any more.
+    // One of the bad files does not exist any more.
     assert_eq!(report["batch"]["done_count"], files - (bad.names.len() as u64 - 1));
     assert!(before == look(&dir.path("made")).into_keys().collect::<Vec<PathBuf>>(), "verify writes nothing");
 }
 
-/// `/proc/self/mem` is a regular file that cannot be read from its beginning, whoever asks.
+/// `/proc/self/mem` is a regular file whose beginning nobody can read.
 #[test]
 fn process_does_every_good_file_and_names_each_bad_one_once() {
     let dir = TestDir::new();
@@ -201,7 +200,7 @@ fn process_does_every_good_file_and_names_each_bad_one_once() {
     bad.add("tree/d001/f00026");
     std::os::unix::fs::symlink("nowhere", dir.path("out/tree/d001/f00027.zst")).unwrap();
     bad.add("tree/d001/f00027");
-    // Not followed: outputs would land in another place.
+    // The link is not followed: outputs would end up elsewhere.
     fs::create_dir(dir.path("elsewhere")).unwrap();
     std::os::unix::fs::symlink(dir.path("elsewhere"), dir.path("out/tree/d002")).unwrap();
     dir.write("out/tree/d003", b"a file where a directory has to be");
@@ -238,7 +237,7 @@ fn on_error_stop_ends_the_batch_with_the_exit_code_of_the_file_that_failed() {
     ] {
         let (report, said) = dir.batch_report(line, code);
         let count = |name: &str| report["batch"][name].as_u64().unwrap();
-        // Those that ended together are told together, and twenty may be all that there are.
+        // Files that end together are reported together, and the batch may have only twenty.
         assert!(count("left_count") > 0 || count("file_count") == 20, "{line}: {}", report["batch"]);
         assert_eq!(
             count("file_count"),
@@ -251,7 +250,7 @@ fn on_error_stop_ends_the_batch_with_the_exit_code_of_the_file_that_failed() {
     }
     dir.ok("process tree/d000/f00000 made/d000/f00000.zst -q -f --chunk-size 64K");
     dir.ok("restore made back -q -i key --on-error stop");
-    // The tree in between is made of two runs, whose directories got the times of the last.
+    // Two runs made `tree`, and the last one set the times of its directories.
     assert_eq!(contents(&dir.path("tree")), contents(&dir.path("back")));
 }
 
@@ -272,7 +271,7 @@ fn failures_end_a_batch_at_a_count_or_at_a_share() {
             fs::write(dir.path(format!("out/d{:03}/f{index:05}.zst", index / 20)), b"not ours").unwrap();
         }
     };
-    // How many are bad, one in so many; what is allowed; how it ends.
+    // One file in `step` is bad; then the flags and the exit code.
     for (step, flags, code) in [
         (1, "--max-failures 5", 1),
         (1, "--max-failures 1", 1),
@@ -299,7 +298,7 @@ fn failures_end_a_batch_at_a_count_or_at_a_share() {
         } else {
             assert_eq!(errors, count("failed_count") + 1, "{line}: {said}");
             assert!(said.contains("and --max-failures ends it there") && report["batch"]["stopped"].is_string());
-            // The last of ten may be the last of all.
+            // The last of ten bad files may be the last file of all.
             assert!(count("left_count") > 0 || step == 40, "{line}: {}", report["batch"]);
         }
         assert_eq!(finished(&dir.path("out")).len() as u64, 400 / step as u64 + count("done_count"), "{line}");

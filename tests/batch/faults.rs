@@ -1,4 +1,4 @@
-//! Faults below a batch: system calls that fail for one of many files, and a second run at the same output.
+//! Tests of faults below a batch: system calls that fail for one of many files, and a second run with the same output.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -10,7 +10,8 @@ use crate::support::tree::{assert_same, finished, plant_small, remove, temporari
 use crate::support::{Need, Ran, TestDir, can_trace, finish, skip};
 use serde_json::Value;
 
-/// The report of a run under strace, which takes `flags`, and what was said; `None`, and noted, where nothing can be traced.
+/// The report and the messages of a run under strace with `flags`; `None`, with a recorded skip, where tracing does not
+/// work.
 fn traced(dir: &TestDir, flags: &[&str], line: &str, code: i32) -> Option<(Value, String)> {
     if !can_trace() {
         return None;
@@ -24,13 +25,13 @@ fn traced(dir: &TestDir, flags: &[&str], line: &str, code: i32) -> Option<(Value
     assert_eq!(ran.status.code(), Some(code), "{flags:?} {line}: {ran}");
     let trace = String::from_utf8_lossy(&dir.read("trace")).into_owned();
     assert!(trace.contains("(INJECTED)"), "{flags:?} {line}: {trace}");
-    // strace tells what it makes of a path.
+    // Drops the lines in which strace reports how it resolves a path.
     let lines = ran.stderr.lines().filter(|line| !line.starts_with("strace: "));
     let (json, said): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with('{'));
     Some((serde_json::from_str(json[0]).unwrap(), said.join("\n")))
 }
 
-/// How a file ended, and at which try.
+/// How a file ended, and at which attempt.
 fn end_of(report: &Value, source: &str) -> (String, u64) {
     let file = report["files"].as_array().unwrap().iter().find(|file| file["source"] == source).unwrap();
     (file["ended"].as_str().unwrap().to_owned(), file["tries"].as_u64().unwrap())
@@ -46,7 +47,7 @@ fn what_fails_once_is_tried_again_and_done_and_what_fails_for_ever_is_named() {
         ("process tree out -q", "tree/d000/f00004", "tree/d000/f00005"),
         ("restore made out -q", "made/d000/f00004.zst", "made/d000/f00005.zst"),
     ] {
-        // The file is named as it is opened: below the directory.
+        // The run opens the file by its name relative to the directory.
         let inside = bad.split_once('/').unwrap().1;
         for call in ["read", "openat2"] {
             let trace = format!("trace={call}");
@@ -71,7 +72,7 @@ fn what_fails_once_is_tried_again_and_done_and_what_fails_for_ever_is_named() {
     }
 }
 
-/// What the disk refused once may be lost, and a second fsync would not tell.
+/// The disk may have lost the data of a failed fsync, and a second fsync would not report that.
 #[test]
 fn when_nothing_passes_any_more_nothing_is_waited_for() {
     let dir = TestDir::new();
@@ -82,7 +83,7 @@ fn when_nothing_passes_any_more_nothing_is_waited_for() {
         report["files"].as_array().unwrap().iter().map(|file| file["tries"].as_u64().unwrap()).collect();
     assert_eq!(tries, [[3; 8].as_slice(), &[1; 32]].concat());
     assert_eq!(report["batch"]["failed_count"], 40);
-    // What may not pass is no sign of that: files that are gone.
+    // Missing files do not count as a sign of that.
     let flags = [
         "-e",
         "trace=openat2",
@@ -101,7 +102,7 @@ fn a_sync_that_fails_is_never_tried_again_and_its_file_gets_no_name() {
     let dir = TestDir::new();
     plant_small(&dir.path("tree"), 9);
     let flags = ["-y", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1"];
-    // Calls are counted in each thread: the one that finishes the directories fails as well, behind all files.
+    // strace counts calls per thread: the sync of the directories, after all files, fails as well.
     let Some((report, said)) = traced(&dir, &flags, "process tree out -q --jobs 1 --retries 5", 3) else { return };
     let files = report["files"].as_array().unwrap();
     let failed: Vec<&Value> = files.iter().filter(|file| file["ended"] == "failed" && file["tries"] == 1).collect();
@@ -119,7 +120,7 @@ fn a_sync_that_fails_is_never_tried_again_and_its_file_gets_no_name() {
     assert_same(&dir.path("tree"), &dir.path("back"), "after a sync that failed");
 }
 
-/// An output that no journal knows would be taken for somebody else's by the next run.
+/// Without a record the next run would take the output for a foreign file.
 #[test]
 fn without_a_record_on_the_disk_no_output_gets_its_name() {
     let (dir, recipient) = TestDir::with_key();
@@ -160,7 +161,7 @@ fn of_two_runs_at_once_on_one_output_the_second_is_refused() {
             assert!(ran.stderr.contains("another run is at work on it"), "{again}: {ran}");
         }
         assert_eq!(first.try_wait().unwrap(), None, "the first is still at work");
-        // Another output is nobody's business.
+        // A run with another output is not blocked.
         dir.ok(&line.replace(" out ", " out2 "));
         first.kill().unwrap();
         first.wait().unwrap();
@@ -172,14 +173,15 @@ fn of_two_runs_at_once_on_one_output_the_second_is_refused() {
     }
 }
 
-/// Names in the first directory of the output of a run that is at work, where files come and go.
+/// Names in the first output directory of a run in progress.
 fn finished_now(dir: &TestDir) -> Vec<Vec<u8>> {
     let names = fs::read_dir(dir.path("out/d000")).into_iter().flatten();
     let names = names.map(|entry| entry.unwrap().file_name().into_encoded_bytes());
     names.filter(|name| !name.starts_with(b".pipeline-")).collect()
 }
 
-/// A record that cannot be read is of a file that is ours all the same, and the run says that it is done again.
+/// A file whose record is unreadable is still an output of the program, and the run reports that it processes the file
+/// again.
 #[test]
 fn what_a_damaged_line_of_the_journal_told_of_is_not_ours_any_more() {
     let dir = TestDir::new();
@@ -227,13 +229,13 @@ fn a_journal_that_is_none_is_refused_and_left_as_it_is() {
 
 const NOBODY: u32 = 65534;
 
-/// Sets the permission bits of what is at `path`, which from here on is of whoever [`run_as_nobody`] is.
+/// Sets the permission bits of `path` and gives it to the user of [`run_as_nobody`].
 fn give_away(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
 }
 
-/// Runs the binary, of which there is a copy in `bench`, without the rights of root.
+/// Runs the copy of the binary in the directory, without the rights of root.
 fn run_as_nobody(dir: &TestDir, line: &str) -> Ran {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(dir.path("pipeline"));
@@ -241,8 +243,8 @@ fn run_as_nobody(dir: &TestDir, line: &str) -> Ran {
     finish(command.output().unwrap())
 }
 
-/// A tree of nobody's in which one directory and one file can not be read, and another directory can not be written to; `None`, said
-/// loudly, for those who are not root.
+/// Makes a tree owned by nobody, with an unreadable directory, an unreadable file and a read-only directory. Returns
+/// `None`, and records a skip, without root.
 fn dir_of_nobody() -> Option<TestDir> {
     if !rustix::process::geteuid().is_root() {
         skip(Need::Right("root"));
@@ -273,7 +275,7 @@ fn what_permissions_forbid_is_named_once_and_the_rest_is_done() {
         assert_eq!(ran.stderr.lines().filter(|line| line.contains(name)).count(), 1, "{ran}");
     }
     assert_eq!(names(), ["closed/a.zst", "d/e.zst"]);
-    // What mirrors a directory that nobody writes to is written to all the same, and is like it in the end.
+    // The mirror of a read-only directory is written to as well, and is read-only at the end.
     fs::write(dir.path("tree/closed/new"), b"new").unwrap();
     assert_eq!(run_as_nobody(&dir, "process tree out -q").status.code(), Some(3));
     assert_eq!(names(), ["closed/a.zst", "closed/new.zst", "d/e.zst"]);

@@ -1,5 +1,5 @@
-//! Trees, journals and directories that were copied, are somebody else's, or are changed while they are read: nothing outside of what was named
-//! is read, written or deleted, and nothing is called done that is not.
+//! Tests of trees, journals and directories that are copied, belong to somebody else, or change during a run: a run
+//! reads, writes and deletes nothing outside of its arguments, and reports nothing as done that is not.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -41,7 +41,7 @@ fn a_link_that_takes_the_place_of_a_directory_meanwhile_leads_nowhere() {
         dir.write("victim/secret", b"what is nobody's business");
         let line = format!("process spool out -q -j 1 --limit-rate 1M {flags}");
         let mut child = Running(dir.command(line.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap());
-        // The tree was looked at, and its first file takes three seconds.
+        // The scan of the tree is complete, and the first file takes three seconds.
         wait_until("its first file is worked on", || !temporaries(&dir.path("out")).is_empty());
         fs::rename(dir.path("spool/sub"), dir.path("elsewhere")).unwrap();
         symlink(dir.path("victim"), dir.path("spool/sub")).unwrap();
@@ -69,7 +69,7 @@ fn what_rm_left_as_all_there_is_is_missed_until_that_is_said_to_be_right() {
     }
     dir.ok("process spool out -q --rm --force");
     dir.ok("verify out -q");
-    // A run for some of it tells nothing of the rest.
+    // A run for one part of the tree does not change the record of the rest.
     dir.write("p/one", b"one");
     dir.write("q/two", b"two");
     dir.ok("process p q -o both -q");

@@ -1,4 +1,5 @@
-//! What a batch is made of, however it is named, and what is refused before the first byte is written.
+//! Tests of the inputs of a batch, in all forms of naming them, and of what is refused before the first byte is
+//! written.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::support::TestDir;
 use crate::support::tree::{Node, look, plant_small, remove};
 
-/// A few files in a few directories, a link of each kind, and a FIFO.
+/// Makes a few files in a few directories, a link of each kind, and a FIFO.
 fn dir_with_files() -> TestDir {
     let dir = TestDir::new();
     for name in ["tree/a.txt", "tree/b.log", "tree/sub/c.txt", "tree/sub/d.log", "tree/sub/deep/e.txt", "one", "two"] {
@@ -21,7 +22,7 @@ fn dir_with_files() -> TestDir {
     dir
 }
 
-/// What is in `root` but for the journal: directories end with a slash, links tell where they lead.
+/// The names in `root` without the journal: directories end with a slash, links show their target.
 fn names(root: &Path) -> Vec<String> {
     let seen = look(root).into_iter().filter(|(name, _)| !name.as_os_str().is_empty());
     let seen = seen.filter(|(name, _)| name != Path::new(".pipeline-journal"));
@@ -33,7 +34,8 @@ fn names(root: &Path) -> Vec<String> {
     shown.collect()
 }
 
-/// Asserts what `process` with `arguments` makes in `out`, each file right, and takes it away again.
+/// Asserts that `process` with `arguments` makes the `expected` names in `out`, each with the right content, then
+/// removes `out`.
 #[track_caller]
 fn assert_makes(dir: &TestDir, arguments: &str, expected: &[&str]) {
     let ran = dir.ok(&format!("process -q {arguments}"));
@@ -56,7 +58,7 @@ fn inputs_of_every_kind_go_where_they_belong() {
         "tree/sub/deep/e.txt.zst",
     ];
     let all: Vec<&str> = all_below[1..].iter().map(|name| name.strip_prefix("tree/").unwrap()).collect();
-    // A directory alone is mirrored, whichever way it is written.
+    // A single directory is mirrored, in any spelling of its path.
     for line in ["tree out", "tree/ out", "./tree out/", "-o out tree", "tree/../tree -o out"] {
         assert_makes(&dir, line, &all);
     }
@@ -64,9 +66,9 @@ fn inputs_of_every_kind_go_where_they_belong() {
     assert_makes(&dir, "-o out one two", &["one.zst", "two.zst"]);
     assert_makes(&dir, "-o out one two tree/sub/c.txt", &["c.txt.zst", "one.zst", "two.zst"]);
     assert_makes(&dir, "-o out one tree", &[&["one.zst"], &all_below[..]].concat());
-    // One file goes into a directory that is asked for as one.
+    // A single file goes into a directory if the output is written as a directory.
     assert_makes(&dir, "one out/", &["one.zst"]);
-    // Lists keep paths, in whichever form, and go together with names.
+    // Lists keep paths, in any form, and combine with names.
     dir.write("lines", b"one\n\ntree/sub/c.txt\n./two");
     dir.write("zeros", b"one\0tree/sub/c.txt\0two\0");
     let listed = ["one.zst", "tree/", "tree/sub/", "tree/sub/c.txt.zst", "two.zst"];
@@ -92,7 +94,7 @@ fn inputs_of_every_kind_go_where_they_belong() {
         assert_eq!(names(&dir.path("out")), ["one.zst", "two.zst"]);
         remove(&dir.path("out"));
     }
-    // A path from the root on.
+    // An absolute path.
     let absolute = dir.path("one");
     dir.write("absolute", absolute.as_os_str().as_encoded_bytes());
     dir.ok("process -q --files-from absolute -o out");
@@ -125,7 +127,7 @@ fn globs_and_ignore_files_choose_in_directories() {
     assert_makes(&dir, "tree out --include *.txt --exclude deep", &["a.txt.zst", "sub/", "sub/c.txt.zst"]);
     assert_makes(&dir, "tree out --include sub/*.log", &["sub/", "sub/d.log.zst"]);
     assert_makes(&dir, "tree out --include /*.log", &["b.log.zst"]);
-    // What is named is taken, whatever globs say of directories.
+    // Globs do not exclude a directory that is named as an argument.
     assert_makes(
         &dir,
         "one tree -o out --include *.log",
@@ -180,10 +182,10 @@ fn links_are_copied_followed_or_left_out() {
             "to-file.zst",
         ],
     );
-    // A link that is named is what it leads to.
+    // A link that is named as an argument is followed.
     symlink("tree/sub", dir.path("named")).unwrap();
     assert_makes(&dir, "named out --include c.txt", &["c.txt.zst"]);
-    // What cannot be followed fails, and is named.
+    // A link that cannot be followed fails, and is named.
     symlink("nowhere", dir.path("tree/dangling")).unwrap();
     symlink("..", dir.path("tree/sub/loop")).unwrap();
     let (report, said) = dir.batch_report("process -q tree out --links follow", 3);
@@ -205,7 +207,7 @@ fn what_is_neither_file_directory_nor_link_is_skipped_and_named() {
     }
 }
 
-/// Asserts that `line` is refused for `reason`, and that nothing at all was written.
+/// Asserts that `line` is refused for `reason`, and that the run writes nothing.
 #[track_caller]
 fn assert_refused(dir: &TestDir, line: &str, reason: &str) {
     let before = everything(dir);
@@ -214,7 +216,7 @@ fn assert_refused(dir: &TestDir, line: &str, reason: &str) {
     assert!(everything(dir) == before, "{line}: something was written");
 }
 
-/// All there is, but for the user's own folder.
+/// All names in the directory, without the user's state folder.
 fn everything(dir: &TestDir) -> Vec<(PathBuf, Node, (i64, i64))> {
     let seen = look(dir.root()).into_iter().filter(|(name, _)| !name.starts_with("state"));
     seen.map(|(name, seen)| (name, seen.node, seen.mtime)).collect()
@@ -276,7 +278,7 @@ fn restored_names_that_would_be_one_are_refused() {
     assert_refused(&dir, "restore out out", "would be in a directory that is read");
 }
 
-/// What is in an age layer is brought back as it is where that is asked for, also what is compressed in itself.
+/// On request, restore opens the age layer alone and keeps compressed content as it is.
 #[test]
 fn a_tree_that_holds_compressed_files_comes_back_from_an_age_layer_alone() {
     let (dir, recipient) = TestDir::with_key();
@@ -288,7 +290,7 @@ fn a_tree_that_holds_compressed_files_comes_back_from_an_age_layer_alone() {
     crate::support::tree::assert_same(&dir.path("tree"), &dir.path("back"), "--no-decompress");
 }
 
-/// Names whose kind changed between two runs: no output is of the old kind any more.
+/// A name whose kind changed between two runs.
 #[test]
 fn a_name_that_became_of_another_kind_is_told_by_restore_and_one_of_both_can_be_left_out() {
     for (first, second) in [("link", "file"), ("file", "directory"), ("directory", "file"), ("file", "link")] {
@@ -307,7 +309,7 @@ fn a_name_that_became_of_another_kind_is_told_by_restore_and_one_of_both_can_be_
                 if is_directory { fs::remove_dir(&path).unwrap() } else { fs::remove_file(&path).unwrap() }
             }
         }
-        // A backup keeps what was deleted: both are in it, and only one can come back under the name.
+        // A backup keeps deleted files: it holds both, and only one of them can be restored under the name.
         let ran = dir.run("restore out back -q");
         assert_eq!(ran.status.code(), Some(2), "{first}, then {second}: {ran}");
         assert!(ran.stderr.contains("would both be written to 'd000/name'\nhint: --exclude"), "{ran}");

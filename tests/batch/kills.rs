@@ -1,5 +1,5 @@
-//! Batches that are cut off: killed at any moment, or asked to stop. What was finished stays as it is, the next run does the rest, and in
-//! the end the tree comes back byte for byte.
+//! Tests of interrupted batches: killed at any moment, or asked to stop. Finished outputs stay, the next run does the
+//! rest, and the tree comes back byte for byte.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
@@ -13,14 +13,14 @@ use crate::support::{TestDir, noise, share};
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// What is promised is two seconds; a machine that is busy gets more.
+/// The promise is two seconds; a busy machine gets more.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// A run that is cut off: what it does, where that goes, and how it is held against the tree.
+/// A kind of run to interrupt: its command line, its output, and how to compare that with the tree.
 struct Kind {
     line: &'static str,
     out: &'static str,
-    /// The flags that bring it back; nothing where it is brought back already.
+    /// The flags that restore the output; `None` if the run itself restores.
     back: Option<&'static str>,
 }
 
@@ -29,7 +29,7 @@ const SEALED: Kind = Kind { line: "process tree out --chunk-size 64K -q -R to", 
 const RESTORE: Kind = Kind { line: "restore made again -q -i key", out: "again", back: None };
 const KINDS: [Kind; 3] = [BARE, SEALED, RESTORE];
 
-/// A tree of `count` small files and some larger ones, and what becomes of it when it is sealed.
+/// Makes a tree of `count` small files and some larger ones, and its sealed form.
 fn bench(count: usize) -> TestDir {
     let (dir, recipient) = TestDir::with_key();
     dir.write("to", recipient.as_bytes());
@@ -38,7 +38,7 @@ fn bench(count: usize) -> TestDir {
     dir
 }
 
-/// Runs what was cut off to its end: what was finished is left alone, and all the rest is done. Gives the report.
+/// Completes an interrupted run: finished files are left alone, and the rest is processed. Returns the report.
 #[track_caller]
 fn finish_it(dir: &TestDir, kind: &Kind, done_before: &BTreeMap<PathBuf, u64>, what: &str) -> Value {
     let out = dir.path(kind.out);
@@ -55,7 +55,7 @@ fn finish_it(dir: &TestDir, kind: &Kind, done_before: &BTreeMap<PathBuf, u64>, w
     report
 }
 
-/// Asserts that what is there in the end is the tree, or comes back as it.
+/// Asserts that the output equals the tree, or restores to it.
 #[track_caller]
 fn assert_comes_back(dir: &TestDir, kind: &Kind, what: &str) {
     let Some(flags) = kind.back else { return assert_same(&dir.path("tree"), &dir.path(kind.out), what) };
@@ -76,7 +76,7 @@ fn a_batch_that_is_killed_at_any_time_goes_on_where_it_was_and_nothing_is_done_t
     });
     let (mut killed_count, mut midst_count, mut cut_off_count) = (0, 0, 0);
     for (index, random) in randoms.chunks(8).enumerate() {
-        // Bare and sealed in turn, and one of three is brought back.
+        // Bare and sealed in turn; a round with a bare run also has a restore.
         for which in [index % 2, 2].into_iter().take(if index % 2 == 0 { 2 } else { 1 }) {
             let kind = &KINDS[which];
             let what = format!("attempt {index}, {}", kind.line);
@@ -98,7 +98,7 @@ fn a_batch_that_is_killed_at_any_time_goes_on_where_it_was_and_nothing_is_done_t
     assert!(killed_count > 0 && midst_count > 0 && cut_off_count > 0, "no kill struck");
 }
 
-/// Again and again, until it gets through: the journal is appended to by one run after the other.
+/// Repeats until a run completes: each run appends to the same journal.
 #[test]
 fn a_batch_that_is_killed_again_and_again_comes_to_its_end() {
     let dir = bench(200);
@@ -139,7 +139,7 @@ fn a_batch_that_is_killed_at_a_step_of_its_commit_goes_on_where_it_was() {
             ["flock", "write", "fsync,fdatasync", "renameat,renameat2", "utimensat,fchmod", "mkdir,mkdirat,symlinkat"]
         {
             for number in 1..40 {
-                // Calls are counted in each thread on its own, and one hand makes it the same each time.
+                // strace counts calls per thread, and with one job the order is the same each time.
                 let inject = format!("inject={calls}:signal=SIGKILL:when={number}");
                 let state = format!("XDG_STATE_HOME={}", dir.path("state").display());
                 let trace = format!("trace={calls}");
@@ -164,7 +164,7 @@ fn a_batch_that_is_killed_at_a_step_of_its_commit_goes_on_where_it_was() {
     assert!(struck_count > 60, "only {struck_count} kills struck");
 }
 
-/// Starts a batch that would take minutes, and waits until it has finished some files and works on others.
+/// Starts a batch that takes minutes, and waits until it has finished some files and works on others.
 fn start_slow(dir: &TestDir, kind: &Kind) -> Running {
     let line = format!("{} --limit-rate 200K", kind.line);
     let child = Running(dir.command(line.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap());
@@ -206,7 +206,7 @@ fn signals_end_a_batch_in_order_and_the_next_run_goes_on() {
     }
 }
 
-/// The files that were worked on did not fail, and are none of those that ended.
+/// Files in progress did not fail and are not among the ended ones.
 #[test]
 fn a_batch_that_is_stopped_says_so_in_one_line_and_blames_no_file() {
     let dir = bench(60);
@@ -239,7 +239,7 @@ fn a_signal_at_any_time_leaves_no_temporary_and_what_was_finished() {
             signal(&child, Signal::INT);
             let (said, ended, took) = end_of(&mut child);
             assert!(took < STOP_TIME_MAX, "{}: it took {took:?} to stop", kind.line);
-            // Before it listens, and when it has ended, the signal does what it does to any program.
+            // Before the handler is installed and after the run has ended, the signal has its default effect.
             let is_stopped = ended == Some(130);
             assert!(is_stopped || ended == Some(0) || (ended.is_none() && said.is_empty()), "{}: {said}", kind.line);
             stopped_count += usize::from(is_stopped);
@@ -252,7 +252,7 @@ fn a_signal_at_any_time_leaves_no_temporary_and_what_was_finished() {
     }
 }
 
-/// What was asked for is that inputs go, and their outputs are there.
+/// The user asked for deletion of the inputs, and their outputs exist.
 #[test]
 fn inputs_that_a_killed_run_did_not_come_to_delete_are_deleted_by_the_next() {
     let dir = TestDir::new();

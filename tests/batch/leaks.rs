@@ -1,4 +1,5 @@
-//! Many files take what few take: descriptors and threads do not grow with their number, and memory only by what is known of each.
+//! Tests that many files need no more than a few: the number of descriptors and threads is constant, and memory grows
+//! only by the record of each file.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,22 +9,22 @@ use crate::support::child::Running;
 use crate::support::tree::{assert_same, finished, plant_small, remove, temporaries};
 use crate::support::{TestDir, share};
 
-/// Enough that every stage has all that it may have in flight.
+/// Enough files to fill every stage.
 const FEW: usize = 400;
 
-/// What is known of a file: its paths, how it ended, the record of it.
+/// The record of a file in memory: its paths, its result, its journal entry.
 const BYTES_PER_FILE_MAX: u64 = 2 << 10;
 
-/// What the allocator may take differently from run to run.
+/// Variation of the allocator between runs.
 const SLACK_BYTES: u64 = 8 << 20;
 
-/// Of the files between hands and commit: half of what processes may have nearly everywhere.
+/// Descriptors of files between a worker and the commit: half of the usual limit of a process.
 const DESCRIPTORS_OF_FILES: usize = 1024 / 2;
 
-/// Beside files: hands with theirs, directories on the way, the journals, what a program has.
+/// Other descriptors: those of the workers, directories on the path, the journals, standard streams.
 const DESCRIPTORS_BESIDE: usize = 48;
 
-/// The most of something that a run had at once.
+/// The peak of each resource during a run.
 #[derive(Clone, Copy, Debug, Default)]
 struct Peak {
     descriptors: usize,
@@ -31,7 +32,7 @@ struct Peak {
     bytes: u64,
 }
 
-/// Runs `line`, which has to end well, and watches it all the time.
+/// Runs `line`, which must succeed, and samples it all the time.
 fn peak_of(dir: &TestDir, line: &str) -> Peak {
     let mut child = Running(dir.command(line.split_whitespace()).stderr(Stdio::null()).spawn().unwrap());
     let (proc, mut peak) = (PathBuf::from(format!("/proc/{}", child.id())), Peak::default());
@@ -63,7 +64,7 @@ fn descriptors_and_threads_do_not_grow_with_the_number_of_files_and_memory_by_li
     ] {
         let mut peaks = Vec::new();
         for tree in ["few", "many"] {
-            // The second process has nothing to do, which it knows from a journal of all files.
+            // The second process finds all files in the journal and has nothing to do.
             for line in [process.clone(), process.clone(), restore.clone(), "verify out -q -w 2 -i key".to_owned()] {
                 peaks.push((line.clone(), peak_of(&dir, &line.replace("TREE", tree))));
             }
@@ -74,7 +75,7 @@ fn descriptors_and_threads_do_not_grow_with_the_number_of_files_and_memory_by_li
                 remove(&dir.path(root));
             }
         }
-        // A run of few files may be over before a peak is seen; all of them have the same hands.
+        // A run of few files may end before its peak is sampled; all runs have the same number of jobs.
         let threads = peaks[..4].iter().map(|(_, few)| few.threads).max().unwrap();
         for ((line, few), (_, much)) in peaks[..4].iter().zip(&peaks[4..]) {
             eprintln!("{line}: {few:?}, {much:?}");
@@ -87,7 +88,7 @@ fn descriptors_and_threads_do_not_grow_with_the_number_of_files_and_memory_by_li
     }
 }
 
-/// As many as systems give that give few, and fewer than a group of files with all in front of it holds.
+/// The limits are those of strict systems, and below the demand of a full group of files.
 #[test]
 fn a_batch_keeps_within_the_descriptors_that_it_is_given() {
     let dir = TestDir::new();

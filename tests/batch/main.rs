@@ -1,4 +1,4 @@
-//! Many files: trees, journals, failures, kills, deletion.
+//! Tests of batches: trees, journals, failures, kills, deletion.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,5 +1,5 @@
-//! What `--rm`, `rekey` and `verify` of a tree may destroy or say, and never do: an input goes only when its output is there, is right, and is
-//! not the only copy of something else.
+//! Tests of what `--rm`, `rekey` and `verify` of a tree may destroy or report: an input is deleted only when its output
+//! exists, is right, and is not the only copy of something else.
 
 use std::fs;
 
@@ -39,7 +39,7 @@ fn an_input_whose_output_nothing_shows_to_be_whole_stays_however_often_rm_is_ask
         assert_eq!(finished(&dir.path("made")).len(), 1);
         assert_eq!(dir.read("back/foreign"), dir.read("plain"));
     }
-    // What an earlier run let pass is refused when that is asked for.
+    // --require-table refuses a file that an earlier run accepted.
     let ran = dir.run("restore made back -q --require-table");
     assert!(ran.stderr.contains("without --require-table it is restored"), "{ran}");
     assert_eq!(ran.status.code(), Some(3));
@@ -50,7 +50,7 @@ fn rm_of_what_an_earlier_run_did_deletes_no_input_whose_output_is_wrong() {
     let dir = TestDir::new();
     plant_small(&dir.path("tree"), 5);
     dir.ok("process tree out -q --no-sync");
-    // The same length, inode and time, and other bytes: what a disk does that loses a write.
+    // Other bytes with the same length, inode and time: a disk that loses a write gives this.
     let path = dir.path("out/d000/f00001.zst");
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
     let mut bytes = fs::read(&path).unwrap();

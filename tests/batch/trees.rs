@@ -1,4 +1,4 @@
-//! Trees: there and back with everything in them, and what a second run does, which is only what there is to do.
+//! Tests of trees: a round trip with every kind of content, and second runs, which process only what changed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,7 +12,7 @@ use crate::support::tree::{
 use crate::support::{TestDir, text};
 use serde_json::Value;
 
-/// A tree that goes, also when the test fails, whoever may not write to its directories.
+/// Makes the trees writable on drop, so that the directory can be removed even if the test fails.
 struct Trees<'a>(&'a TestDir);
 
 impl Drop for Trees<'_> {
@@ -25,14 +25,14 @@ impl Drop for Trees<'_> {
     }
 }
 
-/// What a batch reports, by the words that it has for it, without those that are none.
+/// The counts in the report of a batch by name, without zeros.
 fn counts(report: &Value) -> BTreeMap<String, u64> {
     let counts = report["batch"].as_object().unwrap().iter();
     let counts = counts.filter_map(|(name, count)| Some((name.clone(), count.as_u64()?)));
     counts.filter(|(_, count)| *count > 0).collect()
 }
 
-/// The same as it is expected.
+/// Expected counts in the form that [`counts`] returns.
 fn words<const N: usize>(words: [(&str, u64); N]) -> BTreeMap<String, u64> {
     words.into_iter().map(|(word, count)| (word.to_owned(), count)).collect()
 }
@@ -163,7 +163,7 @@ fn stock_tools_read_every_output() {
     }
 }
 
-/// Sets the time of a file; its bytes stay.
+/// Sets the time of a file without a change of its bytes.
 fn touch(path: &Path, seconds: u64) {
     let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
     fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
@@ -187,14 +187,14 @@ fn a_second_run_does_what_is_new_or_has_changed_and_leaves_the_rest_alone() {
         let second = finished(&dir.path("out"));
         let changed = ["3", "4"].map(|number| PathBuf::from(format!("d000/f0000{number}.{suffix}")));
         for (name, inode) in &first {
-            // What was deleted may get the number that it had.
+            // A new file may reuse the inode number of a deleted one.
             if !name.ends_with(format!("f00005.{suffix}")) {
                 assert_eq!(second[name] == *inode, !changed.contains(name), "{flags}: {name:?}");
             }
         }
         dir.ok("restore out back -q -i key");
         assert_same(&dir.path("tree"), &dir.path("back"), &flags);
-        // What changed in the output alone is redone by restore as well.
+        // Restore also redoes a file whose output alone changed.
         dir.write("tree/d001/f00030", b"changed again");
         dir.ok(&line);
         let expected = words([("file_count", 41), ("unchanged_count", 40), ("redone_count", 1)]);
@@ -218,7 +218,7 @@ fn checksum_tells_a_change_from_the_content_and_not_from_the_time() {
         assert_eq!(counts(&dir.batch_report(&with_checksum, 0).0), unchanged, "{flags}: a touch changes nothing");
         let one = words([("file_count", 30), ("unchanged_count", 29), ("redone_count", 1)]);
         assert_eq!(counts(&dir.batch_report(&line, 0).0), one, "{flags}: without --checksum it does");
-        // Other content of the same length, written at the same time.
+        // Other content with the same length and time.
         let path = dir.path("tree/d000/f00008");
         let at = fs::metadata(&path).unwrap().modified().unwrap();
         let mut content = fs::read(&path).unwrap();
@@ -259,7 +259,7 @@ fn other_settings_do_all_of_it_again_and_the_same_do_nothing() {
         let (report, _) = dir.batch_report(&format!("process tree out -q {flags}"), 0);
         assert_eq!(&counts(&report), expected, "{flags}");
     }
-    // Bare and sealed stand beside each other, and both are right.
+    // Bare and sealed outputs are next to each other, and both are right.
     dir.ok("verify out -q -i key");
 }
 
@@ -276,7 +276,7 @@ fn an_output_that_no_run_wrote_is_left_alone_unless_forced() {
     assert_eq!(dir.read("out/d000/f00004.zst"), b"not ours");
     let (report, _) = dir.batch_report("process tree out -q -f", 0);
     assert_eq!(counts(&report), words([("file_count", 20), ("done_count", 1), ("unchanged_count", 19)]));
-    // An output of ours that somebody wrote to is theirs.
+    // An output that somebody else changed belongs to them.
     dir.write("out/d000/f00005.zst", b"changed by somebody");
     let (report, _) = dir.batch_report("process tree out -q", 3);
     assert_eq!(counts(&report), words([("file_count", 20), ("failed_count", 1), ("unchanged_count", 19)]));
@@ -305,7 +305,7 @@ fn rm_deletes_inputs_whose_outputs_are_there_and_no_others() {
     dir.fails("process same out2 -q --rm --no-sync", 2);
 }
 
-/// Whoever sees the sealed tree learns no more of its content than its names and lengths.
+/// A reader of the sealed tree learns only its names and lengths.
 #[test]
 fn the_journal_of_a_sealed_tree_tells_nothing_of_its_inputs() {
     let (dir, recipient) = TestDir::with_key();
@@ -318,7 +318,7 @@ fn the_journal_of_a_sealed_tree_tells_nothing_of_its_inputs() {
     let journal = |tree: &str| String::from_utf8(dir.read(&format!("{tree}/.pipeline-journal"))).unwrap();
     assert!(journal("bare").contains(&hash) && journal("bare").contains("\"in\":"));
     assert!(!journal("sealed").contains(&hash) && !journal("sealed").contains("\"in\":"), "{}", journal("sealed"));
-    // On another machine what is known of inputs is missing: all is done again, and nothing is lost.
+    // On another machine the record of the inputs is missing: the run processes all files again, and loses nothing.
     fs::remove_dir_all(dir.path("state")).unwrap();
     let (report, _) = dir.batch_report(&format!("process tree sealed -q -r {recipient}"), 0);
     assert_eq!(counts(&report), words([("file_count", 1), ("redone_count", 1)]));

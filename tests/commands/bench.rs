@@ -1,4 +1,4 @@
-//! `pipeline bench`: every case is there and was run as often as asked, nothing stays behind.
+//! Tests of `pipeline bench`: it runs every case as often as requested and leaves nothing behind.
 
 use std::process::Stdio;
 
@@ -22,7 +22,7 @@ fn every_case_is_run_in_every_round_and_nothing_stays() {
     let results = json(&ran.stdout);
     let cases = results["cases"].as_array().unwrap();
     let settings = |case: &&Value| case["task"] == "process";
-    // Two levels of: two widths by two depths, and two widths of the mutex mode.
+    // Two values each: two widths by two depths, and two widths of the mutex mode.
     assert_eq!(cases.iter().filter(settings).count(), 2 * (4 + 2), "{results}");
     let tasks = ["process", "compress", "encrypt", "restore", "decompress", "decrypt", "verify"];
     for task in tasks {
@@ -55,7 +55,7 @@ fn the_page_has_all_plots_and_asks_nobody_for_anything() {
     assert!(page.contains("&lt;in&gt; &amp; out") && !page.contains("<in>"));
     let others = page.replace("http://www.w3.org/2000/svg", "");
     assert!(!others.contains("http") && !others.contains("<script") && !others.contains("url("));
-    // The text has what the page has.
+    // Standard output has the same cases as the page.
     assert!(String::from_utf8(output.stdout).unwrap().contains("compress and encrypt, level 3"));
 }
 
@@ -79,7 +79,7 @@ fn peers_stand_beside_ours_with_a_ratio() {
     }
 }
 
-/// A peer that fails is told and left out; the others are still measured.
+/// A failing peer is reported and left out; the others are still measured.
 #[test]
 fn a_tool_that_fails_is_named_and_left_out() {
     let dir = TestDir::new();

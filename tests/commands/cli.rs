@@ -1,4 +1,5 @@
-//! The contract with users, as transcripts of the built binary: exit code, what is said, and which files are there after.
+//! Tests of the command line contract, as transcripts of the built binary: exit code, messages, and files after the
+//! run.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -184,7 +185,7 @@ fn rm_deletes_the_source_only_once_all_is_well() {
     assert_eq!(dir.names(), ["old", "out"]);
     symlink("out", dir.path("link")).unwrap();
     dir.fails("restore link back --rm -q", 2);
-    // Without its table it might not be whole, so it is kept.
+    // A file without its table may not be whole, so it is kept.
     dir.write("cut", &dir.read("out")[..dir.read("out").len() - 29]);
     let ran = dir.run("restore cut back --rm");
     assert!(ran.status.code() == Some(3) && dir.path("cut").exists(), "{ran:?}");
@@ -196,7 +197,7 @@ fn a_source_that_changes_while_it_is_read_is_told_and_never_deleted() {
     let Some(_) = dir.tool("mkfifo", &["fifo"], None) else { return };
     let mut command = dir.command(["process", "in", "fifo", "-q"]);
     let child = command.stderr(Stdio::piped()).spawn().unwrap();
-    // It waits for a reader, its input open.
+    // The run has opened its input and waits for a reader of the FIFO.
     wait_until_waiting(&child);
     fs::File::options().append(true).open(dir.path("in")).unwrap().write_all(b"more").unwrap();
     std::io::copy(&mut fs::File::open(dir.path("fifo")).unwrap(), &mut std::io::sink()).unwrap();
@@ -274,7 +275,7 @@ fn standard_output_by_another_name_is_written_not_replaced() {
         assert!(all.starts_with(b"head\n") && all.ends_with(b"tail\n"), "{out}");
         assert_eq!(dir.run_with("restore - -q", &all[5..all.len() - 5]).stdout, content, "{out}");
     }
-    // A pipe that has a name, as bash makes for >(...); the script ends when the reader has.
+    // A named pipe, as bash makes it for >(...); the script ends when the reader has ended.
     let script = format!(
         "{} process in >(cat > through; echo done > finished) -q; until test -e finished; do :; done",
         env!("CARGO_BIN_EXE_pipeline")
@@ -559,7 +560,7 @@ fn an_input_that_is_processed_already_is_pointed_out() {
     assert_eq!(dir.ok("process in.zst e -q").stderr, "");
 }
 
-/// A directory with `sealed` of several segments, a tree with it, and the recipient.
+/// Makes a directory with `sealed` of several segments and a tree that contains it. Returns it with the recipient.
 fn bench_with_sealed() -> (TestDir, String) {
     let (dir, recipient) = TestDir::with_key();
     dir.write("tree/in", &noise(400_000, 1));
@@ -591,7 +592,7 @@ fn rekey_and_salvage_are_no_faster_than_is_asked_for() {
     ] {
         let start = Instant::now();
         dir.ok(&format!("{line} --limit-rate 400K"));
-        // 400,000 bytes take a second, but for a burst of a tenth and what the last read is ahead.
+        // 400,000 bytes take a second, minus a burst of a tenth and the size of the last read.
         assert!(start.elapsed() >= Duration::from_millis(500), "{line}: {:?}", start.elapsed());
     }
 }

@@ -1,10 +1,10 @@
-//! Settings from flags, the environment, profiles and the configuration file, as the built binary takes them.
+//! Tests of settings from flags, the environment, profiles and the configuration file, with the built binary.
 
 use std::fs;
 
 use crate::support::{TestDir, finish, text};
 
-/// A bench whose configuration file holds `text`.
+/// Makes a directory whose configuration file holds `config`.
 fn bench_with(config: &str) -> TestDir {
     let dir = TestDir::new();
     fs::create_dir_all(dir.path("config/pipeline")).unwrap();
@@ -33,7 +33,7 @@ fn the_configuration_file_is_found_where_the_platform_has_it() {
     assert!(said.contains(r#""channel_depth":7"#), "{said}");
     dir.write("other.toml", b"channel-depth = 3");
     assert_eq!(shape(&dir, "process in out -f --config other.toml").1, 3);
-    // Without the variable it is below the home directory.
+    // Without the variable the file is below the home directory.
     fs::rename(dir.path("config"), dir.path(".config")).unwrap();
     let mut command = dir.command("process in out -f --stats json".split(' '));
     let said = finish(command.env_remove("XDG_CONFIG_HOME").env("HOME", dir.root()).output().unwrap()).stderr;
@@ -71,10 +71,10 @@ fn a_profile_says_whom_to_encrypt_to_and_who_opens() {
     dir.ok("process in --config c.toml --profile backup -q");
     dir.ok("restore in.zst.age back --config c.toml --profile backup -q");
     assert_eq!(dir.read("back"), b"content");
-    // The configuration alone encrypts nothing.
+    // The configuration alone does not encrypt.
     dir.ok("process in --config c.toml -q");
     dir.ok("verify in.zst -q");
-    // A flag takes the place of the profile's.
+    // A flag replaces the value of the profile.
     dir.ok(&format!("process in theirs --config c.toml --profile backup -r {other} -q"));
     dir.ok("verify theirs -i other -q");
     dir.fails("verify theirs --config c.toml --profile backup", 5);
@@ -91,7 +91,7 @@ fn a_profile_says_whom_to_encrypt_to_and_who_opens() {
         let said = dir.fails("process in bad --config empty.toml", 2);
         assert!(said.contains(&format!("line 2: {key}: it is empty")), "{said}");
     }
-    // A passphrase in the environment takes nothing away from the profile, and opens an identity that is encrypted.
+    // A passphrase in the environment adds to the profile, and opens an encrypted identity.
     dir.ok("process key locked --no-compress --passphrase-file in -q");
     dir.write("locked.toml", b"[profile.backup]\nidentities = ['locked']");
     for config in ["c.toml", "locked.toml"] {

@@ -1,9 +1,10 @@
-//! The documentation does what it says: every `sh` block of the README and of `docs/` is run with the built binary, an `output` block
-//! behind one is what it prints, flags that the text names exist, and links lead somewhere.
+//! Tests of the documentation. They run every `sh` block of the README and of `docs/` with the built binary and compare
+//! the output with the `output` block after it. They also check that the flags in the text exist and that links have a
+//! target.
 //!
-//! The blocks of a page are one script, run with `bash -eu` in a directory of its own, which [`set_up`] fills with the same few files
-//! for each page. In an `output` block `…` stands for anything within a line, and alone on a line for any lines. A block that cannot run
-//! has `<!-- not run: reason -->` on the line above it, and stands in [`NOT_RUN`].
+//! The blocks of a page form one script. `bash -eu` runs it in a temporary directory, which [`set_up`] fills with the
+//! same files for each page. In an `output` block `…` matches any text within a line; alone on a line it matches any
+//! lines. A block that cannot run has `<!-- not run: reason -->` on the line above it and an entry in [`NOT_RUN`].
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,30 +15,31 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Need, TestDir, finish, noise, skip, text};
 
-/// Page, first command, and reason of every block that is not run. Keep it short: what is not run drifts.
+/// Page, first command, and reason of every block that is not run. Keep it short: such blocks become outdated.
 const NOT_RUN: [(&str, &str, &str); 3] = [
     ("README.md", "make demo", "it builds"),
     ("README.md", "make build pages && sudo make install", "it builds and installs"),
     ("docs/performance.md", "cargo bench --bench ladder", "it builds and measures for minutes"),
 ];
 
-/// Programs of others that the documentation uses. Where one is missing, the blocks with it are left out, and that is said.
+/// Other programs that the documentation uses. Where one is missing, the test skips the blocks that use it and records
+/// that.
 const TOOLS: [&str; 7] = ["zstd", "pzstd", "age", "age-keygen", "gpg", "7z", "ssh-keygen"];
 
-/// What a block may be: commands, what they print, a file, or lines that nothing can run.
+/// The languages of a block: commands, their output, a file, or text that cannot run.
 const LANGUAGES: [&str; 4] = ["sh", "output", "toml", "text"];
 
-/// What stands between two fences.
+/// The content of a fenced block.
 struct Block {
     language: String,
-    /// Of the fence, from 1.
+    /// The line of the opening fence, from 1.
     line: usize,
     text: String,
-    /// The reason why it is not run.
+    /// The reason in the `not run` comment.
     not_run: Option<String>,
 }
 
-/// Every `cargo test` in docs/promises.md names a test binary, and modules of it.
+/// Every `cargo test` in docs/promises.md names an existing test binary and existing modules.
 #[test]
 fn the_commands_of_the_promises_run_tests() {
     let page = read("docs/promises.md");
@@ -60,7 +62,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The README and the pages in `docs/`, by their names.
+/// The names of the README and of the pages in `docs/`.
 fn pages() -> Vec<String> {
     let mut pages: Vec<String> = fs::read_dir(root().join("docs"))
         .unwrap()
@@ -104,8 +106,8 @@ fn prose(page: &str) -> String {
     read(page).split("\n```").step_by(2).collect::<Vec<_>>().join("\n")
 }
 
-/// A directory with what every page may use: `documents`, `big.tar` made of it, `stock.zst` as stock zstd makes it of that, `app.log`, and
-/// a stand-in for `pg_dump`.
+/// Makes a directory with the files that every page may use: `documents`, `big.tar` made from it, `stock.zst` made from
+/// that by stock zstd, `app.log`, and a stand-in for `pg_dump`.
 fn set_up() -> TestDir {
     let dir = TestDir::new();
     fs::create_dir_all(dir.path("work/documents/letters")).unwrap();
@@ -140,7 +142,7 @@ fn missing_tool(commands: &str) -> Option<&'static str> {
     TOOLS.into_iter().find(|tool| words.contains(tool) && !installed(tool))
 }
 
-/// Runs the blocks of a page that can run as one script; compares what they print where the page tells.
+/// Runs the blocks of a page as one script, and compares their output with the `output` blocks.
 fn run(page: &str) {
     let dir = set_up();
     let blocks = blocks(page);
@@ -173,7 +175,8 @@ fn run(page: &str) {
     }
 }
 
-/// Runs `script` in the page's directory, which is the home directory as well, with nothing of our own environment but the path.
+/// Runs `script` in the page's directory, which is also the home directory, with only the path from the environment of
+/// the test.
 fn bash(dir: &TestDir, script: &Path) -> std::process::ExitStatus {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = [dir.path("bin")].into_iter().chain(std::env::split_paths(&path)).collect();
@@ -184,7 +187,7 @@ fn bash(dir: &TestDir, script: &Path) -> std::process::ExitStatus {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap()
 }
 
-/// Whether `printed` is what `told` tells, see the head of this file.
+/// Whether `printed` matches the `output` block `told`; see the top of this file.
 fn matches(told: &str, printed: &str) -> bool {
     fn lines_match(told: &[&str], printed: &[&str]) -> bool {
         match told {
@@ -329,7 +332,7 @@ fn links_lead_to_files_and_headings_that_are_there() {
     }
 }
 
-/// The headings of a page, as links name them.
+/// The headings of a page, in the form that links use.
 fn headings(path: &Path) -> BTreeSet<String> {
     let content = fs::read_to_string(path).unwrap();
     let titles = content.lines().filter(|line| line.starts_with('#'));

@@ -1,4 +1,4 @@
-//! Help, man pages and completions, as the built binary gives them.
+//! Tests of help, man pages and completions, as the built binary prints them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,10 +7,10 @@ use crate::support::{TestDir, finish};
 use clap::Command;
 use pipeline::cli::args::help;
 
-/// Lines that `-h` may have at 80 columns: a screen, less a prompt and the line that was typed.
+/// Lines of `-h` at 80 columns: a screen, minus a prompt and the typed line.
 const SHORT_HELP_LINES_MAX: usize = 40;
 
-/// The words that call each command, from none for the program itself to `config show`.
+/// The words of each command, from none for the program itself to `config show`.
 fn commands() -> Vec<String> {
     fn add(command: &Command, words: &str, all: &mut Vec<String>) {
         all.push(words.to_owned());
@@ -24,7 +24,7 @@ fn commands() -> Vec<String> {
     all
 }
 
-/// What `line` prints to a terminal of 80 columns.
+/// The output of `line` on a terminal of 80 columns.
 fn help_of(dir: &TestDir, line: &str) -> String {
     let ran = finish(dir.command(line.split_whitespace()).env("COLUMNS", "80").output().unwrap());
     assert!(ran.status.success() && ran.stderr.is_empty(), "{line}: {ran}");
@@ -74,7 +74,7 @@ fn every_command_has_two_to_four_examples_and_their_flags_exist() {
     }
 }
 
-/// The words of each call of `pipeline` in a line for a shell, without what the shell takes for itself.
+/// The words of each call of `pipeline` in a shell line, without pipes and redirections.
 fn calls(line: &str) -> Vec<Vec<&str>> {
     line.split(" | ")
         .map(|part| part.split(" > ").next().unwrap().split_whitespace().collect::<Vec<&str>>())

@@ -1,4 +1,4 @@
-//! Keys as users give them: every kind of them, the prompts, plugins, identity files that are encrypted, and mistakes.
+//! Tests of keys as users give them: every kind of key, prompts, plugins, encrypted identity files, and mistakes.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -66,7 +66,7 @@ fn a_wrong_key_is_exit_5_and_says_what_the_file_has_and_what_was_tried() {
     dir.ok("restore pw back --passphrase-file good -q");
 }
 
-/// A pipe can be read once: looking whether there is a passphrase must not use it up.
+/// A pipe can be read once: a check for a passphrase must not consume it.
 #[test]
 fn a_passphrase_comes_through_a_descriptor_once() {
     let dir = TestDir::new();
@@ -78,7 +78,7 @@ fn a_passphrase_comes_through_a_descriptor_once() {
         format!("AGE_PASSPHRASE_FD=3 {pipeline} verify pw -q 3< <(printf secret)"),
         format!("{pipeline} inspect pw --passphrase-fd 3 3< <(echo secret)"),
         format!("AGE_PASSPHRASE=secret {pipeline} cat pw --range 1..3 > range"),
-        // Nothing is in these pipes yet when they are opened.
+        // These pipes are still empty when the program opens them.
         format!("{pipeline} verify pw --passphrase-file <(sleep 0.1; echo secret) -q"),
         format!("{pipeline} keygen -o key && {pipeline} process in k -q -R <(sleep 0.1; sed 's/.*: //; q' key)"),
         format!("{pipeline} verify k -q -i <(sleep 0.1; cat key)"),
@@ -113,10 +113,10 @@ fn mistakes_with_keys_are_told_with_a_hint_and_without_the_secret() {
     assert!(dir.fails("keygen -o key", 1).contains("'key' already exists\nhint: keys are never overwritten"));
 }
 
-/// Runs `script` in a shell whose terminal is a pseudo-terminal. Each of `answers` is a prompt to wait for and what is typed then.
-/// Gives all that the terminal showed.
+/// Runs `script` in a shell on a pseudo-terminal. Each of `answers` is a prompt to wait for and the text to type then.
+/// Returns all output of the terminal.
 fn on_a_terminal(dir: &TestDir, script: &str, answers: &[(&str, &str)]) -> String {
-    // Signals as a login has them, whatever this process was started to ignore.
+    // Default signal handling as after a login, even if this process ignores some signals.
     let mut command = Command::new("env");
     command
         .args(["--default-signal", "script", "-qec", script, "/dev/null"])
@@ -169,7 +169,7 @@ fn a_passphrase_is_asked_for_on_the_terminal_also_when_data_comes_through_stdin_
     assert_eq!(dir.names(), ["back", "in", "out"]);
 }
 
-/// A prompt that was left by a signal once left the terminal without echo, and one in front of the run could not be left at all.
+/// A signal at a prompt once left the terminal without echo, and could not end a prompt before the run.
 #[test]
 fn a_signal_at_a_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
     let dir = TestDir::new();
@@ -267,7 +267,7 @@ fn a_plugin_wraps_and_unwraps() {
     dir.ok(&format!("process in other -r {recipient} -q"));
     let ran = with_plugin(&dir, "restore other b2 -i plugin -q", &[]);
     assert_eq!(ran.status.code(), Some(5), "{}", ran.stderr);
-    // Where it is not installed.
+    // The plugin is not installed.
     assert!(dir.fails("restore out b2 -i plugin -q", 5).contains("plugin"));
     assert!(dir.fails(&format!("process in b2 -r {plugin} -q"), 1).contains("age-plugin-test is not installed"));
 }
@@ -305,7 +305,7 @@ fn a_plugin_name_that_is_a_path_is_refused() {
     }
 }
 
-/// What is written to the file while its new header is made would be lost.
+/// Data written to the file while rekey makes the new header would be lost.
 #[test]
 fn rekey_in_place_leaves_a_file_alone_that_changes_meanwhile() {
     let dir = TestDir::new();
@@ -335,7 +335,7 @@ fn an_empty_passphrase_in_the_environment_matters_only_where_one_is_wanted() {
     assert_eq!(command.env("AGE_PASSPHRASE", "").output().unwrap().status.code(), Some(2));
 }
 
-/// What must not be seen is searched for wherever something can be: in what is said, in the arguments others see, in core dumps.
+/// The test searches for secrets in messages, in the arguments that other users see, and in core dumps.
 #[test]
 fn secrets_show_nowhere() {
     use crate::support::child::{Running, wait_until_waiting};
@@ -404,7 +404,7 @@ fn a_key_is_never_taken_from_what_is_the_input_or_from_a_descriptor_that_is_not_
     let (dir, recipient) = TestDir::with_key();
     dir.write("in", b"content");
     dir.write("recipients", format!("{recipient}\n").as_bytes());
-    // Descriptor 9 is free: what is opened later would get it, IN for one, which --rm then deletes.
+    // Descriptor 9 is free. A file opened later could get it, for instance the input, which --rm then deletes.
     for line in
         ["process in out --rm --passphrase-fd 9", "restore in out --passphrase-fd 9", "verify in --passphrase-fd 9"]
     {

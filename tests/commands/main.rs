@@ -1,4 +1,5 @@
-//! Commands as users call them: arguments, settings, help, keys, reports, documentation; and the rules of the source tree.
+//! Tests of commands as users call them: arguments, settings, help, keys, reports, documentation. Also tests of the
+//! rules of the source tree.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

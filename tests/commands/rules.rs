@@ -1,10 +1,10 @@
-//! The rules of the house that a reader of the code relies on.
+//! Tests of the rules of the source tree that a reader of the code relies on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every Rust file below `root`, with its content, tests at the end of the file cut off.
+/// Every Rust file below `root` with its content, without the tests at the end of the file.
 fn sources(root: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(root)];
@@ -24,7 +24,7 @@ fn sources(root: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// Files below `root` in which a line that is no comment holds one of `words`.
+/// Files below `root` that use one of `words` outside of comments.
 fn users_of(root: &str, words: &[&str]) -> BTreeSet<String> {
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
     sources(root)
@@ -38,7 +38,7 @@ fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// From the ground up.
+/// The layers, from bottom to top.
 const FLOORS: [&str; 8] = ["format", "pipeline", "store", "task", "batch", "report", "bench", "cli"];
 
 #[test]
@@ -132,7 +132,7 @@ fn imports() -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
 fn no_circle_of_imports_joins_files() {
     let mut imports = imports();
     assert!(imports.len() > 100 && imports.values().map(BTreeSet::len).sum::<usize>() > 500, "imports are found");
-    // A file that nobody in a circle imports, or that imports none of one, is in none; what stays are circles.
+    // Removes files that import no remaining file or that no remaining file imports, until only circles remain.
     loop {
         let before = imports.len();
         let left: BTreeSet<Vec<String>> = imports.keys().cloned().collect();
@@ -159,7 +159,7 @@ fn what_only_the_command_line_needs_stays_there() {
     }
 }
 
-/// Files of the pipeline that may know the formats: recipes, steps and what they are made of. The loops of the engine may not.
+/// Files of the pipeline that may know the formats: recipes, steps and their parts. The loops of the engine may not.
 const KNOW_FORMATS: &[&str] = &[
     "cpu_slots",
     "error",

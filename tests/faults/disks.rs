@@ -1,5 +1,5 @@
-//! Disks that are full, limited, read-only or not ours: one error with path and cause, the old file as it was, nothing left
-//! behind. And the order in which a run commits what it wrote.
+//! Tests of full, limited, read-only and foreign disks: a run reports one error with path and cause, keeps the old
+//! file, and leaves nothing behind. They also test the order in which a run commits its output.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -9,10 +9,10 @@ use std::process::Command;
 use crate::support::mount::Mount;
 use crate::support::{Need, Ran, TestDir, finish, noise, skip};
 
-/// More than fits where it is written to.
+/// More bytes than the limited disks can hold.
 const LARGE_LEN: usize = 4 << 20;
 
-/// Lines that write `LARGE_LEN` bytes or so to `at/out`, over what is there.
+/// Command lines that write about `LARGE_LEN` bytes over `at/out`.
 const LINES: [&str; 5] = [
     "process in at/out -qf",
     "process in at/out -qf -R to",
@@ -21,7 +21,7 @@ const LINES: [&str; 5] = [
     "rekey a at/out -qf -i key -R to",
 ];
 
-/// A large input, and what becomes of it.
+/// Makes a directory with a large input and its processed forms.
 fn dir_with_files() -> TestDir {
     let (dir, recipient) = TestDir::with_key();
     dir.write("to", recipient.as_bytes());
@@ -31,7 +31,7 @@ fn dir_with_files() -> TestDir {
     dir
 }
 
-/// Runs `line` and wants exit code 1, one line that says `cause` of `at/out`, and in `at` what was there before.
+/// Asserts that `line` exits with 1, prints one line that names `cause` and `at/out`, and leaves `at` unchanged.
 fn assert_fails(dir: &TestDir, line: &str, cause: &str) {
     assert_failed(dir, line, &dir.run(line), cause);
 }
@@ -92,7 +92,7 @@ fn a_file_size_limit_is_told_and_the_old_file_stays() {
 #[test]
 fn a_destination_that_may_not_be_replaced_is_told_and_stays() {
     let dir = dir_with_files();
-    // A file system that knows such files, which that of the tests may not.
+    // The tests need a file system with immutable files; the one they run on may not have them.
     let Some(_disk) = Mount::new_ext4(&dir.path("image"), dir.path("at")) else { return };
     dir.write("at/out", b"old");
     let change = |flag: &str, what: &str| {
@@ -162,7 +162,7 @@ fn the_source_is_deleted_last_when_its_successor_is_durable() {
         fs::create_dir_all(dir.path("at")).unwrap();
         dir.write("in", &dir.read("content"));
         dir.ok("process content z -qf");
-        // With -y each descriptor is shown with its path.
+        // -y shows the path of each descriptor.
         let calls = "trace=fsync,fdatasync,rename,renameat,renameat2,linkat,unlink,unlinkat";
         let mut args = vec!["-f", "-y", "-qq", "-o", "trace", "-e", calls, env!("CARGO_BIN_EXE_pipeline")];
         args.extend(line.split_whitespace());
@@ -175,7 +175,7 @@ fn the_source_is_deleted_last_when_its_successor_is_durable() {
     }
 }
 
-/// What a line of a trace does to the files of a run that reads `source` and writes `at/out`.
+/// The step that a line of a trace performs in a run that reads `source` and writes `at/out`.
 fn step(call: &str, source: &str) -> Option<&'static str> {
     let is_sync = call.contains("fsync(") || call.contains("fdatasync(");
     assert!(call.ends_with(" = 0") || call.contains("exited"), "a step failed or was cut in two: {call}");

@@ -1,5 +1,5 @@
-//! Signals: a run that is killed leaves its destination old or complete and the next run in peace; a run that is asked to stop
-//! does so wherever it stands, says so in one line, and leaves nothing behind.
+//! Tests of signals: a killed run leaves its destination old or complete and does not disturb the next run. A run that
+//! is asked to stop does so at any point, prints one line, and leaves nothing behind.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -14,11 +14,11 @@ use crate::support::child::{
 use crate::support::{Need, TestDir, noise, share, skip, text};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// What ends a run in order, its exit code, and its name.
+/// Signals that stop a run cleanly, with exit code and name.
 const STOPS: [(Signal, i32, &str); 3] =
     [(Signal::INT, 130, "SIGINT"), (Signal::TERM, 143, "SIGTERM"), (Signal::HUP, 129, "SIGHUP")];
 
-/// [`STOPS`] but those that this process was started to ignore, as a shell's background jobs are: the runs would do so as well.
+/// [`STOPS`] without the signals that this process ignores, as a background job of a shell does: runs inherit that.
 fn stops() -> Vec<(Signal, i32, &'static str)> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
@@ -31,20 +31,20 @@ fn stops() -> Vec<(Signal, i32, &'static str)> {
     heeded
 }
 
-/// What is promised is two seconds; a machine that is busy gets more.
+/// The promise is two seconds; a busy machine gets more.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// How long an fsync is held: longer than a run that was stopped waits for it.
+/// How long an fsync is delayed: longer than a stopped run waits for it.
 const HELD: Duration = Duration::from_secs(8);
 
-/// The command lines that are killed: what they read, and how what they wrote is brought back.
+/// Command lines to kill, each with the command line that reads its output back.
 const KILLED: [(&str, &str); 3] = [
     ("process in out -qf --chunk-size 64K", "restore out - -q"),
     ("process in out -qf --chunk-size 64K -R to", "restore out - -q -i key"),
     ("restore z out -qf", "process out - -q --chunk-size 64K"),
 ];
 
-/// An input of `len` bytes, what becomes of it, and a FIFO.
+/// Makes a directory with an input of `len` bytes, its processed forms, and a FIFO.
 fn bench(len: usize) -> TestDir {
     let (dir, recipient) = TestDir::with_key();
     dir.write("to", recipient.as_bytes());
@@ -55,7 +55,7 @@ fn bench(len: usize) -> TestDir {
     dir
 }
 
-/// Asserts that `out` is what it was before, or complete.
+/// Asserts that `out` is unchanged or complete.
 fn assert_old_or_complete(dir: &TestDir, line: &str, back: &str) {
     if dir.read("out") == b"old" {
         return;
@@ -155,7 +155,7 @@ fn the_next_run_removes_what_a_killed_one_left_and_nothing_else() {
     assert_eq!(temporaries(&dir), [".pipeline-foreign.tmp"]);
 }
 
-/// Signals `child` and asserts that it ends in time, in order, with one line, and leaves no file that is not in `before`.
+/// Signals `child` and asserts that it ends in time, prints one line, and leaves no file that is not in `before`.
 fn assert_stops(dir: &TestDir, before: &[String], line: &str, mut child: Running, stop: (Signal, i32, &str)) {
     let (number, code, name) = stop;
     signal(&child, number);
@@ -174,7 +174,7 @@ fn assert_says_so(line: &str, name: &str, said: &str) {
     assert!(is_one_line && said.ends_with(&format!(": stopped by {name}\n")), "{line}: {said:?}");
 }
 
-/// Starts the binary with pipes at all ends.
+/// Starts the binary with pipes as standard input, output and error.
 fn start(dir: &TestDir, line: &str) -> Running {
     let mut command = dir.command(line.split_whitespace());
     Running(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
@@ -261,7 +261,7 @@ fn signals_end_a_run_in_the_midst_of_its_work() {
     let dir = bench(1 << 20);
     dir.write("text", &text(32 << 20, 3));
     std::fs::File::create(dir.path("sparse")).unwrap().set_len(1 << 40).unwrap();
-    // Frames of zeros, 256 GiB of content.
+    // Frames of zeros: 256 GiB of content.
     dir.write("zeros", &vec![0; 64 << 20]);
     dir.ok("process zeros frame -q --chunk-size 64M");
     let table_len = 8 + 12 + 9;
@@ -284,8 +284,8 @@ fn signals_end_a_run_in_the_midst_of_its_work() {
     }
 }
 
-/// A run whose fsync does not return for as long as [`HELD`], and the process that is held there by a tracer; `None` where
-/// nothing can be traced.
+/// Starts a run and waits until its fsync is delayed, for [`HELD`]. Returns the tracer and the traced process; `None`
+/// where tracing does not work.
 fn start_syncing(dir: &TestDir, line: &str) -> Option<(Running, Pid)> {
     let mut command = Command::new("strace");
     let inject = format!("inject=fsync:delay_enter={}", HELD.as_micros());
@@ -310,8 +310,8 @@ fn start_syncing(dir: &TestDir, line: &str) -> Option<(Running, Pid)> {
     Some((tracer, Pid::from_raw(pid.cast_signed()).unwrap()))
 }
 
-/// How long until a run that is held in fsync says that it was stopped, and has cleaned up, when it is signalled once or again
-/// and again. What is left of it then, the tracer does not let go before its time.
+/// The time from the first signal until a run that is blocked in fsync reports the stop and has cleaned up.
+/// `is_repeated` keeps sending the signal. The tracer holds the rest of the process until the delay is over.
 fn time_to_say_so(dir: &TestDir, line: &str, stop: (Signal, i32, &str), is_repeated: bool) -> Option<Duration> {
     let (number, code, name) = stop;
     let before = dir.names();
@@ -323,7 +323,7 @@ fn time_to_say_so(dir: &TestDir, line: &str, stop: (Signal, i32, &str), is_repea
     let mut said = String::new();
     std::thread::scope(|scope| {
         if is_repeated {
-            // Signals of one kind that come together count as one, so they keep coming, with time to be heard in between.
+            // Pending signals of one kind merge into one, so they are sent repeatedly, with a pause.
             scope.spawn(|| {
                 wait_until("it says so", || {
                     spin(Duration::from_millis(20));
@@ -350,7 +350,7 @@ fn signals_end_a_run_that_waits_for_the_disk_and_a_second_one_does_so_at_once() 
         for stop in stops().into_iter().take(share(1, 3)) {
             let Some(once) = time_to_say_so(&dir, line, stop, false) else { return };
             let Some(often) = time_to_say_so(&dir, line, stop, true) else { return };
-            // A whole second is waited after one.
+            // After a single signal the run waits a whole second.
             assert!(often < once / 2, "{line}, {}: {often:?} after several signals, {once:?} after one", stop.2);
         }
     }

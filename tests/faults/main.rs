@@ -1,4 +1,4 @@
-//! What goes wrong outside of the program: system calls that fail, kills, power cuts, full disks, too little memory.
+//! Tests of faults outside of the program: failing system calls, kills, power cuts, full disks, too little memory.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

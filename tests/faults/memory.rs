@@ -1,4 +1,4 @@
-//! Memory is bounded by settings, never by the input or by a number in it: everything here runs in a control group of 64 MiB.
+//! Tests that settings bound memory, not the input or a number in it: every run has a control group of 64 MiB.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,16 +10,15 @@ use crate::support::{Need, Ran, TestDir, noise, share, skip, text};
 const LIMIT_BYTES: u64 = 64 << 20;
 const GIB: u64 = 1 << 30;
 
-/// The program that is tested is not optimised, and its pages count as well: this is what they are more than those of the one that is
-/// released, for which `tests/slow/gigabyte.sh` looks.
+/// How many more bytes the pages of the unoptimised test binary take. `tests/slow/gigabyte.sh` tests the release build.
 const UNOPTIMISED_BYTES: u64 = 4 << 20;
 
-/// A control group whose processes may hold [`LIMIT_BYTES`] of memory, page cache included, and what an unoptimised program takes; removed
-/// when dropped.
+/// A control group that limits memory to [`LIMIT_BYTES`], page cache included, plus [`UNOPTIMISED_BYTES`]. Removed on
+/// drop.
 struct Group(PathBuf);
 
 impl Group {
-    /// `None`, and noted, where none can be made.
+    /// Returns `None`, and records a skip, where no group can be made.
     fn new(name: &str) -> Option<Group> {
         let name = format!("pipeline-{name}-{}", std::process::id());
         let (v1, v2) = ("/sys/fs/cgroup/memory", "/sys/fs/cgroup");
@@ -38,7 +37,7 @@ impl Group {
         None
     }
 
-    /// The binary with the words of `line`, to run in this group.
+    /// A command for the binary with the words of `line`, in this group.
     fn command(&self, dir: &TestDir, line: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", r#"echo $$ > "$0" && exec "$@""#]);
@@ -47,7 +46,6 @@ impl Group {
         command
     }
 
-    /// Runs it.
     fn run(&self, dir: &TestDir, line: &str) -> Ran {
         let output = self.command(dir, line).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -62,7 +60,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Its processes have ended.
+        // All processes of the group have ended.
         let _ = fs::remove_dir(&self.0);
     }
 }
@@ -110,7 +108,7 @@ fn what_compresses_and_what_does_not_goes_both_ways_in_64_mib() {
     }
 }
 
-/// As much as there can be is in flight when nobody takes the output.
+/// A run whose output nobody reads has the most data in flight.
 #[test]
 fn a_reader_that_waits_makes_nothing_grow_beyond_64_mib() {
     let Some(group) = Group::new("waiting") else { return };
@@ -161,16 +159,16 @@ fn hostile_numbers_are_refused_in_64_mib() {
         dir.ok("process x - -q").stdout
     };
     let cases: [(&str, Vec<u8>, i32); 8] = [
-        // Window_Descriptor with exponent 31 - 10 and mantissa 0: 2 GiB; more than the 128 MiB that are accepted.
+        // Window_Descriptor with exponent 31 - 10 and mantissa 0: 2 GiB, more than the accepted 128 MiB.
         ("a window of 2 GiB", frame_with(0x00, &[21 << 3, 1, 0, 0]), 1),
         ("the largest window there is", frame_with(0x00, &[0xFF, 1, 0, 0]), 1),
-        // A single segment of 2^64 - 1 bytes, of which the window is as large.
+        // A single segment of 2^64 - 1 bytes: its window has the same size.
         ("a content of 16 EiB", frame_with(0xE0, &[0xFF; 8]), 1),
-        // A content that the blocks do not hold: one raw block of one byte.
+        // The blocks hold less than the declared content: one raw block of one byte.
         ("a declared content of 1 GiB", frame_with(0x80, &[0x58, 0, 0, 0, 0x40, 9, 0, 0, b'x']), 4),
         ("a table of 4 G entries", [&valid[..], &table(u32::MAX)].concat(), 4),
         ("a table of 300 M entries", [&valid[..], &table(300_000_000)].concat(), 4),
-        // Cut behind the header of a skippable frame that claims 4 GiB.
+        // Cut after the header of a skippable frame that claims 4 GiB.
         ("a skippable frame of 4 GiB", [&valid[..], &[0x50, 0x2A, 0x4D, 0x18, 0xFF, 0xFF, 0xFF, 0xFF]].concat(), 4),
         ("half a header", frame_with(0xE0, &[0xFF; 3]), 4),
     ];
@@ -191,7 +189,7 @@ fn hostile_numbers_are_refused_in_64_mib() {
         let ran = group.run(&dir, "inspect hostile");
         assert!(ran.status.code().is_some(), "{what}: inspect died of a signal");
     }
-    // Skippable frames without end, and empty frames: nothing grows with their number.
+    // Many skippable and empty frames: memory does not grow with their number.
     let skippable = [&0x184D_2A51u32.to_le_bytes()[..], &[0; 4]].concat();
     dir.write("hostile", &[&valid[..], &skippable.repeat(2_000_000)].concat());
     group.ok(&dir, "verify hostile --foreign -q");
@@ -217,7 +215,7 @@ fn a_work_factor_beyond_the_limit_costs_nothing() {
         let ran = group.run(&dir, "restore hostile back --passphrase-file passphrase -q");
         assert!(ran.status.code() == Some(4) && ran.stderr.contains("work factor"), "{:?} {}", ran.status, ran.stderr);
     }
-    // Endless headers are refused before they are kept.
+    // An endless header is refused before it is stored.
     dir.write("hostile", &[&b"age-encryption.org/v1\n-> x\n"[..], &b"AAAA".repeat(30 << 20)].concat());
     let ran = group.run(&dir, "restore hostile back -i /dev/null -q");
     assert!(matches!(ran.status.code(), Some(2 | 4)), "{:?} {}", ran.status, ran.stderr);
@@ -226,7 +224,7 @@ fn a_work_factor_beyond_the_limit_costs_nothing() {
     assert!(ran.status.code() == Some(4), "{:?} {}", ran.status, ran.stderr);
 }
 
-/// Without a control group, which would make the run narrower.
+/// Runs without a control group, which would reduce the number of workers.
 #[test]
 fn two_workers_stay_within_64_mib_untold() {
     let (dir, recipient) = TestDir::with_key();
@@ -277,7 +275,7 @@ fn a_limit_narrows_the_run_and_not_what_it_writes() {
     let said = dir.fails("process in out --memory 1M -q", 2);
     assert!(said.contains("one worker alone takes") && said.contains("hint: "), "{said}");
     dir.fails(&format!("process in out --memory lots -q -r {recipient}"), 2);
-    // A container's limit is kept without a word, as far as that goes.
+    // The run reduces its width to fit the limit of a container, without a message, as far as possible.
     let Some(group) = Group::new("narrow") else { return };
     let ran = group.run(&dir, "process in grouped -w 8 --no-sync --stats json");
     assert!(ran.status.success(), "{}", ran.stderr);

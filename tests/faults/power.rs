@@ -1,5 +1,5 @@
-//! Power cuts: a file system that is shut down with all that it has not written yet lost, as when the power fails. What a run
-//! ended well with is there afterwards; what it was in the midst of is old or complete.
+//! Tests of power cuts: the file system shuts down and loses all unwritten data. The output of a run that succeeded
+//! survives; the output of an interrupted run is old or complete.
 
 use std::fs;
 use std::path::Path;
@@ -9,11 +9,12 @@ use crate::support::child::{Running, duration_of, spin};
 use crate::support::mount::Mount;
 use crate::support::{Need, TestDir, is_missing, noise, share, skip};
 
-/// Shuts the file system down without writing its journal: FS_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH (linux/fs.h, ext4.h).
+/// Shuts the file system down without writing its journal: FS_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH
+/// (linux/fs.h, ext4.h).
 const CUT: &str =
     r#"open(my $disk, "<", $ARGV[0]) or die $!; my $how = pack("I", 2); ioctl($disk, 0x8004587d, $how) or die $!"#;
 
-/// A disk whose power can be cut, at `disk`; its image is `image`.
+/// A file system at `disk`, in the file `image`, whose power can be cut.
 struct Disk<'a> {
     dir: &'a TestDir,
     mount: Option<Mount>,
@@ -33,13 +34,13 @@ impl Disk<'_> {
         Some(disk)
     }
 
-    /// Mounts it again, as after a cut.
+    /// Mounts the file system again after a cut.
     fn restart(&mut self) {
         let at = self.mount.take().unwrap().unmount();
         self.mount = Some(Mount::ext4(&self.dir.path("image"), at).unwrap());
     }
 
-    /// Takes everything off it, and puts `old` at `out`, if there is one; durably.
+    /// Empties the file system, writes `old` to `out` if given, and syncs.
     fn reset(&self, old: Option<&[u8]>) {
         for name in self.mount.as_ref().unwrap().names() {
             if name != "lost+found" {
@@ -60,7 +61,7 @@ fn cut_power(disk: &Path) -> bool {
     perl.status().is_ok_and(|status| status.success())
 }
 
-/// What is compressed, encrypted and restored, and what each gives back on standard output.
+/// Command lines to cut, each with the command line that reads its output back to standard output.
 const LINES: [(&str, &str); 3] = [
     ("process in disk/out -qf --chunk-size 64K", "restore disk/out - -q"),
     ("process in disk/out -qf --chunk-size 64K -R to", "restore disk/out - -q -i key"),

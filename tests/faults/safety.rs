@@ -1,4 +1,5 @@
-//! What makes a source and its copy safe beyond a single run: reading back what was written, and a producer whose failure counts.
+//! Tests of what protects a source and its copy beyond a single run: verification of the output, and producers whose
+//! failure counts.
 
 use crate::support::{TestDir, can_trace, noise, text};
 
@@ -26,7 +27,7 @@ fn verify_passes_what_was_written_right_in_every_layer() {
     assert!(!dir.path("in").exists() && dir.path("gone.zst").exists());
 }
 
-/// A write that the system says was done, and was not, is what a failing disk looks like.
+/// A failing disk can lose a write that the system reports as done.
 #[test]
 fn verify_finds_a_write_that_was_lost_and_keeps_the_source() {
     let (dir, recipient) = TestDir::with_key();
@@ -38,7 +39,7 @@ fn verify_finds_a_write_that_was_lost_and_keeps_the_source() {
     let pipeline = env!("CARGO_BIN_EXE_pipeline");
     for flags in [String::new(), format!("-r {recipient}"), format!("-r {recipient} --no-compress")] {
         let run = |check: &str, out: &str| {
-            // Of the writing thread's writes the second is said to be done.
+            // Skips the second write of the writing thread and reports it as done.
             let line = format!(
                 "-f -qq -o trace -e trace=write -e inject=write:retval=65536:when=2 \
                  {pipeline} process in {out} --chunk-size 64K -q -f {check} {flags}"
@@ -126,7 +127,7 @@ fn a_command_that_cannot_run_or_is_missing_is_told() {
     dir.write("started", b"");
     std::fs::remove_file(dir.path("started")).unwrap();
     dir.fails("process --stdin-from-command there -q -- touch started", 1);
-    // Behind dashes stand names where no command is asked for.
+    // After `--` a word is a file name, not a command.
     dir.write("-in", b"content");
     dir.ok("process -q -- -in -out");
     dir.ok("restore -q -o back -- -out");
@@ -135,7 +136,7 @@ fn a_command_that_cannot_run_or_is_missing_is_told() {
     dir.fails("process -q -- a b c", 2);
 }
 
-/// A producer that outlives the run would go on for nobody.
+/// A producer that outlives the run has no reader.
 #[test]
 fn a_command_is_asked_to_end_when_the_run_fails() {
     let dir = TestDir::new();

@@ -1,5 +1,5 @@
-//! Sources of every sort: that change while they are read, that are no regular files, that lie about their size, with names that
-//! nobody should have given them.
+//! Tests of unusual sources: files that change during the read, that are not regular, that report a wrong size, or that
+//! have unusual names.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use std::process::Stdio;
 use crate::support::child::{Running, wait_until_waiting};
 use crate::support::{TestDir, noise, share, text};
 
-/// Runs `line`, and `change` while it waits in the midst, for its output to be taken. Gives exit code, stderr, stdout.
+/// Runs `line` and calls `change` while the run waits for its output to be read. Returns exit code, stderr and stdout.
 fn run_while(dir: &TestDir, line: &str, change: impl FnOnce()) -> (Option<i32>, String, Vec<u8>) {
     let mut command = dir.command(line.split_whitespace());
     let mut child = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
@@ -23,7 +23,6 @@ fn run_while(dir: &TestDir, line: &str, change: impl FnOnce()) -> (Option<i32>, 
     (child.wait().unwrap().code(), stderr, stdout)
 }
 
-/// A change of a file.
 type Change<'a> = &'a dyn Fn(&File);
 
 #[test]
@@ -76,7 +75,7 @@ fn a_compressed_source_that_changes_is_damaged_or_told() {
     }
 }
 
-/// They say that they hold nothing, or do not say how much.
+/// Such files report a length of 0 or none at all.
 #[test]
 fn files_of_the_system_fifos_and_sockets_are_read_to_their_end() {
     let dir = TestDir::new();
@@ -135,7 +134,7 @@ fn a_name_may_be_any_bytes_and_is_shown_escaped() {
         assert!(run([process, q, dashes, name]).status.success(), "{shown}");
         let mut packed = name.to_owned();
         packed.push(".zst");
-        // The name is there already, and the message escapes it.
+        // The name exists already, and the message escapes it.
         let said = String::from_utf8(run([restore, q, dashes, &packed]).stderr).unwrap();
         assert!(said.contains(&format!("{shown} already exists")) && said.lines().count() == 2, "{said:?}");
         fs::remove_file(dir.path(name)).unwrap();

@@ -1,8 +1,9 @@
-//! The fault sweep: the first, second, … Nth system call of every kind fails, once and for ever, until a run passes untouched.
-//! Whatever fails, the destination is old or complete, and the run says so: no lie, no crash, no hang, nothing left behind.
+//! The fault sweep: the first, second, … Nth system call of every kind fails, once or from then on, until a run meets
+//! no fault. After any fault the destination is old or complete, and the run reports the failure. It does not crash or
+//! hang, and leaves nothing behind.
 //!
-//! strace makes the faults; it counts per thread, so the Nth call fails in every thread that comes to it. A share of the
-//! sweep runs always, all of it with `PIPELINE_TESTS=slow`.
+//! strace injects the faults. It counts per thread, so the Nth call fails in every thread that reaches it. A share of
+//! the sweep always runs; `PIPELINE_TESTS=slow` runs all of it.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
@@ -11,33 +12,33 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::{Ran, TestDir, can_trace, finish, share, text};
 
-/// A run that takes longer is stuck; an untouched one takes 50 ms.
+/// A longer run hangs; a run without a fault takes 50 ms.
 const HANG_S: &str = "20";
 
 const SIGKILL: i32 = 9;
 
-/// More faults than any run has system calls of one kind in one thread: where a sweep has to end.
+/// More than the system calls of one kind in one thread of any run: a sweep ends before.
 const CALLS_MAX: usize = 400;
 
-/// Of so many sweeps one is in the share that runs always. No divisor of how many kinds of calls or faults there are, so that
-/// each kind gets its turn.
+/// One of this many sweeps is in the share that always runs. It does not divide the number of kinds of calls or faults,
+/// so each kind gets its turn.
 const SHARE: usize = 5;
 
-/// System calls that fail together, and what a run may do about it.
+/// System calls that fail together, and how a run may react.
 struct Kind {
     calls: &'static str,
     may: May,
-    /// Signals interrupt them, by signal(7): that is no failure.
+    /// Whether signals interrupt them, by signal(7): that is not a failure.
     is_interruptible: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum May {
-    /// Fail in order: one line, an exit code, nothing left.
+    /// Fail cleanly: one line, an exit code, nothing left behind.
     Fail,
-    /// That, or take it for a broken assumption in one line: the manual knows of no such failure.
+    /// The same, or report a broken assumption in one line: the manual documents no such failure.
     Panic,
-    /// That, or abort, which leaves a temporary: there is no memory or no thread, or the language's runtime could not start.
+    /// The same, or abort and leave a temporary: memory or a thread is missing, or the Rust runtime could not start.
     Abort,
 }
 
@@ -68,30 +69,30 @@ const KINDS: [Kind; 20] = [
     kind("rt_sigaction,sigaltstack,prctl,prlimit64", May::Abort, false),
 ];
 
-/// What a fault says, and which calls it strikes from the Nth on.
+/// The error of each fault, and which calls from the Nth on it hits.
 const FAULTS: [(&str, &str); 6] =
     [("EIO", ""), ("EIO", "+"), ("ENOSPC", ""), ("ENOSPC", "+"), ("EINTR", ""), ("EINTR", "..")];
 
-/// A command line, and what is right when it ends well.
+/// A command line, and the correct result of a run that succeeds.
 struct Scenario {
     line: &'static str,
-    /// What is at `out` before.
+    /// The content of `out` before the run.
     old: Option<&'static str>,
     right: Right,
 }
 
 enum Right {
-    /// `out` is this file, byte for byte.
+    /// `out` equals this file, byte for byte.
     File(&'static str),
-    /// `out` opens with this identity to the content.
+    /// `out` opens with this identity and gives the content.
     Opens(&'static str),
     /// Standard output is this part of the content.
     Prints(std::ops::Range<usize>),
-    /// The same as the content, or with exit 4 what could be read of it: that is what salvaging is for.
+    /// `out` equals the content, or, with exit code 4, the readable part of it: salvage allows that.
     Saves,
-    /// It may say that all is well, or not.
+    /// The run only reads, and may report success or failure.
     Reads,
-    /// It never ends well.
+    /// The run never succeeds.
     Never,
 }
 
@@ -130,7 +131,7 @@ struct Sweep {
     from: &'static str,
 }
 
-/// Inputs that are never touched, a place for `out`, and one for traces.
+/// A directory with inputs that no run changes, a place for `out`, and one for traces.
 struct Site {
     dir: TestDir,
     traces: TestDir,
@@ -175,7 +176,8 @@ fn sweeps() -> Vec<Sweep> {
     let mut sweeps = Vec::new();
     for scenario in &SCENARIOS {
         for kind in &KINDS {
-            // A close that fails closes all the same, but for one that was made to fail: then the pipe of a command has no end.
+            // A failed close still closes the descriptor, but an injected failure does not: the pipe of a command then
+            // never ends.
             let is_endless = kind.calls == "close" && scenario.line.contains("--stdin-from-command");
             for (error, from) in FAULTS {
                 if !is_endless && (error != "EINTR" || kind.is_interruptible) {
@@ -208,7 +210,7 @@ impl Site {
         Site { dir, traces: TestDir::new(), inputs }
     }
 
-    /// Lets the first, second, … call fail until none is left to fail.
+    /// Fails the first, second, … call until a run meets no fault.
     fn sweep(&self, sweep: &Sweep, found: &mut Found) {
         for number in 1..CALLS_MAX {
             let when = match sweep.from {
@@ -247,12 +249,11 @@ impl Site {
         command.args(["-s", "KILL", HANG_S, "strace", "-f", "-qq", "-o"]).arg(self.traces.path("trace"));
         command.args(["-e", &format!("trace={calls}"), "-e", inject]).arg(env!("CARGO_BIN_EXE_pipeline"));
         command.args(line.split_whitespace()).current_dir(self.dir.root()).stdin(Stdio::null());
-        // Cargo's own: the loader would look for libraries in more places, and words would be more than a line.
+        // Removes what Cargo sets: it changes where the loader searches, and makes messages longer than a line.
         command.env_remove("LD_LIBRARY_PATH").env_remove("RUST_BACKTRACE");
         finish(command.output().unwrap())
     }
 
-    /// The promises that a run broke.
     fn broken(&self, sweep: &Sweep, ran: &Ran, trace: &str) -> Vec<String> {
         let mut broken = Vec::new();
         let out = std::fs::read(self.dir.path("out")).ok();
@@ -295,7 +296,7 @@ impl Site {
         } else if !ran.status.success() {
             broken.extend(self.badly_failed(sweep.kind, ran, trace));
         }
-        // A command has its own ways, and its failure is told.
+        // The command handles a fault in its own way, and the run reports its failure.
         let is_others = ran.stderr.contains("the command failed");
         let may_fail = matches!(sweep.scenario.right, Right::Never) || is_others;
         if ran.status.code() == Some(1) && sweep.error == "EINTR" && !may_fail {
@@ -307,11 +308,11 @@ impl Site {
     /// What is wrong with the way a run failed.
     fn badly_failed(&self, kind: &Kind, ran: &Ran, trace: &str) -> Vec<String> {
         let mut wrong = Vec::new();
-        // The loader has words of its own, and nothing was made yet.
+        // The loader prints its own message, before the program has made anything.
         let is_loader = ran.status.code() == Some(127) && ran.stderr.contains("while loading shared libraries");
         let calls = joined(trace);
         let struck = |what: &str| calls.iter().any(|call| call.contains("(INJECTED)") && call.contains(what));
-        // The counter that wakes the one who waits for signals has no way to fail, and its owner takes that for granted.
+        // The eventfd write that wakes the thread waiting for signals cannot fail, and its caller assumes so.
         let may = if struck(r#", "\1\0\0\0\0\0\0\0", 8"#) { May::Abort } else { kind.may };
         let is_aborted = ran.status.signal().is_some() || ran.stderr.contains("panicked at");
         if is_loader || may == May::Abort && is_aborted {
@@ -326,7 +327,7 @@ impl Site {
         };
         let is_warning = |line: &str| ran.status.code() == Some(3) && line.starts_with("pipeline: warning: ");
         let said = ran.stderr.lines().filter(|line| is_error(line) || is_warning(line)).count();
-        // Where the words themselves could not be written, the exit code still speaks.
+        // If the message itself could not be written, the exit code reports the failure.
         if said != 1 && !struck("write(2,") {
             wrong.push("an error is one line".to_owned());
         }
@@ -338,7 +339,8 @@ impl Site {
     }
 }
 
-/// The calls of a trace in the order they ended, with the two halves in one of those that another thread's came between.
+/// The calls of a trace in the order they ended. A call that another thread interrupted in the trace is joined from its
+/// two halves.
 fn joined(trace: &str) -> Vec<String> {
     let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
     let mut calls = Vec::new();

@@ -1,4 +1,4 @@
-//! Encryption: stock tools both ways, damage, ranges, new keys and rekeying.
+//! Tests of encryption: stock tools in both directions, damage, ranges, new keys and rekeying.
 
 use std::collections::HashSet;
 use std::fs;

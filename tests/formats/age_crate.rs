@@ -1,5 +1,5 @@
-//! The age crate as an independent reader and writer, over the edges of segments and chunks, with each kind of key. It shares the
-//! wrapping of file keys with this program, and no code for armor, header or payload.
+//! Tests against the age crate as an independent reader and writer, at the edges of segments and chunks, with each kind
+//! of key. The crate shares the wrapping of file keys with this program, but no code for armor, header or payload.
 
 use std::io::{Read, Write};
 
@@ -8,7 +8,7 @@ use age::armor::{ArmoredReader, ArmoredWriter, Format};
 use age::secrecy::SecretString;
 
 const SEGMENT: usize = 64 * 1024;
-/// So that chunks and segments have edges of their own.
+/// Edges of chunks and edges of segments differ with this length.
 const CHUNK: usize = 3 * SEGMENT;
 
 /// Nothing, one byte, one segment, two segments, one chunk, each with its neighbours, and several chunks.
@@ -42,7 +42,8 @@ fn crate_seals(content: &[u8], recipient: &dyn age::Recipient, format: Format) -
     writer.finish().and_then(ArmoredWriter::finish).unwrap()
 }
 
-/// Both ways for contents of `lens`, compressible or not, compressed or not: `to` are the flags of process, `with` those of restore.
+/// Encrypts and decrypts contents of `lens` in both directions, compressible or not, compressed or not: `to` holds the
+/// flags of process, `with` those of restore.
 fn both_ways(
     dir: &TestDir,
     lens: &[usize],
@@ -100,7 +101,7 @@ fn ssh_keys() {
     }
 }
 
-/// Each of these derives a key from the passphrase, which takes its time on purpose.
+/// Each case derives a key from the passphrase, which is slow on purpose.
 #[test]
 fn passphrases() {
     let dir = TestDir::new();

@@ -1,7 +1,8 @@
-//! Faults in age files, one at a time, in every line of the header, in the armor and in the payload: each gets its kind of failure.
+//! Tests of faults in age files, one at a time, in every line of the header, in the armor and in the payload: each
+//! gives its kind of failure.
 //!
-//! What the test kit's folder samples is made here in full, from the grammar of C2SP age: a header is built line by line, a fault
-//! is put in, and the MAC made over what stands there then, so that nothing but the fault is wrong.
+//! The test kit samples these faults; this file makes all of them, from the grammar of C2SP age. It builds a header
+//! line by line, inserts a fault, and computes the MAC over the result, so that only the fault is wrong.
 
 use crate::support::verdict::verdict_of;
 use crate::support::{Ran, TestDir};
@@ -20,13 +21,13 @@ const FILE_KEY: [u8; 16] = *b"YELLOW SUBMARINE";
 const SEGMENT: usize = 64 * 1024;
 const NONCE: [u8; 16] = [3; 16];
 
-/// A fault put into a stanza.
+/// A fault in a stanza.
 type Change<'a> = &'a dyn Fn(&mut Stanza);
 
-/// What a payload is sealed of.
+/// The segments of a payload.
 type Segments<'a> = &'a [(Place, &'a [u8])];
 
-/// Keys that open what the makers here make.
+/// The keys that open the files of this module.
 struct Keys {
     dir: TestDir,
     x25519: age::x25519::Recipient,
@@ -59,7 +60,7 @@ impl Keys {
         recipient.wrap_file_key(&file_key()).unwrap().0.remove(0)
     }
 
-    /// What the binary says of `file` with the X25519 and the post-quantum identity and the passphrase.
+    /// Runs the binary on `file` with the X25519 identity, the post-quantum identity and the passphrase.
     fn run(&self, file: &[u8]) -> Ran {
         self.dir.write("file", file);
         let line = "restore file - -i key -i pq -q";
@@ -78,7 +79,7 @@ impl Keys {
         ran.stdout
     }
 
-    /// Expects `verdict` of a header with the lines of `stanzas`, as text.
+    /// Expects `verdict` of a header with the text `stanzas`.
     fn expect_header(&self, verdict: &str, stanzas: &str, fault: &str) {
         let content = self.expect(verdict, &file(stanzas), fault);
         assert!(verdict != "success" || content == b"content", "{fault}");
@@ -89,7 +90,7 @@ fn copy(stanza: &Stanza) -> Stanza {
     Stanza { tag: stanza.tag.clone(), args: stanza.args.clone(), body: stanza.body.clone() }
 }
 
-/// A stanza as it stands in a header.
+/// A stanza as text of a header.
 fn lines(stanza: &Stanza) -> String {
     let mut text = format!("-> {} {}\n", stanza.tag, stanza.args.join(" "));
     for line in BASE64.encode(&stanza.body).as_bytes().chunks(64) {
@@ -128,7 +129,7 @@ fn file(stanzas: &str) -> Vec<u8> {
     [header_with(stanzas).as_bytes(), &payload(&[(Place::Final, b"content")])].concat()
 }
 
-/// The same base64 with a bit set that belongs to no byte.
+/// The same base64 with an unused final bit set.
 fn not_canonical(text: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     assert_ne!(text.len() % 4, 0, "no bits to spare");
@@ -318,7 +319,7 @@ fn the_version_line_and_the_mac_are_exact() {
     for len in 0..header.len() {
         keys.expect("header failure", &header.as_bytes()[..len], &format!("cut at {len}"));
     }
-    // The identities are tried in turn: a stanza for another one is no match.
+    // Identities are tried in turn: a stanza for another identity is not a match.
     let other = age::x25519::Identity::generate();
     assert!(other.unwrap_stanza(&keys.x25519()).is_none());
     keys.expect_header("no match", &lines(&other.to_public().wrap_file_key(&file_key()).unwrap().0[0]), "another's");
@@ -332,7 +333,7 @@ fn segments_are_final_once_and_at_the_end() {
     let full = vec![b'f'; SEGMENT];
     let full = full.as_slice();
     let short: &[u8] = b"content";
-    // Segments, the verdict, and how many bytes of plaintext are released.
+    // Segments, verdict, and length of the released plaintext.
     let cases: [(Segments, &str, usize); 17] = [
         (&[(Final, b"")], "success", 0),
         (&[(Final, short)], "success", 7),
@@ -373,7 +374,7 @@ fn segments_are_final_once_and_at_the_end() {
 #[test]
 fn armor_is_exact_and_white_space_stands_only_around_it() {
     let keys = Keys::new();
-    // A payload that leaves room for two characters of padding.
+    // `rest` is the length of the file modulo 3, which sets the padding of its base64.
     let header = header_with(&lines(&keys.x25519()));
     let pad_to = |rest: usize| {
         let len = (0..3).find(|len| (header.len() + 16 + 16 + len) % 3 == rest).unwrap();

@@ -1,6 +1,6 @@
 //! The community test kit for age: every vector gives its verdict and its plaintext, through every command that reads.
 //!
-//! The vectors lie in `../shared/testdata/age-testkit`, or where `PIPELINE_TESTDATA` points. There is no list of exceptions.
+//! The vectors are in `../shared/testdata/age-testkit`, or in `PIPELINE_TESTDATA`. There is no list of exceptions.
 
 use std::collections::HashMap;
 use std::fs::Permissions;
@@ -33,7 +33,7 @@ fn folder() -> Option<PathBuf> {
     Some(folder)
 }
 
-/// Reads a vector; `None`, and noted, for one with a key that is not known.
+/// Reads a vector. Returns `None`, and records a skip, if it has an unknown field.
 fn parse(name: String, bytes: &[u8]) -> Option<Vector> {
     let end = bytes.windows(2).position(|pair| pair == b"\n\n").unwrap();
     let mut values: HashMap<&str, Vec<String>> = HashMap::new();
@@ -118,7 +118,8 @@ fn every_vector_gives_its_verdict_and_its_plaintext() {
             if line == "restore vector -" {
                 restored = released.clone();
             }
-            // A range read authenticates the end first, so of a damaged payload it may release less, and never else.
+            // A range read authenticates the end first, so it may release less of a damaged payload, but never other
+            // bytes.
             let may_release_less = line == "cat vector" && vector.expect == "payload failure";
             let is_less = may_release_less && restored.starts_with(&released);
             if vector.payload.as_ref().is_some_and(|payload| *payload != hash) && !is_less {

@@ -1,5 +1,5 @@
-//! A sealed file that was changed in any way is refused: every bit, every cut, segments and frames moved about. What comes out in
-//! front of the damage is always a beginning of the content.
+//! Tests of changed sealed files: a flipped bit, a cut, and moved segments and frames are refused. The output before
+//! the damage is always a prefix of the content.
 
 use std::io::Cursor;
 
@@ -29,7 +29,7 @@ impl TestDir {
         TestDir { supervisor, identity: age::x25519::Identity::generate(), prompter }
     }
 
-    /// A sealed file, and how long what stands in front of its first segment is.
+    /// A sealed file, and the offset of its first segment.
     fn seal(&mut self, content: &[u8], compress: bool) -> (Vec<u8>, usize) {
         let recipient = Recipient::parse(&self.identity.to_public().to_string()).unwrap();
         let seal = seal_for(&[recipient], &self.prompter).unwrap();
@@ -41,11 +41,11 @@ impl TestDir {
         (out, prefix_len)
     }
 
-    /// What restore gives of `bytes`, and whether it ended well.
+    /// Whether restore of `bytes` succeeds, and its output.
     fn restore(&mut self, bytes: &[u8]) -> (bool, Vec<u8>) {
         use age::secrecy::ExposeSecret;
 
-        // With a key given, what looks like no age file is a damaged one.
+        // With a key given, a file without an age header counts as a damaged age file.
         let layer = if detect(bytes) == Layer::AgeArmor { Layer::AgeArmor } else { Layer::Age };
         let identity = [Identity::parse(self.identity.to_string().expose_secret()).unwrap()];
         let key = |header: &_| unwrap(header, &identity, &self.prompter, 20).map_err(age_failure);
@@ -59,7 +59,7 @@ impl TestDir {
         (ran.is_ok(), out)
     }
 
-    /// That `bytes` are refused, and that what comes out of them begins as `content` does.
+    /// Asserts that `bytes` are refused, and that their output is a prefix of `content`.
     fn refuse(&mut self, bytes: &[u8], content: &[u8], what: &str) {
         let (is_accepted, out) = self.restore(bytes);
         assert!(!is_accepted, "{what}: accepted");
@@ -97,7 +97,7 @@ fn every_bit_and_every_cut_of_a_sealed_file_counts() {
     }
 }
 
-/// In armor a few changes say the same: none of those that do gives other bytes.
+/// Some changes of armor do not change its meaning: none of them gives other bytes.
 #[test]
 fn every_bit_and_every_cut_of_armor_gives_the_same_bytes_or_an_error() {
     let mut dir = TestDir::new();
@@ -112,7 +112,7 @@ fn every_bit_and_every_cut_of_armor_gives_the_same_bytes_or_an_error() {
         assert!(content.starts_with(&out) && (!is_accepted || out == content), "bit {bit}");
         harmless_count += usize::from(is_accepted);
     }
-    // The final line end may be another white space.
+    // The final line end may become another white space.
     assert!(harmless_count <= 4, "{harmless_count} flips went unnoticed");
     for len in 0..file.len() - 1 {
         dir.refuse(&file[..len], &content, &format!("cut at {len}"));
@@ -151,7 +151,7 @@ fn segments_that_are_moved_doubled_or_gone_are_noticed() {
         ] {
             dir.refuse(&with(order), &content, &format!("{order:?}, compressed {compress}"));
         }
-        // Of another file, with another key, at the same place.
+        // A segment of another file, with another key, at the same place.
         let (other, other_prefix_len) = dir.seal(&content, compress);
         let foreign = &other[other_prefix_len..][SEALED_LEN..2 * SEALED_LEN];
         let mixed = [prefix, segments[0], foreign, segments[2], segments[3], segments[4]].concat();

@@ -1,4 +1,4 @@
-//! The fixtures are what the generator makes, and each is read, or refused, as its README says.
+//! Tests of the fixtures: they equal the output of the generator, and each is read or refused as its README says.
 
 #[path = "../fixtures/generate.rs"]
 #[allow(dead_code, reason = "its main is for the example")]

@@ -1,4 +1,5 @@
-//! Stock tools read all we write, and we read all they write.
+//! Tests with stock tools: they read all files that the pipeline writes, and the pipeline reads all files that they
+//! write.
 
 use std::io::Write;
 

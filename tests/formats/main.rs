@@ -1,4 +1,5 @@
-//! What is written and read: zstd and age files, ranges, damage, salvage, and other tools on both sides.
+//! Tests of the formats that the pipeline reads and writes: zstd and age files, ranges, damage, salvage, and other
+//! tools as readers and writers.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! Range reads give exactly the bytes asked for, or fail, and touch only the frames they need.
+//! Tests of range reads: they give exactly the requested bytes, or fail, and read only the frames they need.
 
 use crate::in_memory::{entry, frame, table};
 use crate::support::{TestDir, noise, text};
@@ -10,7 +10,7 @@ use pipeline::pipeline::supervisor::Supervisor;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
-/// Reads a range of a file in memory the way `cat` does.
+/// Reads a range of a file in memory as `cat` does.
 fn cat(supervisor: &mut Supervisor, file: &[u8], range: ContentRange) -> Result<Vec<u8>, String> {
     let mut cursor = Cursor::new(file.to_vec());
     let table = Arc::new(read_table(&mut cursor).map_err(|error| error.to_string())?);
@@ -106,7 +106,8 @@ fn a_table_that_lies_yields_the_right_bytes_or_an_error() {
     }
 }
 
-/// A table is not authenticated: a flip that turns 256 into 0 in its final entry once made the tail of the content vanish.
+/// A table is not authenticated: a flip that turned 256 into 0 in its final entry once made the tail of the content
+/// vanish.
 #[test]
 fn every_flipped_bit_gives_the_right_bytes_or_an_error_for_closed_and_open_ranges() {
     let mut supervisor = Supervisor::new([]).unwrap();
@@ -128,8 +129,8 @@ fn every_flipped_bit_gives_the_right_bytes_or_an_error_for_closed_and_open_range
     }
 }
 
-/// A range without end that begins where the content ends by the table was once found empty without a look at any frame: bytes that the
-/// table does not count went missing unnoticed.
+/// A range without end that began at the end of the content by the table was once taken as empty without a look at any
+/// frame: bytes that the table did not count were lost without an error.
 #[test]
 fn a_range_that_begins_where_the_table_says_the_content_ends_is_held_against_the_final_frame() {
     let mut supervisor = Supervisor::new([]).unwrap();
@@ -244,7 +245,7 @@ fn one_huge_frame_streams_and_a_wrong_checksum_shows_at_its_end() {
 #[test]
 fn the_checksum_of_a_table_counts_where_the_frame_has_none() {
     let mut supervisor = Supervisor::new([]).unwrap();
-    // A frame of one raw block, without content size or checksum: what a streaming writer of seekable files makes.
+    // A frame of one raw block, without content size or checksum, as a streaming writer of seekable files makes it.
     let raw = [&b"\x28\xb5\x2f\xfd\x00\x00\x29\x00\x00"[..], b"plain"].concat();
     let right = Entry { compressed_len: 14, content_len: 5, checksum: content_checksum(b"plain") };
     let wrong = Entry { checksum: right.checksum ^ 1, ..right };
@@ -254,7 +255,8 @@ fn the_checksum_of_a_table_counts_where_the_frame_has_none() {
     assert!(error.ends_with("does not agree with the seek table: it gives another checksum"), "{error}");
 }
 
-/// An entry as long as two frames, with the content of the first, hid the second: what stood behind was found at the wrong place.
+/// An entry as long as two frames, with the content of the first, once hid the second: later content was read from the
+/// wrong place.
 #[test]
 fn an_entry_that_hides_a_frame_is_noticed_by_ranges_behind_it() {
     let dir = crate::support::TestDir::new();

@@ -1,4 +1,5 @@
-//! What goes in comes out, over the boundary table, by both engines, from files and from pipes, whatever the width.
+//! Tests of round trips: restore gives the input back, for the boundary lengths, both engines, files and pipes, and any
+//! number of workers.
 
 use crate::support::{TestDir, noise, text};
 
@@ -95,7 +96,7 @@ fn zeros_and_noise_and_tiny_frames_pass_at_depth_one() {
         dir.ok("restore out back --channel-depth 1 --no-sync -qf");
         assert!(dir.read("back") == content, "{name}");
     }
-    // 20,000 frames of 13 bytes each: an empty one (of 13) and one that holds a byte.
+    // 20,000 frames of 13 bytes each: in turn an empty frame and a frame of one byte.
     let frame = |content: &[u8]| dir.run_with("process - -q", content).stdout;
     let (one, none) = (frame(b"x"), frame(b""));
     let tiny = [&one[..one.len() - 29], &none[..none.len() - 29]].concat().repeat(10_000);

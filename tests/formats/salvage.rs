@@ -1,4 +1,4 @@
-//! `restore --salvage`: what is intact comes out, nothing wrong ever does, and what is lost is told.
+//! Tests of `restore --salvage`: intact content is restored, wrong content never is, and every loss is reported.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use crate::support::{TestDir, noise, text};
 const SEGMENT: usize = 64 * 1024;
 const CHUNK: usize = 64 * 1024;
 
-/// What a run said was lost: ranges filled with zeros, and offsets at which something is left out.
+/// The losses that a run reported: ranges filled with zeros, and offsets at which content is left out.
 #[derive(Debug, Default)]
 struct Told {
     filled: Vec<Range<usize>>,
@@ -15,7 +15,7 @@ struct Told {
     unlisted: Vec<Range<usize>>,
 }
 
-/// Salvages `bytes`, with the key in `key`, and gives the content, the exit code, and what was told.
+/// Salvages `bytes` with the key in `key`. Returns the content, the exit code, and the reported losses.
 fn salvage(dir: &TestDir, bytes: &[u8]) -> (Vec<u8>, Option<i32>, Told) {
     dir.write("bad", bytes);
     let ran = dir.run("restore bad saved --salvage -i key -q -f --no-sync");
@@ -41,7 +41,7 @@ fn salvage(dir: &TestDir, bytes: &[u8]) -> (Vec<u8>, Option<i32>, Told) {
     (saved, ran.status.code(), told)
 }
 
-/// That `saved` is `content`, but for zeros in the ranges that were told.
+/// Asserts that `saved` equals `content` except for zeros in the reported ranges.
 fn assert_filled(saved: &[u8], content: &[u8], told: &Told, what: &str) {
     assert_eq!(saved.len(), content.len(), "{what}: {told:?}");
     let mut expected = content.to_vec();
@@ -49,7 +49,7 @@ fn assert_filled(saved: &[u8], content: &[u8], told: &Told, what: &str) {
     assert!(saved == expected, "{what}: bytes that are wrong came out, {told:?}");
 }
 
-/// The layers of a file, by the flags that make it.
+/// Flags of `process` for each combination of layers.
 fn kinds(recipient: &str) -> [String; 3] {
     [String::new(), format!("-r {recipient}"), format!("-r {recipient} --no-compress")]
 }
@@ -68,8 +68,8 @@ fn a_whole_file_is_salvaged_whole_and_exit_is_0() {
     }
 }
 
-/// The end of a skippable frame without content was looked for in bytes behind it, and was not found where there are none: the frame was
-/// told as lost.
+/// Salvage once looked for the end of a skippable frame without content in the bytes after it. At the end of a file
+/// there are none, and the frame was reported as lost.
 #[test]
 fn a_skippable_frame_without_content_at_the_end_is_whole() {
     let (dir, _) = TestDir::with_key();
@@ -87,7 +87,7 @@ fn a_flipped_bit_costs_the_frame_or_the_segment_it_is_in_and_no_more() {
     for flags in kinds(&recipient) {
         dir.ok(&format!("process in out --chunk-size 64K -q -f {flags}"));
         let good = dir.read("out");
-        // A segment of the two layers together can hold parts of three frames here, and the seek table.
+        // With both layers one segment can hold parts of three frames, and the seek table.
         let lost_max = if flags.ends_with(&recipient) { 4 * CHUNK } else { CHUNK };
         let header = if flags.is_empty() { 0 } else { 250 };
         let table = good.len() - 120;
@@ -99,19 +99,19 @@ fn a_flipped_bit_costs_the_frame_or_the_segment_it_is_in_and_no_more() {
             if told.left_out.is_empty() {
                 assert_filled(&saved, &content, &told, &what);
             } else {
-                // Without a table the length of a frame whose header is broken is unknown.
+                // Without a table the length of a frame with a broken header is unknown.
                 assert!(is_with_a_piece_left_out(&saved, &content), "{what}: {told:?}");
             }
             let lost: usize = told.filled.iter().map(ExactSizeIterator::len).sum();
             assert!(lost <= lost_max, "{what}: {told:?}");
-            // Without its footer a table is no table, and its frames are all there.
+            // Without its footer a table is not a table, and all frames are intact.
             let is_footer = flags.is_empty() && at + 9 + 12 * 6 + 8 >= good.len();
             assert!(code == Some(4) || (is_footer && code == Some(0) && saved == content), "{what}: {code:?} {told:?}");
         }
     }
 }
 
-/// Whether taking one piece out of `content`, and filling none, can give `saved`.
+/// Whether `saved` is `content` with one piece removed and nothing filled.
 fn is_with_a_piece_left_out(saved: &[u8], content: &[u8]) -> bool {
     let front = saved.iter().zip(content).take_while(|(a, b)| a == b).count();
     let back = saved.iter().rev().zip(content.iter().rev()).take_while(|(a, b)| a == b).count();
@@ -146,7 +146,7 @@ fn a_cut_file_gives_what_is_in_front_of_the_cut() {
         let good = dir.read("out");
         for len in (300..good.len()).step_by(good.len() / 60 + 1) {
             let (saved, code, told) = salvage(&dir, &good[..len]);
-            // What is cut in the midst of a segment has a known length, which is shown as zeros.
+            // A segment that is cut in the middle has a known length, which is filled with zeros.
             let zeros: usize = told.filled.iter().map(ExactSizeIterator::len).sum();
             let intact = &saved[..saved.len() - zeros];
             assert!(content.starts_with(intact), "{flags}, cut at {len}: {told:?}");
@@ -166,7 +166,7 @@ fn frames_of_other_writers_are_found_by_their_chain() {
         .map(|part| {
             dir.write("part", part);
             let ran = dir.ok("process part - -q").stdout;
-            // Its one frame, without the table behind it.
+            // Its one frame, without the table after it.
             ran[..ran.len() - (8 + 12 + 9)].to_vec()
         })
         .collect();
@@ -174,32 +174,32 @@ fn frames_of_other_writers_are_found_by_their_chain() {
     let start_of = |index: usize| frames[..index].iter().map(Vec::len).sum::<usize>();
     let (saved, code, _) = salvage(&dir, &all);
     assert!(saved == parts.concat() && code == Some(0));
-    // A body that is damaged, under headers that are right: the declared length is known.
+    // A damaged body under intact headers: the declared length is known.
     let mut bad = all.clone();
     bad[start_of(2) + 2000] ^= 1;
     let (saved, _, told) = salvage(&dir, &bad);
     assert_filled(&saved, &parts.concat(), &told, "a body");
-    // A magic number that is damaged: nobody knows how much it was.
+    // A damaged magic number: the lost length is unknown.
     let mut bad = all.clone();
     bad[start_of(2)] ^= 1;
     let (saved, code, told) = salvage(&dir, &bad);
     assert_eq!((code, told.left_out), (Some(4), vec![60_000]));
     assert!(saved == [&parts[..2], &parts[3..]].concat().concat());
-    // The very first one.
+    // A damaged magic number of the first frame.
     let mut bad = all.clone();
     bad[0] ^= 1;
     let (saved, code, _) = salvage(&dir, &bad);
     assert!(saved == parts[1..].concat() && code == Some(4));
 }
 
-/// Content that holds a frame must not be taken for what follows a break.
+/// Content that contains a frame must not be taken for the frame after a break.
 #[test]
 fn frames_inside_of_content_are_not_taken_for_frames_of_the_file() {
     let dir = TestDir::new();
     dir.ok("keygen -o key");
     dir.write("inner", &text(5000, 1));
     let inner = dir.ok("process inner - -q").stdout;
-    // Noise around it keeps zstd from compressing it: it stands in the file as it is.
+    // Noise around the frame keeps zstd from compressing it, so the frame is in the file unchanged.
     let content = [noise(40_000, 2), inner, noise(20_000, 3)].concat();
     dir.write("in", &content);
     let whole = dir.ok("process in - -q").stdout;
@@ -241,7 +241,7 @@ fn a_header_that_is_not_authentic_gives_nothing_and_flags_that_do_not_go_togethe
     dir.fails("restore plain plain --salvage -q -f", 1);
 }
 
-/// What is cut down to less than a segment was once told to be whole.
+/// A payload cut to less than a segment was once reported as whole.
 #[test]
 fn a_payload_of_less_than_a_tag_is_damaged() {
     let (dir, recipient) = TestDir::with_key();
@@ -275,7 +275,7 @@ fn frames_behind_a_lost_first_segment_are_found_without_a_table() {
     let payload = sealed.windows(4).position(|part| part == b"--- ").unwrap() + 48 + 16;
     sealed[payload + 1000] ^= 1;
     let (saved, code, told) = salvage(&dir, &sealed);
-    // Two frames are in the first segment, and the front of the third.
+    // The first segment holds two frames and the start of the third.
     assert!(saved == parts[3..].concat() && code == Some(4), "{} bytes, {code:?} {told:?}", saved.len());
 }
 
@@ -295,7 +295,7 @@ fn frames_that_are_gone_or_moved_are_told_by_the_table() {
     for order in [&[0, 1, 3, 4][..], &[0, 1, 2, 2, 3, 4], &[4], &[]] {
         let (_, code, told) = salvage(&dir, &with(order));
         assert_eq!(code, Some(4), "{order:?}: {told:?}");
-        // Frames in front of a seekable file are valid zstd, so restore warns; verify does not accept it.
+        // Frames before a seekable file are valid zstd, so restore warns; verify refuses the file.
         assert!(dir.run("restore bad back -f").stderr.contains("warning: ") || order.is_empty(), "{order:?}");
         dir.fails("verify bad -q", 4);
     }

@@ -1,4 +1,4 @@
-//! Damaged input is never taken for whole: cuts, flips, frames that moved, tables that lie.
+//! Tests of damaged input: cuts, flips, moved frames and wrong tables are never taken for a whole file.
 
 use crate::in_memory::{entry, frame, restore, run, seekable, table};
 use crate::support::{TestDir, noise, text};
@@ -62,12 +62,12 @@ fn every_flipped_bit_gives_the_same_bytes_or_an_error() {
             assert!(content.starts_with(&out), "bit {bit}: wrong bytes came out before the error");
         }
     }
-    // The unused bit of three frame headers and of the table's descriptor, and of sizes of windows: nothing that matters.
+    // The harmless bits: the unused bit of three frame headers and of the table's descriptor, and bits of window sizes.
     assert!(harmless_count <= 3 * 9 + 2, "{harmless_count} flips went unnoticed");
 }
 
-/// It has neither literals nor sequences. libzstd passes over it in a stream and refuses it in a whole frame, so the verdict once depended on
-/// whether the frame was light enough to be gathered.
+/// The block has neither literals nor sequences. libzstd accepts it in a stream and refuses it in a whole frame, so the
+/// verdict once depended on whether the frame was light enough to be gathered.
 #[test]
 fn a_compressed_block_without_bytes_is_damage_in_light_and_in_heavy_frames() {
     let mut supervisor = Supervisor::new([]).unwrap();
@@ -132,7 +132,7 @@ fn a_wrong_checksum_names_the_frame_and_its_offset() {
     assert!(content.starts_with(&out) && out.len() <= 300);
 }
 
-/// An input that fails, or panics, once its bytes are used up.
+/// An input that fails, or panics, at the end of its bytes.
 struct Dies(std::io::Cursor<Vec<u8>>, bool);
 
 impl std::io::Read for Dies {

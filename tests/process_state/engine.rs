@@ -1,6 +1,6 @@
-//! The engine itself, with steps made for the test: order, tokens, the end that is said, failures and panics in every stage.
+//! Tests of the engine with steps made for the test: order, tokens, the end marker, failures and panics in every stage.
 //!
-//! The shape is that of the longest recipe, two parallel stages with a serial one between them.
+//! The stages are those of the longest recipe: two parallel stages with a serial stage between them.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -21,7 +21,7 @@ use crate::support::share;
 const FIRST: Names = Names { before: Stage::Read, stage: Stage::Compress, behind: Stage::Cut };
 const SECOND: Names = Names { before: Stage::Cut, stage: Stage::Seal, behind: Stage::Write };
 
-/// All stages, as items pass them.
+/// All stages, in the order in which items pass them.
 const STAGES: [Stage; 5] = [Stage::Read, Stage::Compress, Stage::Cut, Stage::Seal, Stage::Write];
 
 fn width(workers: usize, depth: usize) -> Concurrency {
@@ -33,13 +33,13 @@ fn supervise(threads: Threads) -> Result<Ran, Failure> {
     supervisor.run(threads, &mut Watch { tick_every: Duration::from_secs(1), on_tick: &mut |_, _| () })
 }
 
-/// A deterministic source of small numbers, for yields in place of sleeps.
+/// A deterministic source of small numbers, for yields instead of sleeps.
 fn jitter(seed: u64) -> u64 {
     let mixed = (seed ^ 0x9E37_79B9).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     (mixed >> 40) % 8
 }
 
-/// What goes wrong in a run, and where.
+/// The fault in a run, and its place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     None,
@@ -57,7 +57,7 @@ impl Fault {
     }
 }
 
-/// A failure that is known again by its number.
+/// A failure that the test recognises by its number.
 fn fault(number: u64) -> Cause {
     Cause::NoMemory { bytes: number }
 }
@@ -66,7 +66,7 @@ fn is_fault(failure: &Failure, number: u64) -> bool {
     matches!(failure.cause, Cause::NoMemory { bytes } if bytes == number)
 }
 
-/// What the sink saw.
+/// What the sink received.
 #[derive(Default)]
 struct Seen {
     items: Mutex<Vec<u64>>,
@@ -182,8 +182,8 @@ fn a_panic_in_any_stage_ends_the_run_and_no_end_is_said() {
     }
 }
 
-/// The channels cannot be put under a model checker, so chance has to find what an order of steps can break: each run draws its own
-/// width, delays, and fault.
+/// A model checker cannot run the channels, so random runs look for orders of steps that break them: each run draws its
+/// own width, delays, and fault.
 #[test]
 fn thousands_of_runs_with_delays_at_depth_1_come_to_the_end_they_should() {
     std::panic::set_hook(Box::new(|_| ()));
@@ -252,7 +252,7 @@ fn while_chunk_0_stalls_no_more_items_are_in_flight_than_there_are_tokens() {
             let made = Arc::clone(&at_worker);
             Ok(move |item: u64| {
                 if item == 0 {
-                    // Until the others have used up every token, and then for long enough to see that no more come.
+                    // Waits until the others have used all tokens, and then long enough to see that no more arrive.
                     while made.load(Ordering::SeqCst) < tokens {
                         std::thread::yield_now();
                     }
@@ -295,7 +295,7 @@ fn all_workers_work_and_the_figures_count_every_item() {
         Ok(move |item: u64| {
             thread_ids.lock().unwrap().insert(std::thread::current().id());
             if item < 3 {
-                // Three items at three workers at the same time, or this never ends.
+                // Three workers must hold an item at the same time, or this never ends.
                 meeting.wait();
             }
             Ok(item)
@@ -316,7 +316,7 @@ fn all_workers_work_and_the_figures_count_every_item() {
     assert_eq!(stage.items_by_thread.iter().sum::<u64>(), 100);
     assert_eq!(stage.service_ns.len(), 100);
     for channel in &figures.channels {
-        // A hundred items and the word that this was the end.
+        // A hundred items and the end marker.
         assert_eq!((channel.depth.len(), channel.wait_ns.len()), (101, 101), "{}", channel.name);
         assert!(channel.depth.max() <= channel.capacity as u64);
     }
@@ -332,7 +332,7 @@ fn a_worker_that_cannot_be_set_up_ends_the_run() {
         1 => Err(fault(1)),
         _ => Ok(Ok::<u64, Cause>),
     });
-    // The source only ends when it is told to.
+    // The source ends only when it is cancelled.
     threads.source(Stage::Read, first, (), |(), first| first.reserve(1)?.send(0).map(|()| MORE));
     threads.sink(Stage::Write, at_sink, (), |(), _| Ok(MORE));
     let failure = supervise(threads).unwrap_err();
@@ -397,7 +397,7 @@ fn a_thread_that_does_not_end_is_left_behind_after_the_deadline() {
         Ok(MORE)
     });
     threads.sink(Stage::Write, at_sink, (), |(), _: Option<u64>| Ok(MORE));
-    // Something outside of the pools fails: a second sink that nobody reads from.
+    // A stage outside of the pools fails: a second sink without input.
     threads.alone::<()>(Stage::Step("other"), |_| Err(fault(3).into()));
     assert!(is_fault(&supervise(threads).unwrap_err(), 3));
 }

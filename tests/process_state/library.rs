@@ -1,4 +1,4 @@
-//! The library as another program uses it: a plan, a reader, a writer, a report.
+//! Tests of the library as another program uses it: a plan, a reader, a writer, a report.
 
 use std::io::{self, Cursor, Read, Write};
 use std::num::NonZeroUsize;
@@ -23,7 +23,7 @@ fn whatever_was_done_is_undone_and_stock_readers_agree() {
     let plan =
         Plan::compress(Level::new(5).unwrap()).with_chunk_len(100_000).with_workers(NonZeroUsize::new(3).unwrap());
     let (report, compressed) = run_on(&plan, &content).unwrap();
-    // The nearest multiple of 64 KiB that is not less.
+    // The chunk size is rounded up to a multiple of 64 KiB.
     assert_eq!(report.summary.frame_count, content.len().div_ceil(131_072) as u64);
     assert_eq!((report.read_bytes, report.written_bytes), (content.len() as u64, compressed.len() as u64));
     assert_eq!(zstd::decode_all(&compressed[..]).unwrap(), content);

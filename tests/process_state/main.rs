@@ -1,4 +1,4 @@
-//! Tests that set a panic hook or look at the signals of their own process. `cargo test` runs them in a process of their own.
+//! Tests that set a panic hook or read the signals of their own process. `cargo test` runs them in a separate process.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

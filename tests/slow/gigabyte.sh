@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A file of more than a gigabyte through process, restore and compare, by both engines, in memory that does not grow
-# with it, and through stock zstd where that is installed. Takes the binary; says what it saw; exits with 0 if all held.
+# Tests a file of more than a gigabyte with process, restore and compare, both engines, bounded memory, and stock zstd
+# where that is installed. Takes the path of the binary; prints the results; exits with 0 on success.
 set -euo pipefail
 
 pipeline=$(realpath "$1")
@@ -8,12 +8,12 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 
-# Half of it is a real tree, half is noise and zeros, so that frames of all kinds pass.
+# Half of the file is a real tree, half is noise and zeros, so that all kinds of frames occur.
 tar -chf tree.tar -C "$(rustc --print sysroot)" lib
 { head -c 600M tree.tar; head -c 300M /dev/urandom; head -c 300M /dev/zero; } > in
 rm tree.tar
 
-# What is promised of two workers with default settings; of the program as it is released, whose pages count as well.
+# The promise for two workers with default settings, in the release build, whose pages count as well.
 "$pipeline" keygen -o key 2> said
 recipient=$(sed 's/Public key: //' said)
 within=$((64 << 20))
@@ -31,7 +31,7 @@ rm small
 bytes=$(stat -c %s in)
 test "$bytes" -gt 1000000000
 
-peak() { # of the run that wrote the report $1, in MiB
+peak() { # peak memory in MiB, from the report $1
   python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["peak_memory_bytes"] >> 20)' "$1"
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What zstd and age do where docs/promises.md promises something: kills, producers that fail, full disks, links. Prints a line each.
-# Needs zstd, age, and root for the full disk. Usage: peers.sh [RUNS], 20 unless told.
+# Shows how zstd and age behave where docs/promises.md makes a promise: kills, failing producers, full disks, links.
+# Prints one line for each. Needs zstd, age, and root for the full disk. Usage: peers.sh [RUNS], 20 by default.
 set -uo pipefail
 runs=${1:-20}
 work=$(mktemp -d)
@@ -12,7 +12,8 @@ head -c 200M /dev/urandom > in
 age-keygen -o key 2> /dev/null
 recipient=$(age-keygen -y key)
 
-# Kills a command at a random time, an old destination in its place, and counts what became of that.
+# Kills a command at a random time, with an old destination in place, and counts the states of the destination
+# afterwards.
 killed() {
   local name=$1 whole=0 old=0 lost=0
   shift
@@ -32,7 +33,7 @@ killed() {
   echo "killed, $name: of $runs runs the destination was old $old times, complete $whole, neither $lost"
 }
 killed "zstd -f in -o out" zstd -q -f in -o out
-# age writes another file each time, so a complete one counts as neither; it is told by its length.
+# The output of age differs on each run, so a complete file counts as neither; its length identifies it.
 killed "zstd -c in | age -o out" sh -c "zstd -qc in | age -r $recipient -o out"
 
 sh -c '(cat in; exit 1) | zstd -q > out'

@@ -1,4 +1,4 @@
-//! A run that is watched from the outside, through /proc, and signalled when it stands where the test wants it.
+//! Child processes that a test watches through /proc and signals at a chosen point.
 
 use std::io::Read;
 use std::ops::{Deref, DerefMut};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Longer than anything takes that is not stuck, on a machine that is busy.
+/// Longer than anything takes that does not hang, even on a busy machine.
 pub const HANG: Duration = Duration::from_secs(60);
 
-/// A child that does not outlive the test, also when that fails.
+/// A child that is killed at the end of the test, even if the test fails.
 pub struct Running(pub Child);
 
 impl Deref for Running {
@@ -29,13 +29,13 @@ impl DerefMut for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The child may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Polls until `is_so`; what never comes about fails the test instead of hanging it.
+/// Polls until `is_so`. The test fails after [`HANG`] instead of hanging.
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
@@ -44,14 +44,14 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The state of each thread of process `pid`: `S` for one that sleeps, `t` for one that a tracer stopped, and so on.
+/// The state of each thread of process `pid`: `S` for sleeping, `t` for stopped by a tracer, and so on.
 pub fn thread_states(pid: u32) -> Vec<char> {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let stats = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
     stats.filter_map(|stat| stat.rsplit(')').next()?.trim_start().chars().next()).collect()
 }
 
-/// Until every thread of `child` sleeps, and there are several: the run has begun and waits.
+/// Waits until `child` has several threads and all of them sleep: the run has begun and waits.
 pub fn wait_until_waiting(child: &Child) {
     let mut in_a_row = 0;
     wait_until("all threads sleep", || {
@@ -68,7 +68,7 @@ pub fn bytes_read(child: &Child) -> u64 {
     io.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok()).unwrap_or(0)
 }
 
-/// A child process of process `pid`, whichever thread started it: what a tracer runs, for instance.
+/// A child of process `pid`, started by any of its threads: the process that a tracer runs, for instance.
 pub fn child_of(pid: u32) -> Option<u32> {
     let mut tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
     tasks.find_map(|task| {
@@ -81,15 +81,15 @@ pub fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// Waits for the end; the pipes of `child` stay as they are until then.
+/// Waits for the end, and keeps the pipes of `child` open until then.
 pub fn wait(mut child: Child, code: i32) {
     let pipes = (child.stdin.take(), child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(code));
     drop(pipes);
 }
 
-/// Waits for the end, which has to come within [`HANG`]. Gives what was said on standard error, if that is a pipe, the exit
-/// code, and how long it took. The pipes of `child` stay as they are until then.
+/// Waits for the end, for at most [`HANG`]. Returns standard error if that is a pipe, the exit code, and the duration.
+/// Keeps the pipes of `child` open until then.
 pub fn end_of(child: &mut Child) -> (String, Option<i32>, Duration) {
     let begun = Instant::now();
     let mut ended = None;
@@ -105,14 +105,14 @@ pub fn end_of(child: &mut Child) -> (String, Option<i32>, Duration) {
     (said, ended.unwrap().code(), took)
 }
 
-/// How long one run of `command` takes, which has to end well.
+/// How long one run of `command` takes; the run must succeed.
 pub fn duration_of(mut command: Command) -> Duration {
     let begun = Instant::now();
     assert!(command.status().unwrap().success(), "{command:?}");
     begun.elapsed()
 }
 
-/// Lets `after` go by, awake: a moment within a run is shorter than what a sleep can tell.
+/// Busy-waits for `after`: a sleep is too coarse for a moment within a run.
 pub fn spin(after: Duration) {
     let begun = Instant::now();
     while begun.elapsed() < after {

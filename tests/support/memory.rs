@@ -1,4 +1,4 @@
-//! Runs of the pipeline between two stretches of memory, for tests that need thousands of them.
+//! Runs of the pipeline from memory to memory, for tests that need thousands of them.
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its own part, and a test may panic")]
 
@@ -17,7 +17,7 @@ use pipeline::pipeline::shutdown::Cancel;
 use pipeline::pipeline::supervisor::{Supervisor, Watch};
 use pipeline::pipeline::threads::Concurrency;
 
-/// An output that can be looked at afterwards.
+/// An output that a test can read after the run.
 #[derive(Clone, Default)]
 pub struct Collected(pub Arc<Mutex<Vec<u8>>>);
 
@@ -32,7 +32,7 @@ impl Write for Collected {
     }
 }
 
-/// Runs `work` on `input` and gives what came out, also of a run that failed.
+/// Runs `work` on `input`. Returns the result and the output, which a failed run has as well.
 pub fn run(
     supervisor: &mut Supervisor,
     work: Work,
@@ -64,7 +64,7 @@ pub fn restore(supervisor: &mut Supervisor, bytes: &[u8]) -> (Result<Report, Fai
     run(supervisor, decompress(ContentRange::All), Box::new(Cursor::new(bytes.to_vec())))
 }
 
-/// A frame of ours.
+/// A frame as `Compressor` writes it.
 pub fn frame(content: &[u8]) -> Vec<u8> {
     let mut frame = vec![0; Compressor::frame_len_bound(content.len())];
     let len = Compressor::new(Level::DEFAULT).unwrap().compress(content, &mut frame).unwrap();
@@ -72,7 +72,7 @@ pub fn frame(content: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What the seek table tells of a frame of ours.
+/// The seek table entry of a frame that `Compressor` wrote.
 pub fn entry(frame: &[u8], content_len: usize) -> Entry {
     Entry {
         compressed_len: u32::try_from(frame.len()).unwrap(),
@@ -89,7 +89,7 @@ pub fn table(entries: &[Entry]) -> Vec<u8> {
     [&header[..], entries, &footer].concat()
 }
 
-/// A seekable file with a frame for each of `contents`, and where each frame ends.
+/// A seekable file with one frame for each of `contents`, and the offset at which each frame ends.
 pub fn seekable(contents: &[&[u8]]) -> (Vec<u8>, Vec<usize>) {
     let frames: Vec<Vec<u8>> = contents.iter().map(|content| frame(content)).collect();
     let entries: Vec<Entry> = frames.iter().zip(contents).map(|(frame, content)| entry(frame, content.len())).collect();

@@ -1,4 +1,4 @@
-//! What the tests share: the built binary, temporary directories, data to compress.
+//! Helpers that the tests share: the built binary, temporary directories, data to compress.
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its own part, and a test may panic")]
 
@@ -16,7 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
-/// How many of something a test does: `fast` in every run of the tests, `slow` when the environment says `PIPELINE_TESTS=slow`.
+/// The size of a test: `fast` by default, `slow` with `PIPELINE_TESTS=slow` in the environment.
 pub fn share<T>(fast: T, slow: T) -> T {
     match std::env::var_os("PIPELINE_TESTS") {
         Some(value) if value == "slow" => slow,
@@ -24,19 +24,18 @@ pub fn share<T>(fast: T, slow: T) -> T {
     }
 }
 
-/// What a test needs of the machine and may not find there.
+/// Something that a test needs and the machine may lack.
 #[derive(Clone, Copy, Debug)]
 pub enum Need<'a> {
-    /// A program.
     Tool(&'a str),
-    /// A right that the kernel gives or not: `mount`, `cgroup`, `ptrace`, `root`, `immutable`, `shutdown`.
+    /// A right that the kernel grants or denies: `mount`, `cgroup`, `ptrace`, `root`, `immutable`, `shutdown`.
     Right(&'a str),
-    /// Files that are not part of the repository.
+    /// Files outside of the repository.
     Data(&'a str),
 }
 
-/// Notes that the test at hand could not run in full, for want of `need`. `make test` counts and names such tests at its end, since
-/// the harness hides what a passing test prints.
+/// Records that the current test could not run in full because `need` is missing. `make test` counts and names such
+/// tests at its end, since the harness hides the output of a passing test.
 pub fn skip(need: Need<'_>) {
     let (kind, name) = match need {
         Need::Tool(name) => ("tool", name),
@@ -52,7 +51,7 @@ pub fn skip(need: Need<'_>) {
     }
 }
 
-/// Whether processes can be traced here; noted where not.
+/// Whether processes can be traced here; records a skip if not.
 pub fn can_trace() -> bool {
     if is_missing("strace") {
         skip(Need::Tool("strace"));
@@ -66,12 +65,12 @@ pub fn can_trace() -> bool {
     can
 }
 
-/// A directory of its own, and the binary to run in it.
+/// A temporary directory, and the binary to run in it.
 pub struct TestDir {
     directory: tempfile::TempDir,
 }
 
-/// What a command said and how it ended.
+/// The output of a command and how it ended.
 #[derive(Debug)]
 pub struct Ran {
     pub status: ExitStatus,
@@ -90,20 +89,20 @@ impl TestDir {
         TestDir { directory: tempfile::tempdir().unwrap() }
     }
 
-    /// One with an identity in `key`, and its recipient.
+    /// Makes a directory with an identity in `key`. Returns it with the recipient.
     pub fn with_key() -> (TestDir, String) {
         let dir = TestDir::new();
         let recipient = dir.keygen("-o key");
         (dir, recipient)
     }
 
-    /// Makes an identity; gives its recipient.
+    /// Makes an identity and returns its recipient.
     pub fn keygen(&self, flags: &str) -> String {
         let said = self.ok(&format!("keygen {flags}")).stderr;
         said.trim().strip_prefix("Public key: ").unwrap().to_owned()
     }
 
-    /// Puts copies here of the throw-away keys in `tests/support/keys`.
+    /// Copies the throw-away keys of `tests/support/keys` into the directory.
     pub fn add_ssh_keys(&self) {
         let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/keys");
         for name in ["ssh-ed25519", "ssh-rsa", "ssh-encrypted"] {
@@ -132,7 +131,8 @@ impl TestDir {
         std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// The binary with `args`, in this directory, with a clean environment. Nothing is synced: tests do not cut the power.
+    /// The binary with `args`, in this directory, with a clean environment. Nothing is synced: tests do not cut the
+    /// power.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pipeline"));
         command.args(args).current_dir(self.directory.path()).stdin(Stdio::null());
@@ -150,21 +150,21 @@ impl TestDir {
         finish(self.command(line.split_whitespace()).output().unwrap())
     }
 
-    /// Runs the binary with the words of `line` and `input` coming through a pipe.
+    /// Runs the binary with the words of `line` and `input` through a pipe.
     pub fn run_with(&self, line: &str, input: &[u8]) -> Ran {
         let mut command = self.command(line.split_whitespace());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         feed(command, input)
     }
 
-    /// Runs the binary and wants it to end well.
+    /// Runs the binary; the run must succeed.
     pub fn ok(&self, line: &str) -> Ran {
         let ran = self.run(line);
         assert!(ran.status.success(), "{line}: {ran:?}");
         ran
     }
 
-    /// Runs the binary and wants `code`, one line of error, and no file that was not there before.
+    /// Runs the binary, which must exit with `code`, print one error line, and leave no new file.
     pub fn fails(&self, line: &str, code: i32) -> String {
         let before = self.names();
         let ran = self.run(line);
@@ -177,14 +177,14 @@ impl TestDir {
         ran.stderr
     }
 
-    /// The report of a run that ends well, as JSON.
+    /// The report of a successful run, as JSON.
     pub fn report(&self, line: &str) -> serde_json::Value {
         let ran = self.ok(&format!("{line} --stats json"));
         let json = ran.stderr.lines().find(|line| line.starts_with('{')).unwrap_or_default();
         serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {}", ran.stderr))
     }
 
-    /// The report of a batch that ends with `code`, as JSON, and what else was said.
+    /// The report of a batch that exits with `code`, as JSON, and the other lines of standard error.
     pub fn batch_report(&self, line: &str, code: i32) -> (serde_json::Value, String) {
         let ran = self.run(&format!("{line} --stats json"));
         assert_eq!(ran.status.code(), Some(code), "{line}: {ran}");
@@ -193,7 +193,7 @@ impl TestDir {
         (serde_json::from_str(json[0]).unwrap(), said.join("\n"))
     }
 
-    /// Everything in the directory, temporaries included.
+    /// All names in the directory, temporaries included.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(self.directory.path())
             .unwrap()
@@ -203,7 +203,7 @@ impl TestDir {
         names
     }
 
-    /// Runs another program here; `None`, and noted, where it is not installed.
+    /// Runs another program here. Returns `None`, and records a skip, where it is not installed.
     pub fn tool(&self, program: &str, args: &[&str], input: Option<&[u8]>) -> Option<Ran> {
         let mut command = Command::new(program);
         command.args(args).current_dir(self.directory.path()).stdin(Stdio::null());
@@ -231,7 +231,7 @@ fn feed(mut command: Command, input: &[u8]) -> Ran {
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
     let feeder = std::thread::spawn(move || {
-        // The program may end before it has read all.
+        // The program may end before it has read all input.
         let _ = stdin.write_all(&input);
     });
     let output = child.wait_with_output().unwrap();
@@ -239,13 +239,13 @@ fn feed(mut command: Command, input: &[u8]) -> Ran {
     finish(output)
 }
 
-/// What a command that ended gave.
+/// Converts the output of an ended command.
 pub fn finish(output: Output) -> Ran {
     let Output { status, stdout, stderr } = output;
     Ran { status, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }
 }
 
-/// Bytes that do not compress, the same for the same seed.
+/// Incompressible bytes, the same for the same seed.
 pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
@@ -259,7 +259,7 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Text of sorts: it compresses to about a third, and no two places in it are alike.
+/// Text-like bytes: they compress to about a third, and no two places in them are alike.
 pub fn text(len: usize, seed: u64) -> Vec<u8> {
     let words = noise(len / 4 + 16, seed);
     let mut text: Vec<u8> = words

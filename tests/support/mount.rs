@@ -1,29 +1,29 @@
-//! File systems of a test's own, unmounted when dropped, also when the test fails.
+//! File systems that a test mounts, unmounted on drop, even if the test fails.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Need, skip};
 
-/// A mounted file system.
 pub struct Mount {
     at: PathBuf,
 }
 
 impl Mount {
-    /// A tmpfs at `at`, which is made; `None`, and noted, where this is not allowed.
+    /// Makes `at` and mounts a tmpfs there. Returns `None`, and records a skip, where this is not allowed.
     pub fn tmpfs(at: PathBuf, options: &str) -> Option<Mount> {
         std::fs::create_dir(&at).unwrap();
         Mount::of(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&at), at)
     }
 
-    /// The ext4 file system in the file `image`, at `at`, which is there; `None`, and noted, where this is not allowed.
+    /// Mounts the ext4 file system in the file `image` at the existing `at`. Returns `None`, and records a skip, where
+    /// this is not allowed.
     pub fn ext4(image: &Path, at: PathBuf) -> Option<Mount> {
         Mount::of(Command::new("mount").args(["-t", "ext4", "-o", "loop"]).arg(image).arg(&at), at)
     }
 
-    /// A new ext4 file system in a file of 32 MiB at `image`, mounted at `at`, which is made; `None`, and noted, where
-    /// this is not allowed.
+    /// Makes an ext4 file system in a file of 32 MiB at `image`, makes `at`, and mounts it there. Returns `None`, and
+    /// records a skip, where this is not allowed.
     pub fn new_ext4(image: &Path, at: PathBuf) -> Option<Mount> {
         std::fs::File::create(image).unwrap().set_len(32 << 20).unwrap();
         std::fs::create_dir(&at).unwrap();
@@ -43,7 +43,7 @@ impl Mount {
         None
     }
 
-    /// Mounts it anew with other options.
+    /// Remounts it with other options.
     pub fn remount(&self, options: &str) {
         let status = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.at).status();
         assert!(status.unwrap().success());
@@ -53,7 +53,7 @@ impl Mount {
         self.at.join(name)
     }
 
-    /// Everything in its root directory, temporaries included.
+    /// All names in its root directory, temporaries included.
     pub fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.at).unwrap();
         let mut names: Vec<String> =
@@ -62,7 +62,7 @@ impl Mount {
         names
     }
 
-    /// Unmounts it, and gives where it was.
+    /// Unmounts it and returns the mount point.
     pub fn unmount(self) -> PathBuf {
         let at = self.at.clone();
         let status = Command::new("umount").arg(&at).status();
@@ -74,7 +74,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily, since a test that failed may have left a run behind that still has files open.
+        // Lazy, since a failed test may leave a run behind that still has files open.
         let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
     }
 }

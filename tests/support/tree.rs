@@ -1,4 +1,4 @@
-//! Trees of files: planted, looked at, and held against each other.
+//! Trees of files that tests make, read and compare.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{noise, text};
 
-/// What is at a name.
+/// The kind of a file and its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     File(Vec<u8>),
@@ -15,24 +15,24 @@ pub enum Node {
     Other,
 }
 
-/// A name in a tree, as it was found.
+/// The state of one name in a tree.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub node: Node,
     pub mode: u32,
-    /// In seconds and nanoseconds.
+    /// Seconds and nanoseconds.
     pub mtime: (i64, i64),
     pub inode: u64,
 }
 
 impl Seen {
-    /// Whether this is a copy of `other`. The time of a link is nobody's business.
+    /// Whether this is a copy of `other`. The time of a link does not count.
     fn is_copy_of(&self, other: &Seen) -> bool {
         let is_link = matches!(self.node, Node::Link(_));
         self.node == other.node && (is_link || (self.mode, self.mtime) == (other.mode, other.mtime))
     }
 
-    /// In few words: contents are long.
+    /// A short description, without the content.
     fn word(&self) -> String {
         let node = match &self.node {
             Node::File(content) => format!("file of {} bytes", content.len()),
@@ -42,7 +42,7 @@ impl Seen {
     }
 }
 
-/// All that is in `root`, itself under the empty name, by path.
+/// All files below `root` by path; `root` itself has the empty path.
 pub fn look(root: &Path) -> BTreeMap<PathBuf, Seen> {
     let mut seen = BTreeMap::new();
     let mut left = vec![PathBuf::new()];
@@ -65,7 +65,7 @@ pub fn look(root: &Path) -> BTreeMap<PathBuf, Seen> {
     seen
 }
 
-/// Where `copy` is not what `original` is: nowhere, if it came back as it was.
+/// The differences between `copy` and `original`; empty if there are none.
 pub fn differences(original: &Path, copy: &Path) -> Vec<String> {
     let (original, copy) = (look(original), look(copy));
     let gone = original.keys().filter(|name| !copy.contains_key(*name)).map(|name| format!("{name:?} is missing"));
@@ -77,14 +77,14 @@ pub fn differences(original: &Path, copy: &Path) -> Vec<String> {
     gone.chain(other).collect()
 }
 
-/// Asserts that `copy` is what `original` is: names, contents, links, modes and times.
+/// Asserts that `copy` equals `original`: names, contents, links, modes and times.
 #[track_caller]
 pub fn assert_same(original: &Path, copy: &Path, what: &str) {
     let differences = differences(original, copy);
     assert!(differences.is_empty(), "{what}: {} differences: {differences:#?}", differences.len());
 }
 
-/// The files of `root` that runs finished, with their inodes.
+/// The finished output files in `root`, with their inodes.
 pub fn finished(root: &Path) -> BTreeMap<PathBuf, u64> {
     if !root.exists() {
         return BTreeMap::new();
@@ -93,7 +93,7 @@ pub fn finished(root: &Path) -> BTreeMap<PathBuf, u64> {
     files.map(|(name, seen)| (name, seen.inode)).collect()
 }
 
-/// What runs that were cut off left in `root`.
+/// The temporaries that interrupted runs left in `root`.
 pub fn temporaries(root: &Path) -> Vec<PathBuf> {
     let names = if root.exists() { look(root).into_keys().collect() } else { Vec::new() };
     names.into_iter().filter(|name| is_ours(name) && !name.ends_with(".pipeline-journal")).collect()
@@ -103,7 +103,7 @@ fn is_ours(name: &Path) -> bool {
     name.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".pipeline-"))
 }
 
-/// Removes a tree, also one whose directories may not be written to.
+/// Removes a tree, even if its directories are read-only.
 pub fn remove(root: &Path) {
     if root.exists() {
         allow(root);
@@ -111,7 +111,7 @@ pub fn remove(root: &Path) {
     }
 }
 
-/// Lets its owner write to all directories of a tree again, so that it can go.
+/// Makes all directories of a tree writable by their owner, so that it can be removed.
 pub fn allow(root: &Path) {
     let mut left = vec![root.to_owned()];
     while let Some(path) = left.pop() {
@@ -122,7 +122,8 @@ pub fn allow(root: &Path) {
     }
 }
 
-/// `count` small files in `root`, twenty to a directory, which are a few bytes to three thousand long, and no two alike.
+/// Makes `count` small files in `root`, twenty in each directory, each up to three thousand bytes long and different
+/// from all others.
 pub fn plant_small(root: &Path, count: usize) {
     for index in 0..count {
         let folder = root.join(format!("d{:03}", index / 20));
@@ -135,8 +136,8 @@ pub fn plant_small(root: &Path, count: usize) {
     }
 }
 
-/// A tree that takes a while: small files, some of several chunks of 64 KiB, one that is too long for the short way, links, and an
-/// empty directory.
+/// Makes a tree that takes a while to process: small files, some files of several chunks of 64 KiB, one file too long
+/// for the short path, links, and an empty directory.
 pub fn plant_mixed(root: &Path, count: usize) {
     plant_small(root, count);
     std::fs::create_dir_all(root.join("large/empty")).unwrap();
@@ -148,8 +149,8 @@ pub fn plant_mixed(root: &Path, count: usize) {
     std::os::unix::fs::symlink("no such file", root.join("dangling")).unwrap();
 }
 
-/// A tree with everything in it that a file system knows: names that are no text, lengths about a chunk of 64 KiB and beyond the
-/// short way, links of each kind, modes, times.
+/// Makes a tree with everything that a file system can hold: names that are not UTF-8, lengths around a chunk of 64 KiB
+/// and beyond the short path, links of each kind, modes, times.
 pub fn plant_everything(root: &Path) {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;

@@ -1,8 +1,8 @@
-//! The kinds of failure that the age test kit knows, as the binary tells them.
+//! A function that maps the exit code and message of the binary to the failure kinds of the age test kit.
 
 use super::Ran;
 
-/// What the command says of the kind of failure.
+/// The kind of failure that the command reports.
 pub fn verdict_of(ran: &Ran) -> &'static str {
     match (ran.status.code(), &ran.stderr) {
         (Some(0), _) => "success",

@@ -1,8 +1,9 @@
-//! A reader of Prometheus' text format 0.0.4, stricter than Prometheus itself: whatever is not as written there fails the test.
+//! A parser of Prometheus' text format 0.0.4, stricter than Prometheus itself: any deviation from the format fails the
+//! test.
 
 use std::collections::BTreeMap;
 
-/// A label's name and value, of all labels of a sample.
+/// Names and values of all labels of a sample.
 pub type Labels = BTreeMap<String, String>;
 
 /// Metrics of one name.
@@ -10,11 +11,11 @@ pub type Labels = BTreeMap<String, String>;
 pub struct Family {
     pub kind: String,
     pub help: String,
-    /// By name, which for a summary can have a suffix, and labels.
+    /// Samples by labels and name; the name of a summary can have a suffix.
     pub samples: BTreeMap<(String, Labels), f64>,
 }
 
-/// Reads `text`, families by name.
+/// Parses `text`; families by name.
 pub fn parse(text: &str) -> BTreeMap<String, Family> {
     assert!(text.ends_with('\n'));
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
@@ -49,7 +50,7 @@ pub fn parse(text: &str) -> BTreeMap<String, Family> {
     families
 }
 
-/// A name, labels and a value.
+/// Parses a line into name, labels and value.
 fn sample(line: &str) -> (String, Labels, f64) {
     let (name, rest) = line.split_at(line.find(['{', ' ']).unwrap());
     assert!(is_name(name), "{line}");
@@ -69,7 +70,7 @@ fn sample(line: &str) -> (String, Labels, f64) {
     (name.to_owned(), labels, value.parse().unwrap_or_else(|_| panic!("{line}")))
 }
 
-/// A value up to its closing quote, and what is behind that.
+/// A quoted value, and the text after its closing quote.
 fn quoted(text: &str) -> (String, &str) {
     let (mut value, mut chars) = (String::new(), text.char_indices());
     loop {

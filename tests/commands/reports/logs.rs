@@ -1,4 +1,4 @@
-//! What `--hdr-log` writes, read back by another program's eyes.
+//! Tests of the output of `--hdr-log`, with an independent reader.
 
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +25,7 @@ fn every_histogram_of_the_report_is_in_the_log() {
     }
 }
 
-/// Tags as they are documented, with the histograms of the report.
+/// The documented tags, with the histograms of the report.
 fn tagged(report: &Value) -> Vec<(String, &Value)> {
     let list = |name: &str| report[name].as_array().unwrap().iter();
     let tag = |name: &Value, measured: &str| format!("{}.{measured}", name.as_str().unwrap());

@@ -1,4 +1,4 @@
-//! What `--prometheus` writes.
+//! Tests of the output of `--prometheus`.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ fn metrics(dir: &TestDir, name: &str) -> Families {
     parse(&String::from_utf8(dir.read(name)).unwrap())
 }
 
-/// The sample of `name` that has `labels`, besides that of the run.
+/// The sample of `name` with exactly `labels`, plus the label of the run.
 fn value(families: &Families, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let family = ["", "_sum", "_count"].iter().find_map(|suffix| families.get(name.strip_suffix(suffix)?))?;
     let mut found = family.samples.iter().filter(|((known, has), _)| {
@@ -114,7 +114,7 @@ fn names_say_their_unit_and_only_what_counts_up_is_a_counter() {
     for (name, family) in metrics(&dir, "home.prom") {
         assert!(name.starts_with("pipeline_"), "{name}");
         assert!(!["_total", "_count", "_sum", "_bucket", "_ns"].iter().any(|end| name.ends_with(end)), "{name}");
-        // One run is all there is: nothing counts up from file to file.
+        // A file describes one run, so no metric counts up from file to file.
         assert_ne!(family.kind, "counter", "{name}");
         assert!(family.help.ends_with('.'), "{name}");
     }
@@ -146,7 +146,7 @@ fn a_run_that_fails_says_so_and_when_one_last_did_not() {
         assert_eq!(is("pipeline_run_last_success_timestamp_seconds"), succeeded_at, "{line}");
         assert!(is("pipeline_run_end_timestamp_seconds") >= succeeded_at, "{line}");
     }
-    // Of a file that is new, or not ours, nothing is taken over.
+    // Nothing is kept from a missing or foreign file.
     for name in ["new.prom", "other.prom"] {
         dir.write("other.prom", &[0xFF; 100]);
         assert_eq!(dir.run(&format!("verify bad --prometheus {name}")).status.code(), Some(4));

@@ -1,4 +1,5 @@
-//! Reports for machines: metrics, the histogram log, JSON. What each says is held against the others and against its documents.
+//! Tests of reports for machines: metrics, the histogram log, JSON. They compare each report with the others and with
+//! its documentation.
 
 mod exposition;
 mod logs;
@@ -6,7 +7,7 @@ mod metrics;
 mod schemas;
 use crate::support::{TestDir, text};
 
-/// A directory with an identity in `key`, and `in`: several chunks of 64 KiB.
+/// Makes a directory with an identity in `key`, and `in` of several chunks of 64 KiB.
 fn dir_with_input() -> (TestDir, String) {
     let (dir, recipient) = TestDir::with_key();
     dir.write("in", &text(300_000, 1));
@@ -47,7 +48,7 @@ fn a_file_that_is_read_or_written_takes_no_report_and_is_refused_before_anything
         dir.fails(line, 2);
     }
     assert_eq!(["in", "good", "key", "old"].map(|name| dir.read(name)), before);
-    // What several may write without harm.
+    // Several reports may go to the same device.
     dir.ok("process in out --stats-file /dev/null --prometheus /dev/null --hdr-log /dev/null");
 }
 

@@ -1,4 +1,4 @@
-//! What the program prints as JSON, held against docs/schemas; and what the schemas name, against docs/json.md.
+//! Tests that compare the JSON output with docs/schemas, and the names in the schemas with docs/json.md.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ fn schema(name: &str) -> Value {
     serde_json::from_str(&docs(&format!("schemas/{name}.schema.json"))).unwrap()
 }
 
-/// The schema `name`; the report's, which another leads to, is known by its own name.
+/// A validator for the schema `name`. Other schemas refer to the schema of the report, so that is registered.
 fn validator(name: &str) -> Validator {
     let schema = schema(name);
     let registry = Registry::new().add("urn:pipeline:report", self::schema("report")).unwrap().prepare().unwrap();
@@ -36,7 +36,7 @@ fn validate(validator: &Validator, value: &Value, what: &str) {
     assert!(errors.is_empty(), "{what}: {errors:?}\n{value}");
 }
 
-/// Sealed and bare files of both engines, with and without tables.
+/// Command lines that make and read sealed and bare files of both engines, with and without tables.
 fn lines(recipient: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for engine in ["channels", "mutex"] {
@@ -55,7 +55,7 @@ fn lines(recipient: &str) -> Vec<String> {
     lines
 }
 
-/// Without its table: what is behind the last frame of `channels.zst`.
+/// Makes `no-table`, a file without its seek table, and `empty`.
 fn write_no_table(dir: &TestDir) {
     dir.ok("process in with-table --chunk-size 64K -q");
     let bytes = dir.read("with-table");
@@ -85,7 +85,7 @@ fn reports_and_progress_are_as_the_schemas_say() {
     assert_eq!(event["event"], "failed");
 }
 
-/// What a run that fails prints: of damage with its place, of an input that is missing, of a key that does not fit, of a range.
+/// Covers damage with its place, a missing input, a wrong key, and a range.
 #[test]
 fn failures_are_as_the_schema_says_and_tell_kind_place_and_exit_code() {
     let (dir, recipient) = dir_with_input();
@@ -126,7 +126,7 @@ fn failures_are_as_the_schema_says_and_tell_kind_place_and_exit_code() {
     }
 }
 
-/// Bytes of the first frame of `file`.
+/// Length of the first frame of `file`.
 fn frame_len(file: &[u8]) -> usize {
     zstd::zstd_safe::find_frame_compressed_size(file).unwrap()
 }
@@ -148,7 +148,7 @@ fn progress_on_the_way_is_as_the_schema_says() {
     let (dir, _) = dir_with_input();
     let progress = validator("progress");
     for engine in ["channels", "mutex"] {
-        // A command that takes its time, so that there is a line before the end.
+        // A slow command, so that progress prints a line before the end.
         let line =
             format!("process --stdin-from-command slow --force -q --progress json --engine {engine} -- sleep 1.5");
         let said = dir.ok(&line).stderr;
@@ -160,7 +160,7 @@ fn progress_on_the_way_is_as_the_schema_says() {
     }
 }
 
-/// `tree`: a file that an output stands in the way of, another, an empty directory, and a FIFO.
+/// Makes `tree`: a file whose output is blocked, another file, an empty directory, and a FIFO.
 fn write_tree(dir: &TestDir) {
     std::fs::create_dir_all(dir.path("tree/empty")).unwrap();
     std::fs::create_dir(dir.path("out")).unwrap();
@@ -247,7 +247,7 @@ fn inspections_are_as_the_schema_says() {
 fn comparisons_are_as_the_schema_says() {
     let (dir, _) = dir_with_input();
     let comparison = validator("bench");
-    // Whatever peers are installed are in it too.
+    // The result also includes the installed peers.
     let ran = dir.ok("bench in --rounds 1 --workers 1 --channel-depth 2 --dir . --json -q");
     validate(&comparison, &serde_json::from_slice(&ran.stdout).unwrap(), "bench");
 }
