@@ -1,4 +1,4 @@
-//! How a run ends: the exit code, and what is known of a failure.
+//! The exit code of a run, and the description of a failure.
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -12,20 +12,20 @@ use crate::pipeline::kind::{Kind, Location};
 use crate::store::error::StoreError;
 use crate::task::error::{KeySourceError, TaskError, TaskFailure};
 
-/// How the program ends.
+/// The result of the program, which gives its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done, and durable.
+    /// Success; the output is durable, unless `--no-sync` was given.
     Done,
-    /// I/O, or anything without a code of its own.
+    /// An I/O error, or any failure without its own code.
     Failed,
     /// Wrong usage.
     Usage,
-    /// Finished, with a warning that counts.
+    /// Finished, with a warning that changes the exit code.
     Warned,
-    /// Data damaged, truncated or not authentic.
+    /// The data is damaged, truncated or not authentic.
     Damaged,
-    /// No identity matches, or the passphrase is wrong.
+    /// No identity matches, the passphrase is wrong, or a plugin failed.
     NoKey,
     /// Stopped by a signal.
     Stopped(Signal),
@@ -34,7 +34,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The exit code, for the shell.
+    /// The exit code of the process.
     pub fn code(self) -> u8 {
         match self {
             Exit::Done => 0,
@@ -50,7 +50,7 @@ impl Exit {
 }
 
 impl Exit {
-    /// How the program ends on a failure of `kind`. A signal has a code of its own: see [`Exit::of`].
+    /// The result for a failure of `kind`. A signal is not a kind; [`Exit::of`] handles it.
     pub fn of_kind(kind: Kind) -> Exit {
         match kind {
             Kind::Usage | Kind::BadKey => Exit::Usage,
@@ -75,13 +75,13 @@ impl Exit {
         }
     }
 
-    /// How the program ends on `error`.
+    /// The result for `error` and its sources.
     pub fn of(error: &(dyn Error + 'static)) -> Exit {
         Known::of(error).exit
     }
 }
 
-/// What the errors of a chain say together.
+/// The facts collected from an error chain.
 struct Known {
     kind: Kind,
     exit: Exit,
@@ -109,7 +109,7 @@ impl Known {
                 Some(Cause::Write(error)) if is_stdout && error.kind() == ErrorKind::BrokenPipe => {
                     return Known { kind: Kind::ReaderGone, exit: Exit::ReaderGone, path, location };
                 }
-                // An output that was read back and is wrong is damaged, whatever it differs in.
+                // An output that reads back wrong counts as damaged, even if only its content differs.
                 _ if is_wrong && kind == Kind::ContentDiffers => Exit::Damaged,
                 _ => Exit::of_kind(kind),
             };
@@ -119,7 +119,7 @@ impl Known {
     }
 }
 
-/// The failure of a run that `error` is, or holds itself.
+/// The run's failure that `error` is or directly wraps.
 fn failure_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Failure> {
     match error.downcast_ref::<TaskError>() {
         Some(TaskError::Run(failure)) => Some(failure),
@@ -130,7 +130,7 @@ fn failure_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Failure> {
     }
 }
 
-/// The kind of `error` and where it was seen; `None` where it says nothing, or its source says more.
+/// The kind and location of `error`; `None` if it is unknown here or only wraps a source with a kind.
 fn known_of(error: &(dyn Error + 'static)) -> Option<(Kind, Location)> {
     if let Some(failure) = failure_in(error) {
         return Some((failure.cause.kind(), failure.location()));
@@ -150,7 +150,7 @@ fn known_of(error: &(dyn Error + 'static)) -> Option<(Kind, Location)> {
     kind.map(|kind| (kind, Location::default()))
 }
 
-/// What is known of a run that failed with `error`.
+/// The description of a run that failed with `error`.
 pub fn describe(error: &(dyn Error + 'static)) -> FailedRun {
     let Known { kind, exit, path, location } = Known::of(error);
     let Location { offset, frame, segment } = location;

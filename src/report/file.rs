@@ -1,4 +1,4 @@
-//! The files that reports go to: none of them IN or OUT or another report's, all of them tried before the run.
+//! Report files. None is IN, OUT or another report's file, and each is opened or prepared before the run.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -16,9 +16,9 @@ use crate::store::sys::{self, WakeUp};
 /// A file that the command reads or writes.
 #[derive(Clone, Copy, Debug)]
 pub enum ReservedPath<'a> {
-    /// Read; `-` is standard input.
+    /// A file that is read, with its name in messages; `-` is standard input.
     In(&'static str, &'a Path),
-    /// Written; `-` is standard output.
+    /// A file that is written; `-` is standard output.
     Out(&'a Path),
 }
 
@@ -36,72 +36,72 @@ impl ReservedPath<'_> {
             ReservedPath::Out(path) => (path, sys::stdout),
         };
         match path.as_os_str() == "-" {
-            // Opening one that is closed reports it.
+            // If the standard stream is closed, opening it later reports that.
             true => Place::of_open(&standard().ok()?.metadata().ok()?),
             false => Place::of(path),
         }
     }
 }
 
-/// Why a report has no file to go to.
+/// Why a report cannot be written to its file.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// A report was to go to standard output.
+    /// The report's file is standard output.
     #[error("{0} wants a file: standard output is for data")]
     StandardOutput(&'static str),
-    /// A report that is a file's whole content was to go where words go.
+    /// The report must be the whole content of its file, but the file is where standard error leads.
     #[error("{flag} cannot be {path}: that is where standard error leads")]
     StandardError {
-        /// The flag.
+        /// The flag that names the file.
         flag: &'static str,
-        /// Its value.
+        /// The path, quoted.
         path: String,
     },
     /// The run uses the file for something else.
     #[error("{flag} cannot be {path}: that is {other}")]
     ReservedPath {
-        /// The flag.
+        /// The flag that names the file.
         flag: &'static str,
-        /// Its value.
+        /// The path, quoted.
         path: String,
-        /// What else the file is.
+        /// The other role of the file: a flag, IN or OUT.
         other: String,
     },
-    /// It cannot be made ready.
+    /// The output file cannot be prepared.
     #[error("{flag}")]
     Prepare {
-        /// The flag.
+        /// The flag that names the file.
         flag: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: StoreError,
     },
-    /// It cannot be written.
+    /// The file cannot be opened or written.
     #[error("cannot write {flag} to {path}")]
     Write {
-        /// The flag.
+        /// The flag that names the file.
         flag: &'static str,
-        /// Its value.
+        /// The path, quoted.
         path: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// It cannot be given its name.
+    /// The output file cannot be opened for writing or renamed to its path.
     #[error("cannot write {flag} to {path}")]
     Publish {
-        /// The flag.
+        /// The flag that names the file.
         flag: &'static str,
-        /// Its value.
+        /// The path, quoted.
         path: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: StoreError,
     },
 }
 
 impl ReportError {
-    /// The kind of failure.
+    /// The kind of this error.
     pub fn kind(&self) -> Kind {
         match self {
             ReportError::StandardOutput(_) | ReportError::StandardError { .. } | ReportError::ReservedPath { .. } => {
@@ -113,12 +113,12 @@ impl ReportError {
     }
 }
 
-/// Where stderr leads. Opened again by name, a file there would be cut off and written over.
+/// The file that stderr leads to. Opening it again by name would truncate it and overwrite what is there.
 fn stderr_place() -> Option<Place> {
     Place::of_open(&sys::stderr().ok()?.metadata().ok()?)
 }
 
-/// Refuses report files that are among `taken`, or one another, by whatever names.
+/// Refuses a report file that is in `taken` or is another report's file, even under another name.
 pub fn refuse_shared(options: &ReportOptions, taken: &[ReservedPath<'_>]) -> Result<(), ReportError> {
     let mut known: Vec<(&str, Place)> = taken.iter().filter_map(|taken| Some((taken.name(), taken.place()?))).collect();
     let asked =
@@ -140,10 +140,10 @@ pub fn refuse_shared(options: &ReportOptions, taken: &[ReservedPath<'_>]) -> Res
     Ok(())
 }
 
-/// Many times what the largest report of metrics takes.
+/// The most that is read of an old metrics file; far more than the largest one holds.
 const OLD_BYTES_MAX: u64 = 1 << 20;
 
-/// A file that takes a report. Dropped before it was written, it leaves things as they were.
+/// A file for one report. If it is dropped before it is written, an existing file keeps its content, and a new one is removed.
 pub struct ReportFile {
     flag: &'static str,
     path: PathBuf,
@@ -151,16 +151,16 @@ pub struct ReportFile {
 }
 
 enum Target {
-    /// Written as it is; `is_new` if it was made for this run.
+    /// Written in place; `is_new` if this run created it.
     Opened { file: File, is_new: bool },
-    /// Its readers see it absent, old, or complete.
+    /// Replaced by rename, so that readers see no file, the old one, or the complete new one.
     Replaced(Output),
-    /// Where every word goes.
+    /// Written to standard error, which leads to this file.
     Stderr,
 }
 
 impl ReportFile {
-    /// Opens what `flag` names, whatever it is, or makes it.
+    /// Opens or creates the file at `path`, the value of `flag`. It may be a pipe or a device.
     pub fn open(flag: &'static str, path: &Path) -> Result<ReportFile, ReportError> {
         if Place::of(path).is_some_and(|place| Some(place) == stderr_place()) {
             return Ok(ReportFile { flag, path: path.to_owned(), target: Target::Stderr });
@@ -171,8 +171,8 @@ impl ReportFile {
         Ok(ReportFile { flag, path: path.to_owned(), target: Target::Opened { file, is_new } })
     }
 
-    /// Makes a file ready that takes the place of what `flag` names at once, when it is written. What is no regular file is written as
-    /// it is. Nothing waits for the disk: after a power cut the next run writes it again.
+    /// Prepares a file that replaces the one at `path` by rename when it is written. A `path` that is not a regular file is written in
+    /// place. Nothing is synced: after a power cut the next run writes the file again.
     pub fn replaced(flag: &'static str, path: &Path, umask: u32) -> Result<ReportFile, ReportError> {
         if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
             return ReportFile::open(flag, path);
@@ -183,25 +183,25 @@ impl ReportFile {
         Ok(ReportFile { flag, path: path.to_owned(), target: Target::Replaced(output) })
     }
 
-    /// What a file that is replaced holds, up to the length of a report; nothing where that cannot be read.
+    /// The old content of a file to be replaced, at most 1 MiB; empty if it is absent or cannot be read.
     pub fn old_text(&self) -> String {
         let mut text = String::new();
         if let Target::Replaced(_) = self.target {
             let read = File::open(&self.path).and_then(|file| file.take(OLD_BYTES_MAX).read_to_string(&mut text));
-            // A report is text.
+            // What is not UTF-8 is not an old report.
             read.unwrap_or_default();
         }
         text
     }
 
-    /// Writes `bytes`, all there is.
+    /// Writes `bytes`, the complete report.
     pub fn write(mut self, bytes: &[u8]) -> Result<(), ReportError> {
         let (flag, path) = (self.flag, quoted(&self.path));
         let failed = |source| ReportError::Write { flag, path: path.clone(), source };
         let publish = |source| ReportError::Publish { flag, path: path.clone(), source };
         match &mut self.target {
             Target::Opened { file, is_new } => {
-                // What cannot be cut off, a pipe or a device, holds nothing old.
+                // Truncation fails on a pipe or device, which holds nothing old.
                 let cut = file.set_len(0).or(Ok(()));
                 let wake = WakeUp::new().map_err(failed)?;
                 cut.and_then(|()| patient_writer(file, &wake)?.write_all(bytes)).map_err(failed)?;
@@ -221,7 +221,7 @@ impl ReportFile {
 impl Drop for ReportFile {
     fn drop(&mut self) {
         if let Target::Opened { is_new: true, .. } = self.target {
-            // The empty report of a run that failed; if it stays, it does no harm.
+            // A failed run leaves it empty; if removal fails, it does no harm.
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! The report as programs read it: one JSON object, described in docs/json.md and docs/schemas.
+//! The report as one JSON object, described in docs/json.md and docs/schemas.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::pipeline::report::Report;
 use crate::store::sys;
 use crate::task::Verb;
 
-/// The version of the JSON object's shape; it grows when a field changes its meaning or goes.
+/// The version of the object's schema; incremented when a field is removed or changes its meaning.
 const JSON_VERSION: u32 = 1;
 
-/// The report; of a batch, with its files.
+/// The report of a run; for a batch, with its files.
 pub fn json(report: &Report, batch: Option<&BatchSummary>, verb: Verb) -> Value {
     let figures = &report.figures;
-    // What holds up many files is no stage of any one of them.
+    // A batch has no bottleneck: no single stage holds up all files.
     let bottleneck = if batch.is_none() { report.bottleneck() } else { None };
     json!({
         "version": JSON_VERSION,

@@ -1,7 +1,7 @@
-//! The report on exit, for people and for programs: on standard error, and in the files that flags ask for; and progress during the run.
+//! Reports of a run: progress while it runs, and the report on exit, on standard error and in the files that flags name.
 //!
-//! Files are checked and opened before the run, so that no run is in vain for a report, and no report replaces what the run reads or
-//! writes. What `--prometheus` asks for is written at the very end, also of a run that failed; a failed run writes its JSON report too.
+//! Report files are checked before the run, so that a run never does its work and then cannot report it, and no report replaces a file
+//! that the run reads or writes. The `--prometheus` file is written last, even if the run failed. A failed run also writes its JSON report.
 
 pub mod options;
 
@@ -35,22 +35,22 @@ use prometheus::{Ended, Label};
 pub use file::{ReportError, ReservedPath};
 pub use text::{bytes, duration};
 
-/// What is known of a run that failed.
+/// The description of a failed run.
 #[derive(Clone, Debug)]
 pub struct FailedRun {
-    /// The kind of failure: a stable word.
+    /// The kind of failure, as a stable word.
     pub kind: &'static str,
-    /// What standard error says of it, without the program's name.
+    /// The message on standard error, without the program's name.
     pub message: String,
-    /// The file that it is about.
+    /// The file at fault.
     pub path: Option<String>,
-    /// Where in the file, in bytes.
+    /// The position in the file, in bytes.
     pub offset: Option<u64>,
     /// The zstd frame, counted from 0.
     pub frame: Option<u64>,
     /// The age segment, counted from 0.
     pub segment: Option<u64>,
-    /// How the program ends.
+    /// The exit code.
     pub exit: Exit,
 }
 
@@ -62,15 +62,15 @@ pub struct Reports<'a> {
     stats: Option<ReportFile>,
     hdr_log: Option<ReportFile>,
     metrics: Option<(ReportFile, Label)>,
-    /// Shown, and kept for what is written at the end.
+    /// The report that was shown, kept for the metrics.
     report: Option<Report>,
-    /// How the files of a batch ended.
+    /// The number of files of a batch for each result.
     files: Option<Counts>,
 }
 
 impl<'a> Reports<'a> {
-    /// Refuses files that are among `taken`, or the same, and prepares the one of `--prometheus`, which also tells of a run that cannot start.
-    /// `umask` is what new files do not get.
+    /// Refuses report files that are in `taken` or that are the same file, and prepares the file of `--prometheus`, which also records a
+    /// run that cannot start. `umask` holds the permission bits that new files do not get.
     pub fn prepare(
         verb: Verb,
         options: &'a ReportOptions,
@@ -86,7 +86,7 @@ impl<'a> Reports<'a> {
         Ok(Reports { options, verb, started_at, stats: None, hdr_log: None, metrics, report: None, files: None })
     }
 
-    /// Opens the other files.
+    /// Opens the files of `--stats-file` and `--hdr-log`.
     pub fn open(&mut self) -> Result<(), ReportError> {
         let open = |flag, path: &Option<_>| path.as_deref().map(|path: &Path| ReportFile::open(flag, path)).transpose();
         self.stats = open("--stats-file", &self.options.stats_file)?;
@@ -94,12 +94,12 @@ impl<'a> Reports<'a> {
         Ok(())
     }
 
-    /// Shows `report` in the form that was asked for, and writes the logs.
+    /// Shows `report` in the requested form, and writes the histogram log.
     pub fn show(&mut self, report: Report) -> Result<(), ReportError> {
         self.show_of(report, None)
     }
 
-    /// The same for a batch, whose files `summary` describes.
+    /// Like [`Reports::show`], for a batch, whose files `summary` describes.
     pub fn show_batch(&mut self, report: Report, summary: &BatchSummary) -> Result<(), ReportError> {
         self.show_of(report, Some(summary))
     }
@@ -116,7 +116,7 @@ impl<'a> Reports<'a> {
         self.write(&text).and(log.unwrap_or(Ok(())))
     }
 
-    /// The form that was asked for, or the command's own: `cat`, and `rekey` of one file, report when they are asked to.
+    /// The requested form, or the command's default: `cat`, and `rekey` of one file, report only on request.
     fn form(&self, is_batch: bool) -> ReportForm {
         let reports_unasked = match self.verb {
             Verb::Cat | Verb::Inspect => false,
@@ -138,8 +138,8 @@ impl<'a> Reports<'a> {
         }
     }
 
-    /// The run has ended, well or not: writes the JSON report of a failed one and the metrics. `describe` tells of a failure. Gives how
-    /// the run ended in the end.
+    /// Writes the metrics, and the JSON report if the run failed, in which case `describe` describes the error. Returns `ended`, or
+    /// [`Exit::Warned`] if the run succeeded but a report could not be written.
     pub fn finish<E>(mut self, ended: Result<Exit, E>, describe: impl Fn(&E) -> FailedRun) -> Result<Exit, E> {
         let failed = ended.as_ref().err().map(describe);
         let mut written = Ok(());
@@ -163,7 +163,7 @@ impl<'a> Reports<'a> {
 
     fn write_metrics(self, exit: Exit) -> Result<(), ReportError> {
         let Some((file, label)) = self.metrics else { return Ok(()) };
-        // Of a run that failed after all, when IN was to be deleted for instance, no figures are given.
+        // A run can fail after its report was shown, for example when it deletes IN; its figures are left out.
         let is_success = matches!(exit, Exit::Done | Exit::Warned);
         let report = self.report.as_ref().filter(|_| is_success);
         let (command, files) = (self.verb.command(), self.files.filter(|_| is_success));
@@ -173,7 +173,7 @@ impl<'a> Reports<'a> {
     }
 }
 
-/// What was done, as reports say it.
+/// The past participle of `verb`, as reports print it.
 fn past(verb: Verb) -> &'static str {
     match verb {
         Verb::Process => "processed",

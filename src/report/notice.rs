@@ -1,4 +1,4 @@
-//! Words for what lower floors give as values: notices, losses, and the chain of an error.
+//! Text for values of the lower layers: notices, losses, and error chains.
 
 use std::error::Error;
 use std::ops::Range;
@@ -20,12 +20,12 @@ pub fn errors<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a 
     })
 }
 
-/// An error and its sources, in one line.
+/// An error and its sources, on one line.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     errors(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// A notice, in one line.
+/// The text of a notice, on one line.
 pub fn text(notice: &Notice) -> String {
     match notice {
         Notice::IdentityFileNotPrivate(path) => {
@@ -57,7 +57,7 @@ pub fn text(notice: &Notice) -> String {
     }
 }
 
-/// A loss, in one line; with the name of `file` where there are many.
+/// The text of a loss, on one line with a newline at the end; `file` is named if the run has many files.
 pub fn loss(loss: &Loss, file: Option<&Path>) -> String {
     let file = file.map_or_else(String::new, |file| format!("{}: ", quoted(file)));
     match loss {
@@ -79,7 +79,7 @@ pub fn loss(loss: &Loss, file: Option<&Path>) -> String {
     }
 }
 
-/// What a salvage cannot tell for want of tables and checksums, a line each.
+/// What a salvage could not check because a seek table or checksums are missing, one line each.
 pub fn doubts(input: &str, outcome: &Outcome) -> Vec<String> {
     let mut doubts = Vec::new();
     if let Some(TableStatus::Unusable(TableError::Missing)) = outcome.table {
@@ -93,7 +93,7 @@ pub fn doubts(input: &str, outcome: &Outcome) -> Vec<String> {
     doubts
 }
 
-/// What a salvage found of a damaged file.
+/// The result of salvaging a damaged file, on one line.
 fn salvaged(input: &str, output: &str, outcome: &Outcome) -> String {
     let Salvaged { written_bytes, filled_bytes, left_out_count, unlisted_count, .. } = outcome.salvaged;
     let mut found = vec![format!("{output} has {written_bytes} bytes")];

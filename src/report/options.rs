@@ -1,32 +1,32 @@
-//! What is reported, in which form, and where.
+//! The options that select what a run reports, in which form, and where.
 
 use std::path::PathBuf;
 
-/// What a run reports.
+/// What a run reports, and where.
 #[derive(Clone, Debug, Default)]
 pub struct ReportOptions {
-    /// The form of the report on exit; `None` for the command's own default.
+    /// The form of the report on exit; `None` for the command's default.
     pub form: Option<ReportForm>,
-    /// The file that the report goes to, in the place of standard error.
+    /// The file that takes the report instead of standard error.
     pub stats_file: Option<PathBuf>,
-    /// The file for Prometheus' metrics.
+    /// The file for metrics in Prometheus' text format.
     pub prometheus: Option<PathBuf>,
-    /// The file for the histograms.
+    /// The file for the HdrHistogram log.
     pub hdr_log: Option<PathBuf>,
     /// What is shown during the run.
     pub progress: ProgressForm,
-    /// How many bytes a pipe is expected to give.
+    /// The expected length of an input of unknown length, in bytes.
     pub size_hint: Option<u64>,
-    /// Errors only.
+    /// Whether only errors and warnings are written, unless a form is requested.
     pub quiet: bool,
-    /// More than usual.
+    /// Whether reports and progress show more detail.
     pub verbose: bool,
 }
 
 /// The form of the report on exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportForm {
-    /// A table.
+    /// Text with a table.
     Text,
     /// One JSON object.
     Json,
@@ -37,13 +37,13 @@ pub enum ReportForm {
 /// What is shown during a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProgressForm {
-    /// A bar where standard error is a terminal.
+    /// A bar if standard error is a terminal, else nothing.
     #[default]
     Auto,
-    /// A bar; a line a second where standard error is no terminal.
+    /// A bar if standard error is a terminal, else one line a second.
     Always,
-    /// Nothing.
+    /// No progress.
     Never,
-    /// A line of JSON a second.
+    /// One line of JSON a second.
     Json,
 }

@@ -1,4 +1,4 @@
-//! What is shown while a run goes on: a bar for people, lines for logs, JSON for programs.
+//! Progress during a run: a bar on a terminal, lines for logs, JSON lines for programs.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -18,30 +18,30 @@ use crate::pipeline::names::Stage;
 use crate::store::name::quoted;
 use crate::store::sys;
 
-/// How often a line is printed where there is no terminal to draw a bar on, and how far back live shares look.
+/// The time between lines where there is no bar, and the period that live busy shares cover.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
-/// Columns that a line with everything and a bar takes; a terminal with fewer gets a shorter line, since one that wraps is drawn again below.
+/// The terminal width that a full line needs; narrower terminals get a shorter line, because indicatif redraws a wrapped line below itself.
 const COLUMNS_WIDE: u16 = 80;
 
-/// Files that are shown while they are worked on: no more than fit beside other things on a screen.
+/// The most files in flight that are shown, so that they leave room on the screen.
 const FILES_SHOWN_MAX: usize = 8;
 
-/// The version of the JSON lines' shape; it grows when a field changes its meaning or goes.
+/// The version of the JSON lines' schema; incremented when a field is removed or changes its meaning.
 const JSON_VERSION: u32 = 1;
 
-/// What is shown while a run goes on.
+/// The progress display of a command.
 pub struct Display {
     form: Form,
-    /// Channels and stages are shown too.
+    /// Whether channels and stages are shown too.
     is_verbose: bool,
-    /// Bytes that somebody said the input has.
+    /// The input length that `--size-hint` gives, in bytes.
     size_hint: Option<u64>,
     input_bytes: Option<u64>,
     started_at: Instant,
-    /// Where there are many files.
+    /// The files of a batch.
     files: Option<Arc<Live>>,
-    /// The gauges as they were when shares were last worked out, and what they were.
+    /// The gauges when `shares` was last computed.
     reading: Option<Reading>,
     shares: Vec<(Stage, f64)>,
 }
@@ -54,7 +54,7 @@ enum Form {
 }
 
 impl Display {
-    /// What `options` ask for.
+    /// The display that `options` select.
     pub fn new(options: &ReportOptions) -> Display {
         let is_terminal = std::io::stderr().is_terminal();
         let last = Instant::now();
@@ -80,7 +80,7 @@ impl Display {
         }
     }
 
-    /// A run begins that reads `input_bytes`, where that is known.
+    /// Starts the display of a run that reads `input_bytes`, if that is known.
     pub fn start(&mut self, input_bytes: Option<u64>) {
         self.input_bytes = input_bytes.or(self.size_hint).filter(|bytes| *bytes > 0);
         self.started_at = Instant::now();
@@ -105,12 +105,12 @@ impl Display {
         }
     }
 
-    /// The run that has begun is one of many files.
+    /// Makes the display count `files`, the files of a batch. Call it after [`Display::start`].
     pub fn tell_files(&mut self, files: Arc<Live>) {
         self.files = Some(files);
     }
 
-    /// Shows how far it has come.
+    /// Shows progress, if it is time to.
     pub fn tick(&mut self, progress: &Progress, gauges: &Gauges) {
         let (read, written) = (progress.read_bytes(), progress.written_bytes());
         let (input_bytes, elapsed) = (self.input_bytes, self.started_at.elapsed());
@@ -133,7 +133,7 @@ impl Display {
         }
     }
 
-    /// Says in one line how far it has come, wherever stderr leads: somebody asked.
+    /// Writes one line of progress to stderr, in every form: a user asked for it.
     pub fn answer(&self, progress: &Progress) {
         let line = line(progress.read_bytes(), progress.written_bytes(), self.input_bytes, self.started_at.elapsed());
         let line = format!("pipeline: {}\n", self.line(line));
@@ -143,7 +143,7 @@ impl Display {
         }
     }
 
-    /// Clears the line for whatever is said next; programs are told of the end.
+    /// Clears the bar, or writes the last JSON line.
     pub fn finish(&mut self, progress: &Progress, is_done: bool) {
         match &self.form {
             Form::Bar(bar) => bar.finish_and_clear(),
@@ -169,10 +169,10 @@ impl Display {
         bar.set_position(read);
         if let Some(live) = live {
             let columns = usize::from(sys::stderr_columns().unwrap_or(COLUMNS_WIDE));
-            // A line that wraps would be drawn again below.
+            // indicatif would redraw a wrapped line below itself.
             let lines = live.lines().map(|line| line.chars().take(columns.saturating_sub(1)).collect::<String>());
             let mut lines: Vec<String> = lines.collect();
-            // Always as many, since what fewer lines leave behind stays on the screen.
+            // The number of lines is constant, since a removed line would stay on the screen.
             let shown = self.files.as_ref().map_or(0, |files| files.hand_count().min(FILES_SHOWN_MAX));
             lines.resize(1 + shown, String::new());
             bar.set_message(lines.join("\n"));
@@ -180,7 +180,7 @@ impl Display {
         bar.tick();
     }
 
-    /// Channels with the items in them, and stages with the share of the last second that they worked.
+    /// The busy share of each stage in the last second, the fill of each channel, and the files in flight.
     fn live(&mut self, gauges: &Gauges) -> String {
         let reading = self.look(gauges);
         let mut line = String::new();
@@ -192,7 +192,7 @@ impl Display {
         line + &channels.collect::<Vec<_>>().join(", ") + &self.in_flight()
     }
 
-    /// The line of a run, with its files in front where there are many.
+    /// `line` with the number of files that ended in front, if this is a batch.
     fn line(&self, line: String) -> String {
         match &self.files {
             Some(files) => format!("{}, {line}", files_done(files)),
@@ -200,19 +200,19 @@ impl Display {
         }
     }
 
-    /// A line for each file that is worked on.
+    /// A line for each file in flight, up to [`FILES_SHOWN_MAX`].
     fn in_flight(&self) -> String {
         let files = self.files.iter().flat_map(|files| files.in_flight()).take(FILES_SHOWN_MAX);
         files.map(|(path, len)| format!("\n  {} ({})", quoted(path), bytes(len))).collect()
     }
 
-    /// Reads the gauges, and works the shares out anew when a second has passed.
+    /// Reads the gauges, and recomputes the shares once a second.
     fn look(&mut self, gauges: &Gauges) -> Reading {
         let now = gauges.read();
         let before = self.reading.as_ref();
         if before.is_none_or(|before| now.elapsed - before.elapsed >= LINE_EVERY) || self.shares.is_empty() {
             self.shares = now.busy_shares_since(before).collect();
-            // As items pass them, which the channels tell.
+            // Stages in the order of the data flow, which the channels give.
             let order: Vec<Stage> = now.channels.iter().flat_map(|it| [it.name.from, it.name.to]).collect();
             self.shares.sort_by_key(|(name, _)| order.iter().position(|known| known == name).unwrap_or(usize::MAX));
             self.reading = Some(now.clone());
@@ -255,7 +255,7 @@ impl Display {
     }
 }
 
-/// `read 1.00 GiB of 4.00 GiB (25 %), written 300 MiB, 1.00 GiB/s`.
+/// For example `read 1.00 GiB of 4.00 GiB (25 %), written 300 MiB, 1.00 GiB/s`.
 fn line(read: u64, written: u64, input_bytes: Option<u64>, elapsed: Duration) -> String {
     let of_all = input_bytes.map_or_else(String::new, |all| {
         format!(" of {} ({:.0} %)", bytes(all), 100.0 * (read as f64 / all as f64).min(1.0))
@@ -264,7 +264,7 @@ fn line(read: u64, written: u64, input_bytes: Option<u64>, elapsed: Duration) ->
     format!("read {}{of_all}, written {}, {rate}/s", bytes(read), bytes(written))
 }
 
-/// `120 of 5000 files`.
+/// For example `120 of 5000 files`.
 fn files_done(files: &Live) -> String {
     let (ended, all) = files.counts();
     format!("{ended} of {all} files")

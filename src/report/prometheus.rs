@@ -1,8 +1,8 @@
 //! The figures of a run in Prometheus' text format 0.0.4, for node_exporter's textfile collector.
 //!
-//! A run is over when it is written, and the next one writes the file anew: everything is a gauge of the last run, or a summary of
-//! it, and nothing counts up from run to run. Units are base units: seconds, bytes, shares of 1. A run that failed says so, says
-//! when, and says when one last did not; its figures are left out.
+//! The file is written when a run ends and is replaced by the next run: every metric is a gauge or summary of the last run, and nothing
+//! accumulates. Units are base units: seconds, bytes, ratios of 1. A failed run has no figures, only the failure, its time, and the
+//! time of the last success.
 
 use std::fmt::{Display, Write as _};
 use std::path::Path;
@@ -15,28 +15,28 @@ use crate::pipeline::metrics::{Figures, Histogram};
 use crate::pipeline::report::Report;
 use crate::store::sys;
 
-/// Kept from file to file while runs fail.
+/// The time of the last success, which failed runs copy from the old file.
 const LAST_SUCCESS: &str = "pipeline_run_last_success_timestamp_seconds";
 
-/// How a run ended.
+/// The result of a run.
 pub struct Ended<'a> {
-    /// `process` or another.
+    /// The command, such as `process`.
     pub command: &'static str,
-    /// Of a run that ended well.
+    /// The report; `None` if the run failed.
     pub report: Option<&'a Report>,
-    /// How the files of a batch ended.
+    /// The number of files of a batch for each result.
     pub files: Option<Counts>,
-    /// As the process says it.
+    /// The exit of the process.
     pub exit: Exit,
-    /// Now.
+    /// The time at which the run ended.
     pub at: SystemTime,
 }
 
-/// What tells the runs of one file from those of another on the same machine: the file's name without `.prom`, escaped.
+/// The value of the `run` label, which separates the files on one machine: the file's name without `.prom`, escaped.
 pub struct Label(String);
 
 impl Label {
-    /// Of runs that are told of at `path`.
+    /// The label of the file at `path`.
     pub fn of(path: &Path) -> Label {
         let is_prom = path.extension().is_some_and(|extension| extension == "prom");
         let name = if is_prom { path.file_stem() } else { path.file_name() };
@@ -48,7 +48,7 @@ fn escaped(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }
 
-/// The file's text. `old` is what it held before.
+/// The new text of the file. `old` is its previous text.
 pub fn metrics(label: &Label, ended: &Ended<'_>, old: &str) -> String {
     let mut page = Page { text: String::new(), label };
     let is_success = ended.report.is_some();
@@ -72,7 +72,7 @@ pub fn metrics(label: &Label, ended: &Ended<'_>, old: &str) -> String {
     page.text
 }
 
-/// What the file said already.
+/// The time of the last success in `old`, in seconds since the epoch.
 fn last_success(label: &Label, old: &str) -> Option<f64> {
     let sample = format!("{LAST_SUCCESS}{{run=\"{}\"}} ", label.0);
     let at: f64 = old.lines().find_map(|line| line.strip_prefix(&sample))?.parse().ok()?;
@@ -87,7 +87,7 @@ fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-/// What a histogram's values are.
+/// The unit of a histogram's values.
 #[derive(Clone, Copy)]
 enum Unit {
     Nanoseconds,
@@ -103,7 +103,7 @@ impl Unit {
     }
 }
 
-/// The text as it grows, a family of metrics behind the other.
+/// The text under construction, one metric family after another.
 struct Page<'a> {
     text: String,
     label: &'a Label,
@@ -228,7 +228,7 @@ impl Page<'_> {
         self.sample(name, &[], value);
     }
 
-    /// A family of which `key` tells the members apart; left out where it has none.
+    /// Writes a family of gauges, whose members differ in the label `key`; nothing if it has no members.
     fn gauges(&mut self, name: &str, help: &str, key: &str, values: impl Iterator<Item = (impl Display, f64)>) {
         let mut values = values.peekable();
         if values.peek().is_some() {
@@ -239,7 +239,7 @@ impl Page<'_> {
         }
     }
 
-    /// As [`Page::gauges`], with quantiles, the sum as exact as the histogram, and the count.
+    /// Writes a family of summaries, like [`Page::gauges`]: quantiles, count, and sum, which is as exact as the histogram.
     fn summaries<'a>(
         &mut self,
         name: &str,

@@ -1,13 +1,13 @@
-//! Standard error, where every word goes.
+//! Writes messages to standard error.
 
 use std::io::Write;
 
-/// Writes `text` to standard error. Where that fails nobody is left to tell, and the exit code still speaks.
+/// Writes `text` to standard error. A failure is ignored: there is nowhere to report it, and the exit code still informs the caller.
 pub fn tell(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-/// Writes a warning, in one line.
+/// Writes a warning, on one line.
 pub fn warn(message: &str) {
     tell(&format!("pipeline: warning: {message}\n"));
 }

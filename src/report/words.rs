@@ -1,4 +1,4 @@
-//! Words about the files of a batch.
+//! Messages about the files of a batch.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use crate::batch::error::FileError;
 use crate::batch::messages::{Stopped, Warning};
 use crate::store::name::quoted;
 
-/// Why a file failed, in one line that names it once.
+/// Why a file failed, on one line that names it once.
 pub fn failed_file(source: &Path, error: &FileError) -> String {
     let (source, message) = (quoted(source), notice::chain(error));
     if message.contains(&source) { message } else { format!("{source}: {message}") }
 }
 
-/// What speaks against the output of a file, in one line.
+/// The warnings about one file, on one line.
 pub fn warnings(source: &Path, warnings: &[Warning]) -> String {
     let source = quoted(source);
     let words = warnings.iter().map(|warning| match warning {
@@ -24,7 +24,7 @@ pub fn warnings(source: &Path, warnings: &[Warning]) -> String {
     words.collect::<Vec<_>>().join("; ")
 }
 
-/// Why a batch stopped before its end.
+/// Why a batch stopped before all its files were done.
 pub fn stopped(stopped: Stopped) -> String {
     match stopped {
         Stopped::AtFailure(_) => "it stops at the first failure, as --on-error asks".to_owned(),
