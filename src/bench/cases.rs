@@ -1,11 +1,11 @@
-//! What is compared: for each task our own settings and the peers that are installed.
+//! The cases of a bench: for each task, pipeline with its settings, and the installed peers.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::pipeline::plan::EngineKind;
 
-/// Something to be done with a file, at which tools are compared.
+/// An operation on a file for which tools are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {
     /// Compress and encrypt.
@@ -25,7 +25,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// For people.
+    /// The title for people.
     pub fn title(self) -> &'static str {
         match self {
             Task::Process => "compress and encrypt",
@@ -38,7 +38,7 @@ impl Task {
         }
     }
 
-    /// For programs.
+    /// The stable word in JSON.
     pub fn word(self) -> &'static str {
         match self {
             Task::Process => "process",
@@ -52,42 +52,42 @@ impl Task {
     }
 }
 
-/// How one of our own runs is set.
+/// The settings of one run of pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Execution engine.
     pub engine: EngineKind,
     /// Workers in each parallel stage.
     pub workers: u32,
-    /// Items that a channel holds.
+    /// The capacity of each channel, in items.
     pub channel_depth: u32,
 }
 
-/// One thing to be run again and again.
+/// A pipe of commands that each round runs once.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What is done.
+    /// The operation.
     pub task: Task,
-    /// At which zstd level, where the task has one.
+    /// The zstd level, if the task compresses at one.
     pub level: Option<i32>,
-    /// By whom, as it is shown.
+    /// The name of the tool with its settings, as shown.
     pub name: String,
-    /// Ours alone.
+    /// The settings of pipeline; `None` for a peer.
     pub setting: Option<Setting>,
-    /// What the others are compared with: what would otherwise be run today.
+    /// Whether the other cases of the task are compared with this one, the usual tool for it.
     pub is_reference: bool,
-    /// How.
+    /// The commands.
     pub pipe: Pipe,
 }
 
 /// Commands joined by pipes.
 #[derive(Clone, Debug)]
 pub struct Pipe {
-    /// Each with its program first.
+    /// The commands in order, each with its program first.
     pub commands: Vec<Vec<OsString>>,
-    /// The file that is written, if one is.
+    /// The file that the pipe writes, if any.
     pub output: Option<PathBuf>,
-    /// Whether that is the last command's standard output.
+    /// Whether `output` is the standard output of the last command.
     pub is_to_stdout: bool,
 }
 
@@ -101,36 +101,36 @@ impl Pipe {
     }
 }
 
-/// Where everything lies: the input, what it becomes, the keys.
+/// The paths of a bench and its recipient.
 #[derive(Clone, Debug)]
 pub struct Places {
-    /// This program.
+    /// The pipeline program.
     pub program: PathBuf,
-    /// What is measured with.
+    /// The input file.
     pub input: PathBuf,
-    /// A directory for what is written.
+    /// The directory for all files that the bench writes.
     pub folder: PathBuf,
-    /// To encrypt to.
+    /// The age recipient to encrypt to.
     pub recipient: String,
 }
 
 impl Places {
-    /// An age identity, the one of `recipient`.
+    /// The file with the age identity of `recipient`.
     pub fn identity(&self) -> PathBuf {
         self.folder.join("identity")
     }
 
-    /// Written by each run anew.
+    /// The output file, which each run writes anew.
     pub fn output(&self) -> PathBuf {
         self.folder.join("output")
     }
 
-    /// Our own run's report.
+    /// The file for the report of pipeline.
     pub fn report(&self) -> PathBuf {
         self.folder.join("report")
     }
 
-    /// What `task` reads, where that is not the input.
+    /// The file that `task` reads.
     pub fn source(&self, task: Task) -> PathBuf {
         match task {
             Task::Process | Task::Compress | Task::Encrypt => self.input.clone(),
@@ -141,25 +141,25 @@ impl Places {
     }
 }
 
-/// What to try.
+/// The settings to compare.
 #[derive(Clone, Debug)]
 pub struct Choice {
-    /// Engines.
+    /// The engines.
     pub engines: Vec<EngineKind>,
-    /// Numbers of workers, the last one the largest.
+    /// The numbers of workers.
     pub workers: Vec<u32>,
-    /// Channel depths.
+    /// The channel depths; not empty.
     pub channel_depths: Vec<u32>,
-    /// zstd levels.
+    /// The zstd levels.
     pub levels: Vec<i32>,
-    /// The one chunk length, as it was typed or by default.
+    /// The chunk length in bytes; `None` for the default.
     pub chunk_bytes: Option<u64>,
-    /// Whether other tools run beside.
+    /// Whether peers are measured too.
     pub with_peers: bool,
 }
 
 impl Choice {
-    /// The setting that is compared with others: the pipeline with all workers, and the default depth where that is tried.
+    /// The setting that is compared with peers: the channel engine if it is tried, the most workers, and channel depth 4 if it is tried.
     pub fn main(&self) -> Setting {
         let engine =
             if self.engines.contains(&EngineKind::Channels) { EngineKind::Channels } else { EngineKind::Mutex };
@@ -169,7 +169,7 @@ impl Choice {
         Setting { engine, workers, channel_depth }
     }
 
-    /// All settings; the mutex mode has no channels, so no depths.
+    /// All settings. The mutex mode has no channels, so it gets only the first depth.
     fn settings(&self) -> Vec<Setting> {
         let mut settings = Vec::new();
         for engine in &self.engines {
@@ -187,7 +187,7 @@ impl Choice {
     }
 }
 
-/// The cases of `choice`, task by task; of each task ours come first.
+/// The cases of `choice`, task by task, pipeline before its peers.
 pub fn cases(choice: &Choice, places: &Places) -> Vec<Case> {
     let others = |task, level| if choice.with_peers { peers(task, level, places) } else { Vec::new() };
     let mut cases = Vec::new();
@@ -205,7 +205,7 @@ pub fn cases(choice: &Choice, places: &Places) -> Vec<Case> {
     cases
 }
 
-/// `pipeline` at `task`, with its report in a file.
+/// The case of `pipeline` at `task`, with its report in a file.
 pub fn ours(task: Task, level: Option<i32>, setting: Setting, choice: &Choice, places: &Places) -> Case {
     let Setting { engine, workers, channel_depth } = setting;
     let (source, output, identity) = (places.source(task), places.output(), places.identity());
@@ -239,7 +239,7 @@ pub fn ours(task: Task, level: Option<i32>, setting: Setting, choice: &Choice, p
     Case { task, level, name, setting: Some(setting), is_reference: false, pipe }
 }
 
-/// What other tools do at `task`, as far as they are installed; the first is what the others are compared with.
+/// The installed peers at `task`; the first is the reference.
 fn peers(task: Task, level: i32, places: &Places) -> Vec<Case> {
     let mut pipes: Vec<Pipe> = match task {
         Task::Process | Task::Compress => compressing_peers(task, level, places),
@@ -254,7 +254,7 @@ fn peers(task: Task, level: i32, places: &Places) -> Vec<Case> {
     cases.collect()
 }
 
-/// 7-Zip compresses and encrypts in one pass too, into a format of its own and by a passphrase; here at its fastest.
+/// 7-Zip, at its fastest level, also compresses and encrypts in one pass, but to its own format and with a passphrase.
 fn compressing_peers(task: Task, level: i32, places: &Places) -> Vec<Pipe> {
     let (source, output) = (places.source(task), places.output());
     let zstd_level = match level {
@@ -266,14 +266,14 @@ fn compressing_peers(task: Task, level: i32, places: &Places) -> Vec<Pipe> {
         |rest: &[&dyn AsRef<OsStr>]| [words(&[&"zstd", &"-q", &"-T0"]), zstd_level.clone(), words(rest)].concat();
     if task == Task::Compress {
         let pzstd = [words(&[&"pzstd", &"-q"]), zstd_level.clone(), words(&[&"-f", &"-o", &output, &source])].concat();
-        // pzstd knows no negative levels.
+        // pzstd has no negative levels.
         let others = (level > 0).then(|| Pipe::to_file(pzstd, &output));
         return [Pipe::to_file(zstd(&[&"-f", &"-o", &output, &source]), &output)].into_iter().chain(others).collect();
     }
     let sealed_by = |tool: &str| {
         Pipe::from_stdout(vec![zstd(&[&"-c", &source]), words(&[&tool, &"-r", &places.recipient])], &output)
     };
-    // A name with a suffix is taken as it is.
+    // 7-Zip adds `.7z` to a name without a suffix.
     let archive = output.with_extension("7z");
     let seven_zip = |tool: &str| {
         let command = words(&[&tool, &"a", &"-bd", &"-y", &"-mx=1", &"-psesame", &archive, &source]);
@@ -307,7 +307,7 @@ fn other_peers(task: Task, places: &Places) -> Vec<Pipe> {
     tools.map(pipe).into()
 }
 
-/// A command as it is shown: without file names, keys and the flags that go with them.
+/// The command for display, without file names, keys and the flags that go with them.
 fn shown(command: &[OsString]) -> String {
     const HIDDEN: [&str; 9] = ["-q", "-o", "-f", "-c", "-i", "-r", "-y", "-bd", "-psesame"];
     let is_shown = |word: &&str| !word.contains('/') && !word.starts_with("age1") && !HIDDEN.contains(word);

@@ -1,8 +1,8 @@
-//! Side by side on one file: engines, workers, depths, levels, and the tools that others use today.
+//! `pipeline bench`: compares engines, workers, channel depths, levels and other tools on one file.
 //!
-//! Every case is a whole process, or a pipe of them, started anew, so that ours and theirs are measured alike. A round runs each case
-//! once, and the next round begins with another case, so that whatever drifts on the machine hits all of them. What counts is the
-//! median over the rounds, and of a ratio the median of the ratios within a round.
+//! Each case is a process or a pipe of processes, started anew, so that pipeline and its peers are measured alike. A round runs each
+//! case once, and each round starts with another case, so that drift of the machine affects all cases. A result is the median over the
+//! rounds; a ratio is the median of the ratios within each round.
 
 pub mod cases;
 

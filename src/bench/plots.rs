@@ -1,4 +1,4 @@
-//! The results as plots, each an SVG element as text.
+//! The results of a bench as plots, each the text of an SVG element.
 
 use plotters::coord::ranged1d::{Ranged, ValueFormatter};
 use plotters::prelude::*;
@@ -12,13 +12,13 @@ use crate::pipeline::plan::EngineKind;
 /// Width and height of a plot, in pixels.
 const SIZE: (u32, u32) = (620, 320);
 
-/// Height of a bar and what is between two, in pixels.
+/// Height of a bar with its gap, in pixels.
 const BAR_HEIGHT: u32 = 30;
 
-/// Of all that is written on a plot.
+/// The font of all text on a plot.
 const FONT: (&str, i32) = ("sans-serif", 14);
 
-/// Told apart by people who see no red or green, too (Okabe and Ito).
+/// Colors that colorblind people can distinguish (Okabe and Ito).
 const COLORS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -28,17 +28,17 @@ const COLORS: [RGBColor; 6] = [
     RGBColor(120, 120, 120),
 ];
 
-/// Parts of the waits that are shown, with their places in the report.
+/// The quantiles of the waits: the key in the report, and the label.
 const QUANTILES: [(&str, &str); 6] =
     [("p25", "25 %"), ("p50", "50 %"), ("p75", "75 %"), ("p90", "90 %"), ("p99", "99 %"), ("max", "all")];
 
-/// A line with its name.
+/// A line of a plot, with its name.
 struct Series {
     name: String,
     points: Vec<(f64, f64)>,
 }
 
-/// Throughput in MB/s against workers, a line for each engine, at the main depth and the first level.
+/// Throughput in MB/s against workers, one line for each engine, at the main depth and the first level.
 pub fn workers(results: &Results) -> anyhow::Result<String> {
     let series = [EngineKind::Channels, EngineKind::Mutex].map(|engine| {
         let is_shown = |measured: &&Measured| {
@@ -75,7 +75,7 @@ pub fn memory(results: &Results) -> anyhow::Result<String> {
     lines("MB of input", number, "MiB", &series)
 }
 
-/// How long items waited in each channel of our main run: the share of items that waited less.
+/// Quantiles of the time that items waited in each channel, from the last run of pipeline's main case.
 pub fn waits(results: &Results) -> anyhow::Result<String> {
     let report = results.main_case(Task::Process).and_then(|measured| measured.runs.last()?.report.clone());
     let channels = report.as_ref().and_then(|report| report["channels"].as_array()).cloned().unwrap_or_default();
@@ -96,7 +96,7 @@ pub fn waits(results: &Results) -> anyhow::Result<String> {
     })
 }
 
-/// A bar for each case of `group`, ours in another colour than the peers'.
+/// One bar for each case of `group`, with a color for pipeline, its mutex mode, and the peers.
 pub fn bars(results: &Results, group: &[&Measured]) -> anyhow::Result<String> {
     let rates: Vec<f64> = group.iter().map(|measured| measured.rate(results.input_bytes) / 1e6).collect();
     let fastest = rates.iter().copied().fold(1.0, f64::max);
@@ -127,12 +127,12 @@ pub fn bars(results: &Results, group: &[&Measured]) -> anyhow::Result<String> {
 
 fn wait_series(channel: &Value) -> Series {
     let ms = |key: &str| channel["wait_ns"][key].as_f64().unwrap_or(0.0) / 1e6;
-    // A logarithm of nothing is not shown; a tenth of a microsecond is nothing.
+    // A logarithmic axis cannot show 0, so a tenth of a microsecond is the least.
     let points = QUANTILES.iter().enumerate().map(|(i, (key, _))| (i as f64, ms(key).max(0.0001)));
     Series { name: channel["name"].as_str().unwrap_or("").to_owned(), points: points.collect() }
 }
 
-/// MB/s of the cases of the first level that `is_shown` chooses, in the order of `x`.
+/// MB/s of the first level's cases that `is_shown` selects, in ascending order of `x`.
 fn throughput(
     results: &Results,
     name: &str,
@@ -162,7 +162,7 @@ fn lines(x_name: &str, x_label: fn(f64) -> String, y_name: &str, series: &[Serie
     })
 }
 
-/// Draws on a white area and gives the SVG element.
+/// Draws on a white area and returns the SVG element.
 fn draw<'a>(
     size: (u32, u32),
     draw_on: impl FnOnce(DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) -> anyhow::Result<()> + 'a,
@@ -207,13 +207,13 @@ where
     Ok(())
 }
 
-/// A number of an axis, without what comes of adding up tenths.
+/// The label of an axis value, without floating-point noise.
 fn number(value: f64) -> String {
     let rounded = (value * 1e6).round() / 1e6;
     if rounded >= 100.0 { format!("{rounded:.0}") } else { format!("{rounded}") }
 }
 
-/// A number of an axis that counts things: nothing between two of them.
+/// The label of an axis value that is a count: empty unless it is whole.
 fn count(value: f64) -> String {
     if (value - value.round()).abs() < 1e-6 { format!("{value:.0}") } else { String::new() }
 }

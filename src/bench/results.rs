@@ -1,4 +1,4 @@
-//! What came out: medians, spreads, ratios; and the same as JSON.
+//! The results of a bench: medians, spreads and ratios, also as JSON.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use super::cases::{Case, Setting, Task};
 use super::measure::Run;
 use crate::pipeline::plan::EngineKind;
 
-/// The version of the JSON object's shape; it grows when a field changes its meaning or goes.
+/// The version of the JSON object's schema; incremented when a field is removed or changes its meaning.
 const JSON_VERSION: u32 = 1;
 
-/// A case with its runs, one a round.
+/// A case with its runs, one for each round.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// What was run.
+    /// The case.
     pub case: Case,
-    /// In the order of the rounds.
+    /// The runs, in the order of the rounds.
     pub runs: Vec<Run>,
 }
 
 impl Measured {
-    /// The median.
+    /// The median wall time.
     pub fn wall(&self) -> Duration {
         Duration::from_secs_f64(median(self.runs.iter().map(|run| run.wall.as_secs_f64())))
     }
@@ -31,64 +31,64 @@ impl Measured {
         Duration::from_secs_f64(median(self.runs.iter().map(|run| run.cpu.as_secs_f64())))
     }
 
-    /// How far apart the fastest and the slowest run are, as a share of the median.
+    /// The difference between the slowest and the fastest run, as a share of the median.
     pub fn spread(&self) -> f64 {
         let walls = || self.runs.iter().map(|run| run.wall.as_secs_f64());
         (walls().fold(0.0, f64::max) - walls().fold(f64::INFINITY, f64::min)) / self.wall().as_secs_f64().max(1e-9)
     }
 
-    /// The highest peak of memory, in bytes.
+    /// The highest memory peak of all runs, in bytes.
     pub fn peak_bytes(&self) -> u64 {
         self.runs.iter().map(|run| run.peak_bytes).max().unwrap_or(0)
     }
 
-    /// Length of what was written, in bytes.
+    /// The length of the last run's output, in bytes.
     pub fn output_bytes(&self) -> u64 {
         self.runs.last().map_or(0, |run| run.output_bytes)
     }
 
-    /// Bytes of content a second.
+    /// The rate at the median wall time, in bytes of content a second.
     pub fn rate(&self, content_bytes: u64) -> f64 {
         content_bytes as f64 / self.wall().as_secs_f64().max(1e-9)
     }
 }
 
-/// The most memory that an input of some length took.
+/// The peak memory of one run, with the length of its input.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryPoint {
-    /// By whom.
+    /// The engine.
     pub engine: EngineKind,
-    /// Length of the input.
+    /// The length of the input, in bytes.
     pub input_bytes: u64,
-    /// The peak.
+    /// The peak memory, in bytes.
     pub peak_bytes: u64,
 }
 
-/// Everything that was measured.
+/// All results of a bench.
 #[derive(Clone, Debug)]
 pub struct Results {
-    /// The input, as it is shown.
+    /// The name of the input, as shown.
     pub input_name: String,
-    /// Its length.
+    /// The length of the input, in bytes.
     pub input_bytes: u64,
-    /// CPUs that this process may use.
+    /// The number of CPUs that this process may use.
     pub cpu_count: u32,
-    /// What the CPU calls itself.
+    /// The model name of the CPU.
     pub cpu_name: String,
-    /// How often each case was run.
+    /// The number of runs of each case.
     pub round_count: u32,
-    /// Our setting that is compared with others.
+    /// The setting of pipeline that is compared with peers.
     pub main: Setting,
-    /// Task by task.
+    /// The measured cases, task by task.
     pub measured: Vec<Measured>,
-    /// Memory against the length of the input.
+    /// Peak memory for several lengths of the input.
     pub memory: Vec<MemoryPoint>,
-    /// Cases that failed, with the reason.
+    /// Messages about the cases that failed.
     pub failed: Vec<String>,
 }
 
 impl Results {
-    /// The groups that are compared with each other, in order: cases of one task at one level.
+    /// The groups of comparable cases: of one task, at one level.
     pub fn groups(&self) -> Vec<(Task, Option<i32>, Vec<&Measured>)> {
         let mut groups: Vec<(Task, Option<i32>, Vec<&Measured>)> = Vec::new();
         for measured in &self.measured {
@@ -101,23 +101,23 @@ impl Results {
         groups
     }
 
-    /// What the cases of `group` are compared with: the peer that would otherwise be used.
+    /// The case that the others of `group` are compared with, if it was measured.
     pub fn reference<'a>(group: &[&'a Measured]) -> Option<&'a Measured> {
         group.iter().find(|measured| measured.case.is_reference).copied()
     }
 
-    /// The wall time of `measured` as a share of that of `reference`: the median of what the rounds give.
+    /// The wall time of `measured` divided by that of `reference`: the median of the ratios of each round.
     pub fn ratio(measured: &Measured, reference: &Measured) -> f64 {
         let pairs = measured.runs.iter().zip(&reference.runs);
         median(pairs.map(|(ours, theirs)| ours.wall.as_secs_f64() / theirs.wall.as_secs_f64().max(1e-9)))
     }
 
-    /// Our main case of `task`, at the first level.
+    /// The case of pipeline at `task` with the main setting, at the first level.
     pub fn main_case(&self, task: Task) -> Option<&Measured> {
         self.measured.iter().find(|measured| measured.case.task == task && measured.case.setting == Some(self.main))
     }
 
-    /// For programs. Times in nanoseconds, lengths in bytes.
+    /// The results as a JSON object, with times in nanoseconds and lengths in bytes.
     pub fn to_json(&self) -> Value {
         let groups = self.groups();
         let cases = groups.iter().flat_map(|(_, _, group)| {
@@ -166,7 +166,7 @@ fn ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The value in the middle, or what is halfway between the two that are; 0 of none.
+/// The median, the mean of the middle two for an even count; 0 for no values.
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! Runs the cases of a bench round by round, and measures memory against the length of the input.
+//! Runs the cases of a bench in rounds, and measures memory against the length of the input.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,39 +15,39 @@ use crate::pipeline::shutdown::Cancel;
 use crate::report::say;
 use crate::store::sys::{self, WakeUp};
 
-/// Parts of the input that memory is measured with.
+/// The divisors of the input's length at which memory is measured.
 const MEMORY_PARTS: [u64; 4] = [8, 4, 2, 1];
 
-/// By how many cases a round begins later than the one before.
+/// The number of cases by which the start of a round moves on from the previous one.
 const ROUND_STEP: usize = 7;
 
-/// CPUs that this process may use.
+/// The number of CPUs that this process may use.
 pub fn cpu_count() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
 
-/// Everything that is to be done.
+/// A bench that is ready to run.
 pub struct Bench {
     /// The cases.
     pub cases: Vec<Case>,
-    /// What was asked for.
+    /// The settings that are compared.
     pub choice: Choice,
-    /// Where everything is.
+    /// The paths.
     pub places: Places,
-    /// How often each case is run.
+    /// The number of runs of each case.
     pub round_count: u32,
     /// Ends the waiting for a command.
     pub wake: WakeUp,
-    /// The input, as it is shown.
+    /// The name of the input, as shown.
     pub input_name: String,
-    /// Its length.
+    /// The length of the input, in bytes.
     pub input_bytes: u64,
-    /// No progress is shown.
+    /// Whether progress is hidden.
     pub is_quiet: bool,
 }
 
 impl Bench {
-    /// Runs all rounds. Stops where `cancel` says so.
+    /// Runs all rounds. A failed case is a warning, unless `cancel` is set.
     pub fn run(self, cancel: &Cancel) -> anyhow::Result<Results> {
         let bar = self.bar();
         self.make_sources(&bar)?;
@@ -73,7 +73,7 @@ impl Bench {
         })
     }
 
-    /// Runs each case of `measured` once. What fails is not measured any more, and told in `failed`.
+    /// Runs each case of `measured` once. A case that fails moves from `measured` to `failed`.
     fn round(
         &self,
         round: u32,
@@ -82,7 +82,7 @@ impl Bench {
         bar: &ProgressBar,
         cancel: &Cancel,
     ) -> anyhow::Result<()> {
-        // Each round begins elsewhere, so that nobody always runs behind the same neighbour.
+        // Rounds start at different cases, so that drift does not always hit the same ones.
         let count = measured.len();
         for at in (0..count).map(|i| (i + round as usize * ROUND_STEP) % count) {
             let Measured { case, runs } = &mut measured[at];
@@ -98,7 +98,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Runs `case` once, and removes what it wrote.
+    /// Runs `case` once and removes its output.
     fn measure(&self, case: &Case) -> anyhow::Result<Run> {
         let run = measure::run(&case.pipe, &self.places, &self.wake);
         if let Some(output) = &case.pipe.output {
@@ -107,7 +107,7 @@ impl Bench {
         run
     }
 
-    /// What the ways back start from; along the way the input gets into the page cache.
+    /// Makes the files that the reverse tasks read; this also brings the input into the page cache.
     fn make_sources(&self, bar: &ProgressBar) -> anyhow::Result<()> {
         let level = self.choice.levels.first().copied();
         for (task, back) in
@@ -122,7 +122,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Peak memory of parts of the input, and of all of it.
+    /// Measures peak memory on parts of the input and on all of it.
     fn memory(&self, bar: &ProgressBar, cancel: &Cancel) -> anyhow::Result<Vec<MemoryPoint>> {
         let (mut points, part) = (Vec::new(), self.places.folder.join("part"));
         for divisor in MEMORY_PARTS {
@@ -139,7 +139,7 @@ impl Bench {
                 match self.measure(&case) {
                     Ok(run) => points.push(MemoryPoint { engine: *engine, input_bytes, peak_bytes: run.peak_bytes }),
                     Err(error) if cancel.is_set() => return Err(error),
-                    // The mutex mode refuses what does not fit memory; then there is no such point.
+                    // The mutex mode refuses an input that does not fit memory; that point is left out.
                     Err(_) => {}
                 }
             }

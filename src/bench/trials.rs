@@ -1,4 +1,4 @@
-//! Runs the trials of `tune` on a sample of a file, in memory.
+//! Runs the trials of `pipeline tune` in memory, on a sample of a file.
 
 use std::fs::File;
 use std::io::{self, Cursor};
@@ -16,27 +16,27 @@ use crate::pipeline::plan::{Engine, Plan, Process, Work};
 use crate::pipeline::report::Report;
 use crate::task::executor::{Executor, RunEnds};
 
-/// Places that a sample is taken from: a tar, say, does not begin as it goes on.
+/// The number of places that a sample is read from: the start of a tar, for example, is not typical of the rest.
 const PLACES: u64 = 16;
 
-/// Levels that take longer than this for the sample are not tried beyond the first of them.
+/// Levels above the first that takes longer than this for the sample are not tried.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the input is, and how much of it is wanted.
+/// The lengths of the input and of the sample.
 #[derive(Clone, Copy)]
 pub struct SampleLens {
-    /// Length of the input.
+    /// The length of the input, in bytes.
     pub input_bytes: u64,
-    /// How much of it is wanted.
+    /// The wanted length of the sample, in bytes.
     pub sample_bytes: u64,
 }
 
-/// Part of a file, shared by the readers of all trials.
+/// A part of a file, shared by the readers of all trials.
 #[derive(Clone)]
 pub struct Sample(Arc<Vec<u8>>);
 
 impl Sample {
-    /// Its length in bytes.
+    /// The length in bytes.
     pub fn bytes(&self) -> u64 {
         self.0.len() as u64
     }
@@ -48,7 +48,7 @@ impl AsRef<[u8]> for Sample {
     }
 }
 
-/// About `sample_bytes` of `file`, from places all over it.
+/// Reads about `sample_bytes` of `file`, from places spread over it.
 pub fn sample(file: &File, SampleLens { input_bytes, sample_bytes }: SampleLens) -> anyhow::Result<Sample> {
     let places = if input_bytes <= sample_bytes || sample_bytes < PLACES { 1 } else { PLACES };
     let place_len = usize::try_from(sample_bytes.min(input_bytes) / places).context("the sample is too large")?;
@@ -56,7 +56,7 @@ pub fn sample(file: &File, SampleLens { input_bytes, sample_bytes }: SampleLens)
     let sample_len = usize::try_from(places).ok().and_then(|places| place_len.checked_mul(places));
     sample.try_reserve_exact(sample_len.unwrap_or(usize::MAX)).context("there is no memory for the sample")?;
     for place in 0..places {
-        // The first begins at the start, the last ends at the end.
+        // The first place is at the start of the file, the last at its end.
         let offset = (input_bytes - place_len as u64) / (places - 1).max(1) * place;
         let start = sample.len();
         sample.resize(start + place_len, 0);
@@ -65,22 +65,22 @@ pub fn sample(file: &File, SampleLens { input_bytes, sample_bytes }: SampleLens)
     Ok(Sample(Arc::new(sample)))
 }
 
-/// Runs trials, and shows how far it has come.
+/// Runs trials and shows progress.
 pub struct Trials<E> {
-    /// Runs them.
+    /// The executor of each run.
     pub executor: E,
-    /// What is processed.
+    /// The input of each run.
     pub sample: Sample,
     /// The memory that a trial may take in a container that limits it, in bytes.
     pub memory_left: Option<u64>,
-    /// How often each choice is tried.
+    /// The number of runs of each choice.
     pub round_count: u32,
-    /// Shows how far it has come.
+    /// The progress display.
     pub bar: ProgressBar,
 }
 
 impl<E: Executor> Trials<E> {
-    /// Tries the choices of `vary`, round by round, so that what slows the machine down for a while hits all alike.
+    /// Tries the choices of `vary` in rounds, so that a temporary slowdown affects all choices alike.
     pub fn step(
         &mut self,
         vary: Vary,
@@ -123,7 +123,7 @@ impl<E: Executor> Trials<E> {
     }
 }
 
-/// Shows trials as they go.
+/// The progress display of trials; hidden if `is_quiet`.
 pub fn bar(is_quiet: bool) -> ProgressBar {
     let target = if is_quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(4) };
     let style = ProgressStyle::with_template("{spinner} {pos} runs, {elapsed}, trying {msg}");

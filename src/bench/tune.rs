@@ -1,5 +1,5 @@
-//! What `pipeline tune` tries and how it decides. One setting is varied at a time, the others kept, and of what is about as fast as
-//! the fastest the least is taken: fewer workers and shallower channels leave more to others.
+//! The choices that `pipeline tune` tries and how it decides. It varies one setting at a time, and of the choices about as fast as the
+//! fastest it takes the cheapest: fewer workers and shallower channels leave more resources for other programs.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -17,28 +17,28 @@ use crate::pipeline::plan::Compress;
 use crate::pipeline::threads::Concurrency;
 use crate::report;
 
-/// The version of the JSON object's shape; it grows when a field changes its meaning or goes.
+/// The version of the JSON object's schema; incremented when a field is removed or changes its meaning.
 const JSON_VERSION: u32 = 1;
 
-/// Rates are told in mebibytes.
+/// Bytes in a mebibyte, the unit of rates.
 const MEBIBYTE: f64 = 1_048_576.0;
 
-/// What is slower by less than this is as fast: runs differ by as much.
+/// A choice slower than the fastest by at most this factor counts as equally fast: runs differ by as much.
 const AS_FAST: f64 = 1.03;
 
-/// A larger chunk, which takes more memory and makes a range read coarser, has to make the output smaller by this.
+/// A larger chunk needs more memory and makes range reads coarser, so it must shrink the output below this share.
 const WORTH_A_CHUNK: f64 = 0.99;
 
-/// How a trial is set.
+/// The settings of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// Workers and channel depth.
+    /// The workers and the channel depth.
     pub width: Concurrency,
-    /// Chunk and level.
+    /// The chunk length and the level.
     pub compress: Compress,
 }
 
-/// What is varied.
+/// The setting that a step varies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vary {
     /// The number of workers.
@@ -52,7 +52,7 @@ pub enum Vary {
 }
 
 impl Vary {
-    /// The flag, without its dashes.
+    /// The name of the flag, without its dashes.
     pub fn word(self) -> &'static str {
         match self {
             Vary::Workers => "workers",
@@ -62,7 +62,7 @@ impl Vary {
         }
     }
 
-    /// The choices to try beside `base`, in rising order of what they cost; `base` is among them.
+    /// The choices to try, in ascending order of their cost; `base` is among them.
     pub fn choices(self, base: Choice, cpus: NonZeroUsize, sample_len: usize) -> Vec<Choice> {
         let Choice { width, compress } = base;
         let numbers = |numbers: Vec<usize>| numbers.into_iter().filter_map(NonZeroUsize::new);
@@ -77,7 +77,7 @@ impl Vary {
                 numbers(vec![1, 2, 4, 8, 16]).map(choice).collect()
             }
             Vary::ChunkSize => {
-                // So many that every worker has some, or figures would tell of the end alone.
+                // With fewer than four chunks for each worker, the end of the run would dominate the figures.
                 let is_enough = |len: &usize| sample_len / len >= 4 * width.workers.get();
                 let lens = [1, 2, 4, 8, 16].map(|mebibytes| mebibytes << 20).into_iter().filter(is_enough);
                 lens.map(|chunk_len| Choice { width, compress: Compress { chunk_len, ..compress } }).collect()
@@ -112,24 +112,24 @@ impl Vary {
     }
 }
 
-/// A choice, and what came of it.
+/// A choice and its measurements.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// How it was set.
+    /// The settings.
     pub choice: Choice,
-    /// How long each run took.
+    /// The wall time of each run.
     pub walls: Vec<Duration>,
-    /// Bytes of output.
+    /// The length of the output, in bytes.
     pub written_bytes: u64,
 }
 
 impl Trial {
-    /// The median.
+    /// The median wall time.
     pub fn wall(&self) -> Duration {
         Duration::from_secs_f64(median(self.walls.iter().map(Duration::as_secs_f64)))
     }
 
-    /// Bytes of content a second.
+    /// The rate at the median wall time, in bytes of content a second.
     pub fn rate(&self, sample_bytes: u64) -> f64 {
         sample_bytes as f64 / self.wall().as_secs_f64().max(1e-9)
     }
@@ -143,19 +143,19 @@ impl Trial {
     }
 }
 
-/// The trials of one setting, and which of them is taken.
+/// The trials of one setting and the one that was chosen.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// What was varied.
+    /// The setting that was varied.
     pub vary: Vary,
-    /// In rising order of what they cost.
+    /// The trials, in ascending order of their cost.
     pub trials: Vec<Trial>,
-    /// The one taken.
+    /// The index of the chosen trial.
     pub chosen: usize,
 }
 
-/// Which of `trials`, which vary `vary` and are not empty, is taken. `base` is what the setting would be otherwise; `rate_min`, in bytes of
-/// content a second, is what the level has to keep up with.
+/// Returns the index of the trial to choose from `trials`, which vary `vary` and are not empty. `base` is the choice to keep otherwise;
+/// `rate_min`, in bytes of content a second, is the least rate that a level must reach.
 pub fn decide(vary: Vary, trials: &[Trial], base: Choice, sample_bytes: u64, rate_min: Option<u64>) -> usize {
     let fastest = trials.iter().map(Trial::wall).min().unwrap_or_default();
     let is_fast = |trial: &Trial| trial.wall().as_secs_f64() <= fastest.as_secs_f64() * AS_FAST;
@@ -176,29 +176,29 @@ pub fn decide(vary: Vary, trials: &[Trial], base: Choice, sample_bytes: u64, rat
     }
 }
 
-/// Everything that was found out.
+/// The result of `pipeline tune`.
 #[derive(Clone, Debug)]
 pub struct Tuned {
-    /// The file, as it is typed.
+    /// The path of the input, as typed.
     pub input: OsString,
-    /// Its size.
+    /// The length of the input, in bytes.
     pub input_bytes: u64,
-    /// How much of it was tried.
+    /// The length of the sample, in bytes.
     pub sample_bytes: u64,
-    /// How long reading the sample took.
+    /// The time that reading the sample took.
     pub read_wall: Duration,
-    /// CPUs that this process may use.
+    /// The number of CPUs that this process may use.
     pub cpu_count: NonZeroUsize,
-    /// Runs of each choice.
+    /// The number of runs of each choice.
     pub round_count: u32,
-    /// In the order in which they were taken.
+    /// The steps, in the order in which they ran.
     pub steps: Vec<Step>,
-    /// What it comes to.
+    /// The chosen settings.
     pub choice: Choice,
 }
 
 impl Tuned {
-    /// The command line to use, word by word.
+    /// The words of the command line to use.
     pub fn command(&self) -> Vec<OsString> {
         let is_like_a_flag = self.input.as_bytes().starts_with(b"-");
         let input = if is_like_a_flag { Path::new(".").join(&self.input).into() } else { self.input.clone() };
@@ -209,7 +209,7 @@ impl Tuned {
         words
     }
 
-    /// For people. The last line is the command.
+    /// The result as text; the last line is the command.
     pub fn to_text(&self) -> String {
         let mut out = String::new();
         self.write_text(&mut out).expect("writing to a String does not fail");
@@ -238,7 +238,7 @@ impl Tuned {
         writeln!(out, "\n{}", words.join(" "))
     }
 
-    /// For programs.
+    /// The result as a JSON object.
     pub fn to_json(&self) -> Value {
         let trial = |trial: &Trial, is_taken: bool| {
             json!({
@@ -274,12 +274,12 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// `4M`, or `64K` where that is no whole number.
+/// The length in mebibytes, such as `4M`, or in kibibytes, such as `64K`, if it is not whole mebibytes.
 fn chunk_word(len: usize) -> String {
     if len.is_multiple_of(1 << 20) { format!("{}M", len >> 20) } else { format!("{}K", len >> 10) }
 }
 
-/// A word as a shell takes it: in quotes where it needs them, and so that a terminal shows it as it is.
+/// A word for a shell, quoted if necessary, with control characters escaped.
 fn shell_word(word: &OsString) -> String {
     let bytes = word.as_bytes();
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=./,:+@%".contains(byte);
@@ -311,7 +311,7 @@ mod tests {
         Choice { width, compress: Compress { chunk_len: 4 << 20, level: Level::DEFAULT } }
     }
 
-    /// The choices of `vary` with so many milliseconds and bytes each.
+    /// The choices of `vary`, with the given milliseconds and output bytes.
     fn trials(vary: Vary, figures: &[(u64, u64)]) -> Vec<Trial> {
         let choices = vary.choices(base(), number(8), 256 << 20);
         let trial = |(choice, (ms, bytes)): (Choice, &(u64, u64))| Trial {
@@ -341,7 +341,7 @@ mod tests {
     fn the_level_is_the_highest_that_keeps_up() {
         let trials = trials(Vary::Level, &[(50, 9), (100, 8), (200, 7), (400, 6), (800, 5)]);
         let decide = |rate_min| decide(Vary::Level, &trials, base(), 1_000_000, rate_min);
-        // At 3 by default; a megabyte in 200 ms is 5 MB/s.
+        // The default is level 3; a megabyte in 200 ms is 5 MB/s.
         assert_eq!((decide(None), decide(Some(2_500_000)), decide(Some(5_000_000))), (2, 3, 2));
         assert_eq!((decide(Some(1)), decide(Some(u64::MAX))), (4, 0));
     }
