@@ -1,8 +1,8 @@
-//! The floor: what the codecs alone take for a file, on one core, nothing around them. `PIPELINE_BENCH_FILE=FILE cargo bench --bench floor`;
-//! without the variable it measures with a tar of text it makes up.
+//! Benchmark of the codecs alone, on one thread: the floor below which no run of the engine can get.
+//! `PIPELINE_BENCH_FILE=FILE cargo bench --bench floor`; without the variable it uses generated text.
 //!
-//! The file is in memory before the clock starts. Compressing a chunk of 4 MiB at level 3 into a buffer that is warm, sealing the frames
-//! in segments, and both ways back; medians of three, in CPU seconds and bytes of content a second.
+//! The file is in memory before the clock starts. Measured are compression of 4 MiB chunks at level 3 into a warm buffer, sealing of the
+//! frames in segments, and the reverse of both: the median of three, in seconds and in bytes of content a second.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -43,7 +43,7 @@ fn main() {
     let segment_count = compressed_len.div_ceil(SEGMENT_LEN) as u64;
     let seal =
         seconds(|| (0..segment_count).for_each(|index| cipher.seal(index, Place::Inner, black_box(&mut segment))));
-    // A segment that is not authentic is checked in full and not decrypted; so each is sealed, and that taken off.
+    // Opening needs an authentic segment, so each is sealed first, and the time of sealing is subtracted.
     let both = seconds(|| {
         (0..segment_count).for_each(|index| {
             cipher.seal(index, Place::Inner, black_box(&mut segment));
@@ -70,7 +70,7 @@ fn main() {
     }
 }
 
-/// The median of three.
+/// The median time of three calls of `work`, in seconds.
 fn seconds(mut work: impl FnMut()) -> f64 {
     let mut times = [0; 3].map(|_| {
         let start = Instant::now();

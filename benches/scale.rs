@@ -1,10 +1,10 @@
-//! How the engine scales with workers that wait instead of computing, so that 64 of them can be measured on two cores; and how long an
-//! item is on its way when there is nothing to do on it. Prints tables; `cargo bench --bench scale`.
+//! Benchmark of the engine's scaling, with workers that sleep instead of compute so that two cores can measure 64 of them, and of an
+//! item's latency with an empty step. `cargo bench --bench scale` prints tables.
 //!
-//! A worker waits as long as level 3 takes for a chunk on the machine at hand, and as long as sealing takes for a run. What serial stages
-//! do is real: the source copies a chunk as a read from the page cache does, the stage between the pools copies frames into runs, the
-//! sink copies what is sealed. So three things can be told apart: what the loops and channels cost, where the one reader becomes
-//! the limit, and how far the stages behind it are from theirs.
+//! A worker sleeps as long as compressing a chunk at level 3, or sealing a run, took on the reference machine. The serial stages do real
+//! work: the source copies a chunk as a read from the page cache does, the stage between the pools copies frames into runs, and the sink
+//! copies the runs. This shows the cost of the loops and channels, the point at which the single reader is the limit, and the reserve of
+//! the serial stages after it.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -22,12 +22,12 @@ use pipeline::pipeline::threads::{Concurrency, Threads};
 use pipeline::pipeline::window::Window;
 
 const CHUNK_LEN: usize = 4 << 20;
-/// A third, as source text has it.
+/// A third of the chunk, as for source text.
 const FRAME_LEN: usize = CHUNK_LEN / 3;
 const RUN_LEN: usize = 384 << 10;
-/// Level 3 at 400 MB/s a core.
+/// The time to compress a chunk at level 3, at 400 MB/s a core.
 const COMPRESS: Duration = Duration::from_micros(10_500);
-/// Sealing at 1.1 GB/s a core.
+/// The time to seal a run, at 1.1 GB/s a core.
 const SEAL: Duration = Duration::from_micros(360);
 const WORKERS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 const DEPTH: usize = 4;
@@ -88,13 +88,13 @@ fn latency(supervisor: &mut Supervisor, depth: usize) {
     println!("{depth:>6} {rate:>12.0} {p50:>10.1} {p95:>10.1} {p99:>10.1}");
 }
 
-/// What an item is in the run that moves bytes and in the one that does not.
+/// An item; `None` in the run that moves no bytes.
 struct Item(Option<Buffer>);
 
 fn scale(supervisor: &mut Supervisor, is_moving: bool) {
     println!("{:>7} {:>9} {:>7} {:>10} {:>24}", "workers", "chunks/s", "GB/s", "of ideal", "read  cut  write busy, %");
     for workers in WORKERS {
-        // About a second each.
+        // Each run takes about a second.
         let chunk_count = (workers as f64 / COMPRESS.as_secs_f64()) as u64 + 8;
         let ran = run(supervisor, workers, chunk_count, is_moving);
         let rate = chunk_count as f64 / ran.wall.as_secs_f64();
@@ -112,7 +112,7 @@ fn scale(supervisor: &mut Supervisor, is_moving: bool) {
     }
 }
 
-/// Both layers: read, compress, cut into runs, seal, write.
+/// Runs both layers: read, compress, cut into runs, seal, write.
 fn run(supervisor: &mut Supervisor, workers: usize, chunk_count: u64, is_moving: bool) -> Ran {
     let width = width(workers, DEPTH);
     let pool = |len: usize| {
@@ -134,7 +134,7 @@ fn run(supervisor: &mut Supervisor, workers: usize, chunk_count: u64, is_moving:
             Ok(item)
         })
     });
-    // More than a core's cache holds.
+    // Larger than a core's cache.
     let input = vec![7u8; 16 * CHUNK_LEN];
     threads.source(Stage::Read, to_first, (), move |(), outlet| {
         let seq = outlet.next_seq();

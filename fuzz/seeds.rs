@@ -1,6 +1,6 @@
-//! Writes the seeds: inputs that reach deep into each target, from which the fuzzer goes on. All are made by code.
+//! Writes the seeds, generated inputs that reach deep into each target, for the fuzzer to start from.
 //!
-//! `cargo run --example seeds` writes them to `corpus/<target>/` beside this file. What the fuzzer added there stays.
+//! `cargo run --example seeds` writes them to `corpus/<target>/` beside this file, and keeps what the fuzzer added there.
 
 use std::io;
 use std::path::Path;
@@ -17,7 +17,7 @@ use pipeline_fuzz::{content, identities, journal};
 #[allow(dead_code, missing_docs, reason = "its main is for the example")]
 mod generate;
 
-/// Names and bytes.
+/// Seeds, each with its name.
 type Seeds = Vec<(String, Vec<u8>)>;
 
 fn main() -> io::Result<()> {
@@ -43,7 +43,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// A header for each kind of recipient, for two, and with stanzas that nobody knows.
+/// Headers for each kind of recipient, for two recipients, for a passphrase, and with stanzas of unknown types.
 fn headers() -> Seeds {
     let mut stanza_lists: Vec<Vec<Stanza>> = recipients()
         .iter()
@@ -83,7 +83,7 @@ fn keys() -> Seeds {
     texts.into_iter().enumerate().map(|(i, text)| (i.to_string(), text.into_bytes())).collect()
 }
 
-/// Who belongs to the identities.
+/// The recipients of the test identities.
 fn recipients() -> Vec<String> {
     let native = identities::all().into_iter().filter_map(|identity| match identity {
         Identity::X25519(identity) => Some(identity.to_public().to_string()),
@@ -97,7 +97,7 @@ fn parse(recipient: &str) -> Recipient {
     Recipient::parse(recipient).expect("a recipient")
 }
 
-/// Streams of frames: the fixtures, files with and without table, and a frame that is too heavy to be gathered.
+/// Streams of frames: the fixtures, files with and without a table, and a frame too heavy to be gathered.
 fn streams() -> Seeds {
     let mut streams: Seeds = generate::all().into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
     for (name, content) in [("lines", content::lines(2500, 1)), ("noise", content::noise(2500, 1))] {
@@ -130,7 +130,7 @@ fn restores() -> Seeds {
     [behind(&[&[0]], &files), chosen(8, 120)].concat()
 }
 
-/// Records of all kinds and of each version, as text to be made lines of, and as whole journals.
+/// Records of all kinds and versions, as texts for the target to make lines of, and as whole journals.
 fn journals() -> Seeds {
     let input = r#","in":{"device":1,"inode":2,"bytes":3,"mtime_ns":-4,"hash":"5"}"#;
     let forgotten = [
@@ -152,13 +152,13 @@ fn journals() -> Seeds {
     seeds
 }
 
-/// Each of `seeds` behind each of `fronts`.
+/// Each of `seeds` with each of `fronts` in front of it.
 fn behind(fronts: &[&[u8]], seeds: &[(String, Vec<u8>)]) -> Seeds {
     let pairs = fronts.iter().enumerate().flat_map(|front| seeds.iter().map(move |seed| (front, seed)));
     pairs.map(|((i, front), (name, bytes))| (format!("{name}-{i}"), [front, &bytes[..]].concat())).collect()
 }
 
-/// For targets that make files of choices: each first byte below `count`, with others behind that mean something or nothing.
+/// Seeds for targets that make files from choices: each first byte below `count`, followed by random bytes.
 fn chosen(count: u8, len: usize) -> Seeds {
     let with = |first: u8, seed: u64| [&[first], &content::noise(len, seed)[..]].concat();
     (0..count).flat_map(|first| (0..4).map(move |seed| (format!("{first}-{seed}"), with(first, seed)))).collect()

@@ -1,4 +1,4 @@
-//! The engine: the ring, a channel, and all of it around a step that does nothing.
+//! Benchmarks of the engine: the reorder ring, a channel, and a complete engine with an empty step.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The formats alone, on one thread.
+//! Benchmarks of the formats alone, on one thread.
 
 use std::hint::black_box;
 
@@ -35,7 +35,7 @@ pub fn segment(c: &mut Criterion) {
     let mut segment = vec![7; SEALED_LEN];
     group.bench_function("seal", |b| b.iter(|| cipher.seal(1, Place::Inner, black_box(&mut segment))));
     cipher.seal(1, Place::Inner, &mut segment);
-    // Opened where it lies, so each round begins with a copy: a twentieth of the time.
+    // Opening is in place, so each iteration starts with a copy, a twentieth of the time.
     let mut copy = segment.clone();
     group.bench_function("open", |b| {
         b.iter(|| {

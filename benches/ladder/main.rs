@@ -1,16 +1,16 @@
-//! The ladder: each rung adds one layer, so that a slow run names its layer.
+//! Benchmarks in layers, like the rungs of a ladder: each adds one layer, so that a slow rung names its layer.
 //!
 //! ```text
 //! codec       compress and decompress a chunk, one thread, nothing else
-//! segment     seal and open a segment, the same
+//! segment     seal and open a segment, one thread, nothing else
 //! scan        walk the headers of a compressed stream
 //! reorder     put items back in order
 //! queue       hand an item from one thread to another
-//! engine      source, workers, sink, with a step that does nothing
+//! engine      source, workers, sink, with an empty step
 //! whole       process and restore, each layer and both, memory to memory, both engines
 //! ```
 //!
-//! What criterion has no place for, the latency of an item and how the engine scales with workers that wait, is in `benches/scale.rs`.
+//! `benches/scale.rs` measures what criterion cannot: the latency of an item, and scaling with workers that sleep.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -25,12 +25,12 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use pipeline::format::zstd::codec::{Compressor, Level};
 use pipeline::pipeline::threads::Concurrency;
 
-/// The default chunk.
+/// The default chunk length.
 const CHUNK: usize = 4 << 20;
-/// What goes through a whole run.
+/// The content length of a whole run.
 const WHOLE: usize = 32 * CHUNK;
 
-/// Text of sorts, about a third when compressed.
+/// Generated text, which compresses to about a third.
 fn content(len: usize) -> Vec<u8> {
     let mut state = 1u64;
     let mut content = Vec::with_capacity(len + 64);
@@ -46,7 +46,7 @@ fn width(workers: usize, depth: usize) -> Concurrency {
     Concurrency { workers: NonZeroUsize::new(workers).unwrap(), channel_depth: NonZeroUsize::new(depth).unwrap() }
 }
 
-/// The content in frames of a chunk each.
+/// The content, compressed to one frame for each chunk.
 fn compressed(content: &[u8]) -> Vec<u8> {
     let mut compressor = Compressor::new(Level::DEFAULT).unwrap();
     let mut stream = Vec::new();

@@ -1,4 +1,4 @@
-//! Whole runs from memory into nothing. What a run does to its input is copied into its buffers, as from the page cache.
+//! Benchmarks of whole runs from memory to a sink. The engine copies the input into its buffers, as it does from the page cache.
 
 use std::io::{Cursor, sink};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub fn whole(c: &mut Criterion) {
     group.finish();
 }
 
-/// A payload of `content`, sealed under the key that the runs open with.
+/// The payload of `content`, sealed with the key that the runs use.
 fn sealed(content: &[u8]) -> Vec<u8> {
     let cipher = SegmentCipher::new(&PayloadKey::new([7; 32]));
     let last = content.len().div_ceil(SEGMENT_LEN) - 1;

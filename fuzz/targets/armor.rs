@@ -1,7 +1,7 @@
-//! ASCII armor, in arbitrary text.
+//! Fuzzes the ASCII armor decoder with arbitrary text.
 //!
-//! In pieces of any length it holds the same bytes, or the same is wrong with it. What it holds, armored again, is the same text but
-//! for the white space around it and the line ends.
+//! In pieces of any length it decodes to the same bytes or fails with the same error. Its bytes, armored again, give the same text except
+//! for surrounding white space and line ends.
 
 #![no_main]
 
@@ -40,7 +40,7 @@ fn armored_in_pieces(bytes: &[u8], seed: u8) -> Vec<u8> {
     text
 }
 
-/// The text as pipeline writes it: no white space around it, LF alone, one at the end.
+/// The text as pipeline writes it: no surrounding white space, only LF, and one at the end.
 fn canonical(text: &[u8]) -> String {
     let text = String::from_utf8(text.to_vec()).expect("armor is ASCII");
     text.trim_matches([' ', '\t', '\r', '\n']).replace("\r\n", "\n") + "\n"

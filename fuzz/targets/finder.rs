@@ -1,7 +1,7 @@
-//! The two ways to decode a frame, held against each other: gathered whole, and streamed because it is too heavy to be gathered.
+//! Fuzzes the two ways to decode a frame against each other: gathered whole, and streamed because it is too heavy to be gathered.
 //!
-//! In pieces of any length, with any limit on what is gathered, a stream of frames gives the same content and the same records, or
-//! it is wrong either way. What comes out in front of what is wrong is never other bytes, and no batch weighs more than its limit.
+//! With pieces of any length and any limit on gathering, a stream gives the same content and records, or fails both ways. Output before
+//! an error is always correct, and no batch weighs more than its limit.
 
 #![no_main]
 
@@ -15,9 +15,9 @@ use pipeline::pipeline::steps::decompress_batch;
 use pipeline_fuzz::choices::Choices;
 use pipeline_fuzz::pieces::pieces;
 
-/// Nearly every frame of a small input is gathered with this.
+/// A limit under which nearly every frame of a small input is gathered.
 const LARGE_BATCH_BYTES: u64 = 4 * 1024 * 1024;
-/// Then no more is wanted.
+/// The content length after which decoding stops.
 const CONTENT_LEN_MAX: usize = 2 * 1024 * 1024;
 
 fuzz_target!(|input: &[u8]| {
@@ -36,7 +36,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// What a finder, and a worker behind it, make of a stream.
+/// The result of a finder and a worker after it.
 #[derive(Default)]
 struct Outcome {
     content: Vec<u8>,

@@ -1,7 +1,7 @@
-//! The walk over frames, in arbitrary bytes.
+//! Fuzzes the frame scanner with arbitrary bytes.
 //!
-//! Any cutting gives the same edges at the same offsets and the same end, also where the bodies of blocks are passed over unseen.
-//! Frames lie one behind the other and never reach behind the input.
+//! Any cutting gives the same edges, offsets and end, even if block bodies are skipped unread. Frames are contiguous and never extend past
+//! the input.
 
 #![no_main]
 
@@ -23,7 +23,7 @@ fuzz_target!(|input: &[u8]| {
     check(&whole, stream.len() as u64);
 });
 
-/// Each edge with the offset behind it, where the walk stopped, and whether the stream may end there.
+/// Each edge with the offset after it, the offset where the walk stopped, and whether the stream may end there.
 type Walk = (Vec<(u64, Edge)>, u64, Result<(), ZstdError>);
 
 fn walk<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Walk {
@@ -47,7 +47,7 @@ fn walk<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Walk {
     (edges, scanner.offset(), end)
 }
 
-/// The walk of `inspect`, which seeks over bodies.
+/// The walk as `inspect` does it, which skips block bodies.
 fn walk_passing_over(stream: &[u8]) -> Walk {
     let (mut scanner, mut edges, mut at) = (FrameScanner::new(WINDOW_BYTES_MAX), Vec::new(), 0);
     while at < stream.len() {

@@ -1,7 +1,7 @@
-//! The header of an age file, in arbitrary bytes.
+//! Fuzzes the parser of age headers with arbitrary bytes.
 //!
-//! A header that parses whole is canonical: encoded again it is the same bytes but for the MAC, and parses to the same stanzas.
-//! In front of its end it is a part, never whole and never wrong. Whoever tries its stanzas ends with a file key or an error.
+//! A header that parses is canonical: encoding it gives the same bytes except the MAC, and they parse to the same stanzas. Each proper
+//! prefix is incomplete, neither whole nor wrong. Unwrapping its stanzas gives a file key or an error.
 
 #![no_main]
 
@@ -12,11 +12,11 @@ use pipeline::format::age::keys::{Identity, unwrap};
 use pipeline_fuzz::identities;
 use pipeline_fuzz::sealed::file_key;
 
-/// Length of the MAC in base64 and the line's end.
+/// Length of the MAC in base64, with the LF.
 const MAC_LEN: usize = 44;
-/// Longer headers are cut in some places, shorter ones in all.
+/// Headers up to this length are cut at every byte, longer ones only at some.
 const CUT_EVERYWHERE_LEN_MAX: usize = 512;
-/// scrypt takes a moment with more.
+/// A higher work factor would make scrypt slow.
 const WORK_FACTOR_MAX: u8 = 2;
 
 thread_local! {

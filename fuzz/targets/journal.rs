@@ -1,7 +1,7 @@
-//! Journals of trees that anybody may have made: arbitrary bytes, and arbitrary lines with the right checksums.
+//! Fuzzes the journal parser with arbitrary bytes, and with arbitrary lines with valid checksums: anyone may have written a journal.
 //!
-//! What is told is of places below the tree. What was cut off at the end tells nothing, and takes nothing away. A line that is damaged is
-//! counted, and its neighbours still tell what they told.
+//! Records name only places below the tree. A line cut off at the end adds nothing and removes nothing. A damaged line is counted and does
+//! not affect its neighbours.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ use pipeline::batch::journal::{History, JournalError, Record};
 use pipeline_fuzz::choices::Choices;
 use pipeline_fuzz::journal::{HEADS, line, records};
 
-/// The name in the lines that are added.
+/// The place in the added records.
 const PLACE: &str = "a/place of its own";
 
 fuzz_target!(|input: &[u8]| {
@@ -35,14 +35,14 @@ fuzz_target!(|input: &[u8]| {
         assert!(!records.is_empty() && records.iter().all(|record| record.place == place));
         assert!(records.iter().all(|record| known.record(place, &record.output).is_some()));
     }
-    // What is behind the last line is what a crash left.
+    // Bytes after the last LF are a line that a crash cut off.
     let whole_len = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let whole = &bytes[..whole_len];
     assert_eq!(all(&History::parse(whole).expect("it was one with less")), all(&known));
     if whole.is_empty() {
         return;
     }
-    // A journal understands the lines of its own version alone.
+    // A journal accepts only lines of its own version.
     let more = records(&format!(r#""out":"{PLACE}""#), "").map(|record| line(record.as_bytes()));
     let cut = &more[usize::from(kind % 2)][..usize::from(cut_len) % more[0].len().min(more[1].len())];
     assert_eq!(all(&History::parse(&[whole, cut].concat()).expect("a line was cut off")), all(&known));
@@ -52,7 +52,7 @@ fuzz_target!(|input: &[u8]| {
     assert!(!damaged.records(Path::new(PLACE)).is_empty());
 });
 
-/// Everything that is told, in order.
+/// All records, in order.
 fn all(known: &History) -> Vec<&Record> {
     let mut places: Vec<&Path> = known.places().collect();
     places.sort_unstable();

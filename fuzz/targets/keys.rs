@@ -1,7 +1,8 @@
-//! Identities and recipients as users give them, in arbitrary text.
+//! Fuzzes the parsers of identities and recipients with arbitrary text.
 //!
-//! No text is both. A recipient that is native to age is the text it was read from, and whoever parses can wrap a file key or says
-//! why not; what it wraps makes a header. An identity opens what its own recipient wrapped, unless an ssh key is wrong about its own. Plugins are parsed and not run.
+//! No text is both. A native age recipient encodes to the text it was parsed from. A recipient wraps a file key or returns an error, and its
+//! stanzas make a valid header. An identity unwraps what its own recipient wrapped, unless an ssh key holds a wrong public key. Plugins
+//! are parsed and not run.
 
 #![no_main]
 
@@ -52,12 +53,12 @@ fn check_identity(identity: Identity) {
     let Some(header) = header_for(recipient) else { return };
     match unwrap(&header, &[identity], &NoCallbacks, 0) {
         Ok(found) => assert_eq!(found.expose_secret(), file_key().expose_secret()),
-        // An ssh key tells its public half itself, and may be wrong about it.
+        // An ssh key file contains its public key, which may be wrong.
         Err(error) => assert!(header.stanza_types()[0].starts_with("ssh-"), "{error}"),
     }
 }
 
-/// The header of a file for `recipient`; `None` if it can not wrap a file key.
+/// The header of a file for `recipient`; `None` if it cannot wrap a file key.
 fn header_for(recipient: Recipient) -> Option<Header> {
     match wrap(&file_key(), &[recipient], &NoCallbacks) {
         Ok(stanzas) => {

@@ -1,6 +1,7 @@
-//! Ranges of seekable files, bare and sealed, whose tables lie or whose bytes are damaged.
+//! Fuzzes range reads of bare and sealed seekable files with a false table or damaged bytes.
 //!
-//! What is read is the slice that was asked for, or a prefix of it and an error. Without a table that can be used, frames that moved and a cut between frames show as a table that is missing, and the rest is claimed.
+//! A read gives the requested slice, or a prefix of it and an error. Without a usable table, moved frames and a cut between frames show
+//! only as a missing table; all other claims still hold.
 
 #![no_main]
 
@@ -32,7 +33,7 @@ fuzz_target!(|input: &[u8]| {
         }
         1 => {
             let mut file = whole.bytes();
-            // One, since a header and the table that err alike are right about each other.
+            // One flip only: with more, a header and the table could agree on a wrong value.
             damage::slight(&mut file, 1, &mut choices);
             (read_bare(&file, &range, false), file != whole.bytes())
         }
@@ -53,7 +54,7 @@ fuzz_target!(|input: &[u8]| {
     check(&whole.content, &range, restored, is_damaged);
 });
 
-/// Ranges that begin and end in the content, at its edges and behind it.
+/// A range with ends in the content, at its edges or past its end.
 fn choose_range(choices: &mut Choices<'_>, content_len: usize) -> ContentRange {
     let kind = choices.byte();
     let mut place = || choices.below(content_len + 3) as u64;
@@ -66,7 +67,7 @@ fn choose_range(choices: &mut Choices<'_>, content_len: usize) -> ContentRange {
     }
 }
 
-/// Changes what a table tells, so that its lengths may still add up.
+/// Makes table entries false, in ways that may keep the sums of their lengths.
 fn lie(entries: &mut Vec<Entry>, choices: &mut Choices<'_>) {
     let (kind, at, by) = (choices.byte(), choices.below(entries.len()), u32::from(choices.byte()));
     let Some(next) = (at + 1 < entries.len()).then_some(at + 1) else { return };
@@ -91,7 +92,7 @@ fn lie(entries: &mut Vec<Entry>, choices: &mut Choices<'_>) {
     }
 }
 
-/// A bare file, as `cat` reads it. `None` where that fails before anything runs, or where nothing is claimed.
+/// Reads a bare file as `cat` does. `None` if that fails before a run starts, or if nothing is claimed.
 fn read_bare(file: &[u8], range: &ContentRange, has_moved_frames: bool) -> Option<Restored> {
     let mut cursor = Cursor::new(file.to_vec());
     let planned = read_table(&mut cursor).and_then(|table| {
@@ -102,7 +103,7 @@ fn read_bare(file: &[u8], range: &ContentRange, has_moved_frames: bool) -> Optio
     });
     let (file_range, content) = match planned {
         Ok(plan) => plan.map(|plan| (plan.file_range, Content::Frames(plan.work)))?,
-        // Decoded from the start, what has moved is not told.
+        // Decoding from the start cannot detect moved frames.
         Err(RangeError::NoTable(_)) if has_moved_frames => return None,
         Err(RangeError::NoTable(_)) => (0..file.len() as u64, decompress(range.clone())),
         Err(_) => return None,
@@ -112,7 +113,7 @@ fn read_bare(file: &[u8], range: &ContentRange, has_moved_frames: bool) -> Optio
     Some(restore(Restore { open: None, content }, Box::new(input)))
 }
 
-/// A sealed file, as `cat` reads it: the table in it is authentic.
+/// Reads a sealed file as `cat` does: its table is authentic.
 fn read_sealed(payload: Vec<u8>, range: &ContentRange) -> Option<Restored> {
     let mut sealed = SealedReader::new(Cursor::new(payload), 0, &sealed::key()).ok()?;
     let table = Arc::new(read_table(&mut sealed).ok()?);
@@ -137,10 +138,10 @@ fn check(content: &[u8], range: &ContentRange, restored: Option<Restored>, is_da
     };
     assert!(slice.starts_with(&output), "other bytes came out");
     if let Ok(report) = &ended {
-        // Where the table is of no use, that is told; then only a range with an end shows that something is missing there.
+        // An unusable table is reported; then only a range with an end shows that content is missing.
         let is_told = matches!(report.summary.table, Some(TableStatus::Unusable(_)));
         let is_open = !matches!(range, ContentRange::Within(_));
-        // An empty range reads nothing, and believes the table's length of the content.
+        // An empty range reads nothing and trusts the table's content length.
         let is_right = output == slice && (is_there || start == end);
         assert!(is_right || (is_told && is_open), "bytes are missing");
     }

@@ -1,6 +1,6 @@
-//! The reorder ring: items that come in any order the window allows leave in order, each once.
+//! Fuzzes the reorder ring: items that enter in any order that the window allows leave in order, each once.
 //!
-//! A number that comes twice, or again after it has left, is an internal error and nothing else.
+//! A sequence number that enters twice, even after it left, is always an internal error.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ fuzz_target!(|input: &[u8]| {
     let mut choices = Choices::new(input);
     let item_count_max = 1 + u64::from(choices.byte()) % 70;
     let mut ring = Reorder::default();
-    // Numbers at the workers, in the order they were handed out.
+    // Sequence numbers of the items at the workers.
     let mut working: Vec<u64> = Vec::new();
     let (mut handed_out, mut left_count) = (0, 0);
     while !choices.is_empty() {
@@ -34,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
     check_wrong_numbers(&mut ring, &working, handed_out);
 });
 
-/// Gives how many left.
+/// Pops all items that are ready, checks their order and returns their count.
 fn pop_all(ring: &mut Reorder<u64>, first: u64) -> u64 {
     let mut count = 0;
     while let Some((seq, item)) = ring.pop() {

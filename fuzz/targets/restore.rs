@@ -1,8 +1,8 @@
-//! A whole restore, in memory: arbitrary bytes, and files that were whole before they were damaged.
+//! Fuzzes whole restores in memory, with arbitrary bytes and with damaged files.
 //!
-//! Nothing panics or hangs, and memory is bounded. Arbitrary frames decode to what libzstd alone makes of them. Of a file that was
-//! damaged a prefix of its content comes out, and all of it if the restore ends well. Frames that moved or are missing are told by the
-//! table; in an age file nothing may move.
+//! Nothing panics or hangs, and memory is bounded. Arbitrary frames decode to the same content as with libzstd alone. A damaged file gives a
+//! prefix of its content, and all of it if the restore succeeds. The table reveals moved or missing frames; in an age file, any move is
+//! an error.
 
 #![no_main]
 
@@ -92,7 +92,7 @@ fn damaged_age(mut choices: Choices<'_>) {
     assert!(restored.ended.is_ok() || file != before, "{:?}", restored.ended.err());
 }
 
-/// What `restore` does with a file; `None` where it is refused before anything runs.
+/// Restores a file as `restore` does; `None` if it is refused before a run starts.
 fn restore_any(file: &[u8]) -> Option<Restored> {
     match detect(&file[..file.len().min(DETECT_LEN)]) {
         Layer::Zstd => {

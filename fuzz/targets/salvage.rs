@@ -1,7 +1,7 @@
-//! `restore --salvage`, in memory: arbitrary bytes, and seekable files and age payloads that were damaged.
+//! Fuzzes `restore --salvage` in memory with arbitrary bytes, and with damaged seekable files and age payloads.
 //!
-//! Nothing panics or hangs, and what is written is bounded by what the input could hold. What libzstd decodes is saved as that. Of a file that was damaged whole frames come
-//! out, in their order, or segments at their place, and zeros that were told; never other bytes.
+//! Nothing panics or hangs, and the output is bounded by what the input could hold. A stream that libzstd decodes is saved with the same
+//! content. A damaged file gives whole frames in order, or segments at their place, and reported zeros; never other bytes.
 
 #![no_main]
 
@@ -19,7 +19,7 @@ use pipeline_fuzz::reference::decode;
 use pipeline_fuzz::seekable::Seekable;
 use pipeline_fuzz::{content, damage, sealed};
 
-/// More than this is not looked at: bombs are allowed, and said to be.
+/// The most output that is checked; a decompression bomb may hold more.
 const OUTPUT_LEN_MAX: usize = 16 << 20;
 
 fuzz_target!(|input: &[u8]| {
@@ -31,7 +31,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// A stream that libzstd decodes, and that the scanner finds no fault with, is saved as that; its table may be wrong.
+/// A stream that libzstd decodes and the scanner accepts is saved with the same content; its table may be wrong.
 fn arbitrary(stream: &[u8]) {
     let Some(saved) = save_frames(stream) else { return };
     let reference = decode(stream);
@@ -51,14 +51,14 @@ fn is_walked(mut stream: &[u8]) -> bool {
     }
 }
 
-/// What came out, and which parts of it are zeros for what is lost.
+/// The output, and the ranges of it that are zeros for lost content.
 #[derive(Default)]
 struct Saved {
     bytes: Vec<u8>,
     filled: Vec<Range<u64>>,
 }
 
-/// Takes so many bytes and no more.
+/// An output that takes at most [`OUTPUT_LEN_MAX`] bytes.
 struct Bounded<'a>(&'a mut Vec<u8>);
 
 impl Write for Bounded<'_> {

@@ -1,8 +1,8 @@
-//! Seek tables: at the end of arbitrary files, and of arbitrary entries.
+//! Fuzzes seek tables at the end of arbitrary files, and with arbitrary entries.
 //!
-//! A table that parses, encoded again, is the same bytes. Its frames lie one behind the other and end where the table begins. As it
-//! streams by, in pieces of any length, it is the same table, and the frames it lists are the ones it is valid for. A range is
-//! located within the frames, or is behind the content.
+//! A table that parses encodes to the same bytes. Its frames are contiguous and end where the table starts. The streaming reader gives the
+//! same table from pieces of any length, and the table is valid only for the frames that it lists. A range lies within the frames or past
+//! the content.
 
 #![no_main]
 
@@ -20,7 +20,7 @@ use pipeline_fuzz::engine::WINDOW_LOG_MAX;
 use pipeline_fuzz::pieces::pieces;
 use pipeline_fuzz::seekable;
 
-/// Frames that were chosen are shorter.
+/// The bound on the length of chosen frames.
 const FRAME_LEN_MAX: u32 = 512;
 
 fuzz_target!(|input: &[u8]| {
@@ -40,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// A file whose table says what was chosen, behind as many bytes as it says.
+/// A file with chosen table entries, after as many zero bytes as they list.
 fn file_of_entries(mut choices: Choices<'_>) -> Vec<u8> {
     let mut entries = Vec::new();
     while !choices.is_empty() {
@@ -51,7 +51,7 @@ fn file_of_entries(mut choices: Choices<'_>) -> Vec<u8> {
     [vec![0; frames_len], seekable::table(&entries)].concat()
 }
 
-/// Gives where the table begins.
+/// Checks the frames and returns the offset of the table.
 fn check_frames(table: &SeekTable, entries: &[Entry]) -> u64 {
     let (mut offset, mut content_offset) = (0, 0);
     for (index, frame) in table.frames().enumerate() {
@@ -69,7 +69,7 @@ fn check_frames(table: &SeekTable, entries: &[Entry]) -> u64 {
 fn check_encoding(table: &SeekTable, entries: &[Entry], bytes: &[u8]) {
     let encoded = seekable::table(entries);
     if table.has_checksums() {
-        // Two bits of the descriptor are unused, and not looked at.
+        // The parser ignores the two unused bits of the descriptor.
         let mut bytes = bytes.to_vec();
         let descriptor = bytes.len() - FOOTER_LEN + 4;
         bytes[descriptor] &= !3;
@@ -80,7 +80,7 @@ fn check_encoding(table: &SeekTable, entries: &[Entry], bytes: &[u8]) {
     }
 }
 
-/// The table as it streams by, and the frames that it lists.
+/// Checks the streaming reader, and the validity of the table for its frames.
 fn check_streaming(entries: &[Entry], bytes: &[u8], seed: u8) {
     let body = &bytes[SKIPPABLE_HEADER_LEN..];
     let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {

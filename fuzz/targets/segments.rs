@@ -1,7 +1,7 @@
-//! The payload of an age file, sealed with a known key and then damaged in whatever way.
+//! Fuzzes the readers of age payloads with payloads that were sealed with a known key and then damaged.
 //!
-//! What is read of it from front to back is a prefix of the plaintext, and the end is reached of an undamaged payload alone. What is
-//! read from any place is the plaintext of that place. Everything else is an error.
+//! Reading from the start gives a prefix of the plaintext, and reaches the end only if the payload is undamaged. Reading from any offset
+//! gives the plaintext at that offset. Everything else is an error.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ use pipeline::pipeline::sealed::{OpeningReader, SealedReader};
 use pipeline_fuzz::choices::Choices;
 use pipeline_fuzz::{content, damage, sealed};
 
-/// Lengths of plaintext at the edges of segments.
+/// Plaintext lengths around the edges of segments.
 const LENS: [usize; 10] = [
     0,
     1,
@@ -28,7 +28,7 @@ const LENS: [usize; 10] = [
 ];
 
 thread_local! {
-    /// Plaintext and payload of each length.
+    /// The plaintext and the payload for each length.
     static PAYLOADS: Vec<(Vec<u8>, Vec<u8>)> = LENS.map(|len| {
         let content = content::noise(len, 1);
         let payload = sealed::payload(&content);
@@ -56,7 +56,7 @@ fn check((content, payload): &(Vec<u8>, Vec<u8>), mut choices: Choices<'_>) {
     }
 }
 
-/// Reads to the end, or to what is wrong, in pieces of any length.
+/// Reads to the end or to an error, in pieces of any length.
 fn open_all(payload: &[u8], choices: &mut Choices<'_>) -> (Vec<u8>, io::Result<()>) {
     let mut reader = OpeningReader::new(payload, &sealed::key());
     let (mut opened, mut room) = (Vec::new(), vec![0; 1 + usize::from(choices.u16())]);

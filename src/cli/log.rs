@@ -1,7 +1,7 @@
-//! The log of a run: nothing, unless `PIPELINE_LOG` or the setting `log` asks for it.
+//! The log of a run, which is off unless `PIPELINE_LOG` or the setting `log` turns it on.
 //!
-//! The words are those of `tracing`: a level, or levels by part of the program, as in `debug` or `info,pipeline::pipeline=trace`. Lines
-//! go to stderr, with the time since the start. No key, passphrase or content is ever logged.
+//! Its value has the syntax of `tracing`: a level, or levels for modules, such as `debug` or `info,pipeline::pipeline=trace`. Lines go
+//! to stderr, with the time since the start. Keys, passphrases and content are never logged.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::time::uptime;
@@ -12,23 +12,23 @@ use crate::cli::problem::Problem;
 use crate::cli::settings::Settings;
 use crate::cli::settings::known;
 
-/// Starts to log what `settings` ask for, and says where settings come from.
+/// Starts the log that `settings` ask for, and logs the configuration file and the profile.
 pub fn start(settings: &Settings) -> Result<(), Problem> {
     if let Some(targets) = settings.get(&known::LOG, None)? {
         let lines = tracing_subscriber::fmt::layer()
             .with_ansi(false)
             .with_timer(uptime())
             .with_writer(std::io::stderr)
-            // Where nobody reads stderr there is nobody to tell of that.
+            // If stderr cannot be written, the error cannot be shown either.
             .log_internal_errors(false);
-        // It is set already only where this is called twice, as tests do.
+        // It fails only on a second call, as tests make.
         let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
         tracing::info!(file = ?settings.file(), profile = settings.profile(), "settings");
     }
     Ok(())
 }
 
-/// Reads what is to be logged. A word alone is a level: taken for a part of the program, a level misspelt would log nothing.
+/// Parses a log filter. A single word must be a level: `tracing` would take a misspelt level for a module name and log nothing.
 pub fn parse_targets(text: &str) -> Result<Targets, String> {
     let is_level = |word: &str| word.contains('=') || word.trim().parse::<LevelFilter>().is_ok();
     text.split(',').all(is_level).then(|| text.parse().ok()).flatten().ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! What went wrong, in one line, with its exit code; and advice in a second line where there is any.
+//! Error messages: one line for the failure, an optional line of advice, and the exit code.
 
 use std::error::Error;
 use std::io::{ErrorKind, Write as _};
@@ -22,23 +22,23 @@ pub use crate::report::exit::Exit;
 pub use crate::report::say::{tell, warn};
 pub use crate::store::name::quoted;
 
-/// The proof that whatever there was to say has been said.
+/// Proof that all messages of the command were written, with its exit code.
 #[must_use]
 pub struct Said(Exit);
 
 impl Said {
-    /// Nothing had to be said.
+    /// For a command that has no message left to write.
     pub fn nothing(exit: Exit) -> Said {
         Said(exit)
     }
 
-    /// For the shell.
+    /// The exit code for the shell.
     pub fn exit_code(self) -> ExitCode {
         ExitCode::from(self.0.code())
     }
 }
 
-/// Something that the command line itself found wrong.
+/// An error that the command line itself detects.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Problem {
@@ -49,12 +49,12 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Wrong usage.
+    /// A usage error.
     pub fn usage(message: impl Into<String>) -> Problem {
         Problem::new(Kind::Usage, message)
     }
 
-    /// A failure without an exit code of its own.
+    /// A failure without its own exit code.
     pub fn failed(message: impl Into<String>) -> Problem {
         Problem::new(Kind::Other, message)
     }
@@ -64,18 +64,18 @@ impl Problem {
         Problem { kind, exit: Exit::of_kind(kind), message: message.into(), hint: None }
     }
 
-    /// Adds advice.
+    /// Sets the advice.
     pub fn hint(self, hint: impl Into<String>) -> Problem {
         Problem { hint: Some(hint.into()), ..self }
     }
 
-    /// Adds advice where there is none.
+    /// Sets the advice unless it is already set.
     pub fn or_hint(self, hint: &str) -> Problem {
         Problem { hint: self.hint.or_else(|| Some(hint.to_owned())), ..self }
     }
 }
 
-/// Says `error` on stderr, unless there is nothing to say, and gives the exit code.
+/// Writes `error` and its advice to stderr, unless the reader of stdout is gone.
 pub fn say(error: &anyhow::Error) -> Said {
     let exit = exit_of(error);
     if exit != Exit::ReaderGone {
@@ -91,7 +91,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     error.downcast_ref::<Problem>().map_or_else(|| Exit::of(error.as_ref()), |problem| problem.exit)
 }
 
-/// What is known of a run that failed with `error`.
+/// The description of a run that failed with `error`, for reports.
 pub fn describe(error: &anyhow::Error) -> FailedRun {
     let known = exit::describe(error.as_ref());
     match error.downcast_ref::<Problem>() {
@@ -100,7 +100,7 @@ pub fn describe(error: &anyhow::Error) -> FailedRun {
     }
 }
 
-/// Advice about `error`, where there is any: of the first error in its chain that has some.
+/// The advice of the first error in the chain of `error` that has any.
 pub fn hint(error: &(dyn Error + 'static)) -> Option<String> {
     notice::errors(error).find_map(hint_of)
 }
@@ -211,7 +211,7 @@ fn hint_of_failure(failure: &Failure) -> Option<String> {
     }
 }
 
-/// Says what clap found wrong with the arguments, or prints the help that was asked for.
+/// Writes clap's message about wrong arguments, or prints the requested help.
 pub fn say_usage(error: &clap::Error) -> Said {
     use clap::error::{ContextKind, ContextValue, ErrorKind as Kind};
 
@@ -223,9 +223,9 @@ pub fn say_usage(error: &clap::Error) -> Said {
     }
     let text = error.render().to_string();
     let message: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-    // Of clap's advice, what names another flag helps; that a value may stand behind `--` hardly ever does.
+    // Clap's tips that suggest another flag help; its tip to put a value after `--` hardly ever does.
     let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).filter(|tip| !tip.contains("-- "));
-    // `-9`, as zstd and gzip have it.
+    // A level as zstd and gzip accept it: `-9`.
     let is_level = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(arg)) => arg.strip_prefix('-').is_some_and(|rest| rest.parse::<u32>().is_ok()),
         _ => false,
@@ -241,7 +241,7 @@ pub fn say_usage(error: &clap::Error) -> Said {
     Said(Exit::Usage)
 }
 
-/// Writes to stdout what was asked for there.
+/// Writes `text` to stdout. A closed pipe gives [`Kind::ReaderGone`].
 pub fn print(text: &str) -> anyhow::Result<()> {
     match crate::store::sys::stdout().and_then(|mut stdout| stdout.write_all(text.as_bytes())) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {

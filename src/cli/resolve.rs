@@ -1,4 +1,4 @@
-//! Arguments and settings resolved into a plan: what was left out is filled in, what was said twice is weighed.
+//! Resolves arguments and settings into values for the layers below: fills in defaults and refuses contradictions.
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
@@ -25,10 +25,10 @@ use crate::store::rate_limit::RateLimit;
 use crate::store::sys::{self, WakeUp};
 use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources};
 
-/// Names of standard input.
+/// The names of standard input.
 const STDIN_NAMES: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 
-/// Settles workers and channel depth.
+/// Resolves the workers and the channel depth.
 pub fn width(args: &WidthArgs, settings: &Settings) -> Result<Concurrency, Problem> {
     let workers = settings.get(&known::WORKERS, args.workers)?.unwrap_or(0);
     let channel_depth = settings.get(&known::CHANNEL_DEPTH, args.channel_depth)?;
@@ -36,7 +36,7 @@ pub fn width(args: &WidthArgs, settings: &Settings) -> Result<Concurrency, Probl
     Ok(width_of(workers, channel_depth.unwrap_or(CHANNEL_DEPTH_DEFAULT)))
 }
 
-/// The width of `workers`, of which 0 is all, and `channel_depth`.
+/// The width with `workers` and `channel_depth`; 0 workers means one for each CPU.
 pub fn width_of(workers: u32, channel_depth: NonZeroUsize) -> Concurrency {
     let workers = match NonZeroUsize::new(workers as usize) {
         Some(workers) => workers,
@@ -45,12 +45,12 @@ pub fn width_of(workers: u32, channel_depth: NonZeroUsize) -> Concurrency {
     Concurrency { workers, channel_depth }
 }
 
-/// Settles the level.
+/// Resolves the level.
 pub fn level(flag: Option<Level>, settings: &Settings) -> Result<Level, Problem> {
     Ok(settings.get(&known::LEVEL, flag)?.unwrap_or(Level::DEFAULT))
 }
 
-/// Settles the length of a chunk.
+/// Resolves the length of a chunk, in bytes.
 pub fn chunk_len(flag: Option<u64>, level: Level, settings: &Settings) -> Result<usize, Problem> {
     match settings.get(&known::CHUNK_SIZE, flag)? {
         Some(bytes) => {
@@ -60,21 +60,21 @@ pub fn chunk_len(flag: Option<u64>, level: Level, settings: &Settings) -> Result
     }
 }
 
-/// Settles the largest window, as its logarithm to base 2.
+/// Resolves the largest accepted window, as its logarithm to base 2.
 pub fn window_log_max(flag: Option<u32>, settings: &Settings) -> Result<u32, Problem> {
     Ok(settings.get(&known::WINDOW_MAX, flag)?.unwrap_or(WINDOW_LOG_MAX_DEFAULT))
 }
 
-/// Settles what is reported. `unasked` is the progress that is shown where nothing asks for any.
+/// Resolves what is reported. `unasked` is the progress form if neither flags nor settings select one.
 pub fn report_options(args: &ReportArgs, settings: &Settings, unasked: ProgressArg) -> Result<ReportOptions, Problem> {
-    // A flag counts before what is set elsewhere, --quiet and a file for the report among them.
+    // Flags override settings; so do --quiet and --stats-file.
     let is_wanted = |form: &StatsArg| args.stats_file.is_none() || *form != StatsArg::None;
     let form = match args.stats {
         Some(form) => Some(form),
         None if args.quiet => None,
         None => settings.get(&known::STATS, None)?.filter(is_wanted),
     };
-    // Lines of a log in between would tear a bar to pieces.
+    // Log lines would break up a progress bar.
     let is_logged = settings.get(&known::LOG, None)?.is_some();
     let unasked = if is_logged { ProgressArg::Never } else { unasked };
     let progress = match args.progress {
@@ -93,7 +93,7 @@ pub fn report_options(args: &ReportArgs, settings: &Settings, unasked: ProgressA
     })
 }
 
-/// Whom to encrypt to: where flags name nobody, the profile's recipients. `passphrase` is what asks for a passphrase.
+/// The recipients to encrypt to: those of flags, else the profile's. `passphrase` is the passphrase that flags request.
 pub fn recipients(args: &EncryptArgs, passphrase: Option<PassphraseSources>, settings: &Settings) -> RecipientSources {
     if !args.recipient.is_empty() || !args.recipients_file.is_empty() || passphrase.is_some() {
         let (recipients, files) = (args.recipient.clone(), args.recipients_file.clone());
@@ -103,13 +103,13 @@ pub fn recipients(args: &EncryptArgs, passphrase: Option<PassphraseSources>, set
     RecipientSources { recipients, files: settings.paths(known::RECIPIENTS_FILES), passphrase: None }
 }
 
-/// The passphrase to encrypt with, where flags ask for one. The environment never does, and only answers.
+/// The sources of the passphrase to encrypt with, if a flag requests one. The environment only supplies it and never requests one.
 pub fn new_passphrase(args: &EncryptArgs, sources: &PassphraseArgs) -> Option<PassphraseSources> {
     let is_asked_for = args.passphrase || sources.passphrase_file.is_some() || sources.passphrase_fd.is_some();
     is_asked_for.then(|| passphrase_sources(sources))
 }
 
-/// Who opens an encrypted file: where flags name nobody, the profile's identities.
+/// The identities that open an encrypted file: those of flags, else the profile's.
 pub fn identities(args: &IdentityArgs, settings: &Settings) -> Result<IdentitySources, Problem> {
     let files = match args.identity.is_empty() {
         true => settings.paths(known::IDENTITIES),
@@ -123,7 +123,7 @@ pub fn identities(args: &IdentityArgs, settings: &Settings) -> Result<IdentitySo
     })
 }
 
-/// What gives a passphrase without a terminal: flags, then the environment.
+/// The sources of a passphrase other than the terminal: flags, then the environment.
 pub fn passphrase_sources(args: &PassphraseArgs) -> PassphraseSources {
     PassphraseSources {
         file: args.passphrase_file.clone(),
@@ -133,8 +133,8 @@ pub fn passphrase_sources(args: &PassphraseArgs) -> PassphraseSources {
     }
 }
 
-/// Refuses sources of keys that are not there, or that are standard input while IN is, and so would be read twice: as a key, and as
-/// the data behind it. `files` are those of other flags. Call it before anything is opened, which would take the descriptor's number.
+/// Refuses passphrase descriptors that are not open or are for output, and key sources that are standard input while IN is too, which
+/// would read it twice. `files` are the key files of other flags. Call it first: an opened file could take the descriptor's number.
 pub fn check_sources(input: &Path, passphrases: &PassphraseArgs, files: &[(&str, &[PathBuf])]) -> Result<(), Problem> {
     let is_stdin = |path: &Path| STDIN_NAMES.iter().any(|name| path == Path::new(name));
     let twice = |what: &str| Problem::usage(format!("standard input cannot be both IN and {what}"));
@@ -159,7 +159,7 @@ pub fn check_sources(input: &Path, passphrases: &PassphraseArgs, files: &[(&str,
     Ok(())
 }
 
-/// The limit on how fast is read; other processes go first, if that is asked for.
+/// Returns the limit on the read rate, and lowers the priority of this process if `--nice` was given.
 pub fn rate_limit(args: &PaceArgs, wake: &WakeUp) -> anyhow::Result<Option<RateLimit>> {
     if args.nice {
         sys::be_nice().context("cannot let other processes go first")?;
@@ -167,8 +167,8 @@ pub fn rate_limit(args: &PaceArgs, wake: &WakeUp) -> anyhow::Result<Option<RateL
     Ok(args.limit_rate.map(|bytes| RateLimit::new(bytes, wake.clone())))
 }
 
-/// `width`, no wider than memory allows: what a flag or the environment names, which is an error if it cannot be kept; else the
-/// container's limit, as far as that goes. `needed` tells what a width takes, in bytes.
+/// Reduces `width` to fit memory: the limit of a flag or setting, which is an error if even the narrowest width exceeds it, else the
+/// container's limit, which the narrowest width may exceed. `needed` returns the bytes that a width takes.
 pub fn fitted(
     width: Concurrency,
     args: &WidthArgs,
@@ -176,7 +176,7 @@ pub fn fitted(
     needed: impl Fn(Concurrency) -> usize,
 ) -> Result<Concurrency, Problem> {
     let asked_bytes = settings.get(&known::MEMORY, args.memory)?;
-    // In a container the page cache and the kernel's own memory count as well.
+    // A container's limit also covers the page cache and kernel memory.
     let contained_bytes = || sys::memory_limit_bytes().map(|bytes| bytes / 8 * 7);
     let Some(bytes) = asked_bytes.or_else(contained_bytes) else { return Ok(width) };
     match (fit(width, usize::try_from(bytes).unwrap_or(usize::MAX), needed), asked_bytes) {
@@ -192,7 +192,7 @@ pub fn fitted(
     }
 }
 
-/// Settles who moves the items.
+/// Resolves the engine.
 pub fn engine(arg: EngineArg) -> Engine {
     match arg {
         EngineArg::Channels => Engine::Channels,
@@ -200,16 +200,16 @@ pub fn engine(arg: EngineArg) -> Engine {
     }
 }
 
-/// The two names of a run.
+/// The input and output names of a run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Names {
-    /// IN.
+    /// The path of IN.
     pub input: PathBuf,
-    /// OUT, given or made from IN.
+    /// The path of OUT, given or derived from IN.
     pub output: PathBuf,
 }
 
-/// Settles IN and OUT. `make` makes OUT's file name from IN's.
+/// Resolves IN and OUT. `make` derives OUT's file name from IN's.
 pub fn names(args: &FileArgs, make: impl Fn(&OsStr) -> Option<OsString>) -> Result<Names, Problem> {
     let missing = || Problem::usage("IN is missing: a file to read, or - for standard input");
     let (input, stdio) = (args.input.clone().ok_or_else(missing)?, Path::new("-"));
@@ -236,7 +236,7 @@ pub fn names(args: &FileArgs, make: impl Fn(&OsStr) -> Option<OsString>) -> Resu
     Ok(Names { input, output })
 }
 
-/// What is deleted has to be on the disk under its new name.
+/// Refuses `--rm` with `--no-sync`: IN may be deleted only after OUT is durable.
 pub fn refuse_rm_unsynced(args: &FileArgs) -> Result<(), Problem> {
     match args.rm && args.no_sync {
         true => Err(Problem::usage("--rm waits until OUT is durable, and --no-sync never does")),
@@ -244,7 +244,7 @@ pub fn refuse_rm_unsynced(args: &FileArgs) -> Result<(), Problem> {
     }
 }
 
-/// Settles the names of a run whose input is a command's output: the one positional is OUT.
+/// Resolves the names for `--stdin-from-command`: the only name is OUT.
 pub fn names_of_command(args: &FileArgs) -> Result<Names, Problem> {
     if args.rm {
         return Err(Problem::usage("--rm deletes IN, and a command is no file"));
@@ -257,10 +257,10 @@ pub fn names_of_command(args: &FileArgs) -> Result<Names, Problem> {
     }
 }
 
-/// IN's name with `.age` taken off, and behind that `.zst`, unless only the first is wanted; `.tzst` becomes `.tar`.
+/// The name of IN without `.age`, then without `.zst` or `.zstd` if `decompress`; `.tzst` becomes `.tar`. `None` if there is no suffix.
 pub fn restored_name(name: &OsStr, decompress: bool) -> Option<OsString> {
     let path = Path::new(name);
-    // `..zst` and `...zst` have no name of their own.
+    // The stem of `..zst` is `.`, and that of `...zst` is `..`: neither is a file name.
     let stem = path.file_stem().filter(|stem| *stem != "." && *stem != "..");
     if path.extension() == Some(OsStr::new("age")) {
         let inside = stem?;

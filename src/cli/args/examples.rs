@@ -1,6 +1,6 @@
-//! What `--help` and the man pages say of each command beyond its flags: how it works, and lines to type.
+//! The guides in `--help` and the man pages: how each command works, and examples to type.
 //!
-//! Tests parse every line, and want a guide for every command.
+//! Tests parse every example and require a guide for every command.
 
 /// What is said of one command.
 pub struct Guide {

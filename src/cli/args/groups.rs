@@ -1,4 +1,4 @@
-//! Flags that several commands share, a group each.
+//! Groups of flags that several commands share.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! The command line as clap has it, with what help says beyond the flags: guides, examples, versions.
+//! The clap command with the parts of its help beyond the flags: guides, examples, exit codes, versions.
 //!
-//! `-h` fits a screen, so it leaves out what nobody needs daily; `--help` and the man pages have all. Which flags those are stands
-//! here in one list, since it is a choice about a page as a whole.
+//! `-h` fits on a screen, so it omits rarely used flags; `--help` and the man pages show all. The omitted flags are in one list here,
+//! because the choice concerns the page as a whole.
 
 use clap::{Command, CommandFactory};
 
@@ -113,7 +113,7 @@ fn leave_out_seldom(command: Command) -> Command {
     let has_out = command.get_positionals().any(|arg| arg.get_id() == "out");
     command.mut_args(|arg| match arg.get_long() {
         Some(long) if SELDOM.contains(&long) => arg.hide_short_help(true),
-        // Where OUT has a place of its own, its flag is another way to say it.
+        // If OUT is a positional, `--output` is redundant.
         Some("output") if has_out => arg.hide_short_help(true),
         _ => arg,
     })

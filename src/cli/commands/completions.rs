@@ -1,4 +1,4 @@
-//! `pipeline completions`: what makes a shell complete the words of a command line.
+//! `pipeline completions`: prints a completion script for a shell.
 
 use crate::cli::args::{CompletionsArgs, help};
 use crate::cli::problem::{self, Exit};

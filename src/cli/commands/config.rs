@@ -1,4 +1,4 @@
-//! `pipeline config`: what is set, and where.
+//! `pipeline config`: shows the settings and their sources.
 
 use crate::cli::args::{SettingsAction, SettingsArgs};
 use crate::cli::problem::{self, Exit};

@@ -1,4 +1,4 @@
-//! `pipeline restore --salvage`: salvages what is intact of one damaged file.
+//! `pipeline restore --salvage`: recovers the intact parts of one damaged file.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::task::open::position;
 use crate::task::salvage::{Outcome, SalvageSpec, open, salvage};
 use crate::task::{self, Verb};
 
-/// Flags that a salvage of one file does not use: it is one thread, and makes no report.
+/// Flags that a salvage of one file does not use: it runs on one thread and makes no report.
 const UNUSED: [&str; 10] = [
     "workers",
     "channel_depth",
@@ -33,7 +33,7 @@ const UNUSED: [&str; 10] = [
     "size_hint",
 ];
 
-/// Runs the command on the names of `names`.
+/// Runs the command on `names`.
 pub fn run(
     args: &RestoreArgs,
     typed: &Typed,
@@ -74,7 +74,7 @@ pub fn run(
     judge(outcome, (&input.name, name), report.quiet)
 }
 
-/// Says what became of the file; (input, output) are shown names.
+/// Reports the result. `input` and `output` are quoted names.
 fn judge(outcome: Outcome, (input, output): (&str, String), quiet: bool) -> anyhow::Result<Exit> {
     if !quiet {
         notice::doubts(input, &outcome).iter().for_each(|doubt| problem::warn(doubt));
@@ -91,7 +91,7 @@ fn judge(outcome: Outcome, (input, output): (&str, String), quiet: bool) -> anyh
     Err(Problem::new(Kind::Salvaged, notice::text(&salvaged)).hint(hint).into())
 }
 
-/// What does not go with `--salvage`.
+/// Refuses flags that do not go with `--salvage`.
 pub(super) fn refuse_contradictions(args: &RestoreArgs) -> Result<(), Problem> {
     match args.files.rm || args.require_table {
         true => Err(Problem::usage("--salvage is for files that are damaged, --rm and --require-table are not")),

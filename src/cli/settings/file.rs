@@ -1,5 +1,5 @@
-//! The configuration file: TOML, settings at its top, and tables `[profile.NAME]` of more of them. Everything in it is checked when it
-//! is read, so that a mistake in a profile shows before the day on which it is needed.
+//! The configuration file: TOML, with settings at top level and in tables `[profile.NAME]`. All of it is checked when it is read, so that
+//! a mistake in an unused profile shows early.
 
 use std::path::{Path, PathBuf};
 
@@ -9,45 +9,45 @@ use toml::de::{DeTable, DeValue};
 use super::known::{self, SettingSpec};
 use crate::cli::problem::{Problem, quoted};
 
-/// More than anybody writes by hand.
+/// The largest accepted file, far above what people write by hand.
 const FILE_LEN_MAX: u64 = 1024 * 1024;
 
-/// How alike two words have to be, by Jaro's measure, for one to be taken for the other mistyped.
+/// The Jaro similarity above which a word is suggested for a mistyped one.
 const NEAR: f64 = 0.7;
 
-/// A configuration file that was found right.
+/// A configuration file that passed all checks.
 #[derive(Debug)]
 pub struct ConfigFile {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What stands at its top.
+    /// The settings at top level.
     pub entries: Vec<Entry>,
-    /// Its profiles.
+    /// The profiles, each with its name.
     pub profiles: Vec<(String, Vec<Entry>)>,
 }
 
 /// A setting and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The setting.
+    /// The key of the setting.
     pub key: String,
-    /// Its value.
+    /// The value.
     pub value: Value,
-    /// The line it stands in, from 1; `None` where it is built in.
+    /// The line number, from 1; `None` in a built-in profile.
     pub line: Option<usize>,
 }
 
-/// A value as it is written.
+/// A value as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A text, a number, or a truth value.
+    /// A string, a number or a boolean, as text.
     Text(String),
-    /// Several texts.
+    /// A list of strings.
     List(Vec<String>),
 }
 
 impl Value {
-    /// The one value; `None` of a list.
+    /// The single value; `None` for a list.
     pub fn text(&self) -> Option<String> {
         match self {
             Value::Text(text) => Some(text.clone()),
@@ -55,7 +55,7 @@ impl Value {
         }
     }
 
-    /// The values, one or several.
+    /// The single value, or all values of the list.
     pub fn words(&self) -> Vec<String> {
         match self {
             Value::Text(text) => vec![text.clone()],
@@ -63,14 +63,14 @@ impl Value {
         }
     }
 
-    /// As a name of a table is written.
+    /// The value as a TOML key, quoted if necessary.
     pub fn as_key(&self) -> String {
         let text = self.words().concat();
         let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if !text.is_empty() && text.chars().all(is_bare) { text } else { self.as_toml() }
     }
 
-    /// As it is written in the file.
+    /// The value as TOML.
     pub fn as_toml(&self) -> String {
         match self {
             Value::Text(text) => match (text.parse::<bool>(), text.parse::<i64>()) {
@@ -104,7 +104,7 @@ impl ConfigFile {
     }
 }
 
-/// A file being read.
+/// The file under parsing, for messages with line numbers.
 struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
@@ -180,7 +180,7 @@ fn value_of(value: &DeValue<'_>) -> Option<Value> {
     }
 }
 
-/// The one of `known` that somebody who typed `typed` may have meant.
+/// The word of `known` most similar to `typed`, if it is similar enough to suggest.
 pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let near = |word: &str| strsim::jaro(word, typed);
     known.max_by(|a, b| near(a).total_cmp(&near(b))).filter(|nearest| near(nearest) > NEAR)
