@@ -188,7 +188,7 @@ impl ReportFile {
         let mut text = String::new();
         if let Target::Replaced(_) = self.target {
             let read = File::open(&self.path).and_then(|file| file.take(OLD_BYTES_MAX).read_to_string(&mut text));
-            // What is not UTF-8 is not an old report.
+            // A file that is not UTF-8 is not an old report.
             read.unwrap_or_default();
         }
         text

@@ -13,7 +13,7 @@ pub struct ReportOptions {
     pub prometheus: Option<PathBuf>,
     /// The file for the HdrHistogram log.
     pub hdr_log: Option<PathBuf>,
-    /// What is shown during the run.
+    /// The form of progress during the run.
     pub progress: ProgressForm,
     /// The expected length of an input of unknown length, in bytes.
     pub size_hint: Option<u64>,
@@ -34,7 +34,7 @@ pub enum ReportForm {
     None,
 }
 
-/// What is shown during a run.
+/// The form of progress during a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProgressForm {
     /// A bar if standard error is a terminal, else nothing.
