@@ -72,7 +72,7 @@ fn main() {
     }
 }
 
-/// The median of three.
+/// The median time of three calls of `work`, in seconds.
 fn seconds(mut work: impl FnMut()) -> f64 {
     let mut times = [0; 3].map(|_| {
         let start = Instant::now();

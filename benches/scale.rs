@@ -112,7 +112,7 @@ fn scale(supervisor: &mut Supervisor, is_moving: bool) {
     }
 }
 
-/// Both layers: read, compress, cut into runs, seal, write.
+/// Runs both layers: read, compress, cut into runs, seal, write.
 fn run(supervisor: &mut Supervisor, workers: usize, chunk_count: u64, is_moving: bool) -> Ran {
     let width = width(workers, DEPTH);
     let pool = |len: usize| {

@@ -6,7 +6,7 @@
 //! scan        walk the headers of a compressed stream
 //! reorder     put items back in order
 //! queue       hand an item from one thread to another
-//! engine      source, workers, sink, with a step that does nothing
+//! engine      source, workers, sink, with an empty step
 //! whole       process and restore, each layer and both, memory to memory, both engines
 //! ```
 //!

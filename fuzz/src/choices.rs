@@ -1,14 +1,14 @@
-//! The fuzzer's bytes as choices: numbers from the front, and a rest.
+//! The fuzzer's input as choices: numbers from the front, then a rest.
 //!
-//! Numbers are taken one behind the other and little-endian, so that a seed can be written by hand of a program and a change of a byte
-//! is a change of one choice. An input that is used up gives zeros.
+//! Numbers are consecutive and little-endian, so that a program can write seeds and a changed byte changes one choice. An exhausted
+//! input gives zeros.
 
-/// What is left of an input.
+/// The unread rest of an input.
 #[derive(Clone, Copy, Debug)]
 pub struct Choices<'a>(&'a [u8]);
 
 impl<'a> Choices<'a> {
-    /// All of an input.
+    /// The whole `input`, unread.
     pub fn new(input: &'a [u8]) -> Choices<'a> {
         Choices(input)
     }
@@ -33,24 +33,24 @@ impl<'a> Choices<'a> {
         u64::from_le_bytes(self.array())
     }
 
-    /// A number below `bound`, from four bytes; 0 if there is none.
+    /// A number below `bound`, from four bytes; 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         (self.u32() as usize).checked_rem(bound).unwrap_or(0)
     }
 
-    /// The next `len` bytes, or what there is.
+    /// The next `len` bytes, fewer at the end of the input.
     pub fn take(&mut self, len: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(len.min(self.0.len()));
         self.0 = rest;
         taken
     }
 
-    /// Everything that is left.
+    /// All unread bytes.
     pub fn rest(self) -> &'a [u8] {
         self.0
     }
 
-    /// Whether nothing is left.
+    /// Whether all bytes were read.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,6 +1,6 @@
-//! Content to compress and seal, made of two numbers: no two places in it are alike, so that bytes from the wrong place show.
+//! Content to compress and seal, generated from a length and a seed; it never repeats, so that bytes from the wrong place show.
 
-/// Bytes that do not compress, the same for the same seed.
+/// Bytes that do not compress, determined by `seed`.
 pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
@@ -27,7 +27,7 @@ pub fn lines(len: usize, seed: u64) -> Vec<u8> {
     text
 }
 
-/// The one or the other.
+/// Lines for an even seed, noise for an odd one.
 pub fn either(len: usize, seed: u8) -> Vec<u8> {
     if seed.is_multiple_of(2) { lines(len, u64::from(seed)) } else { noise(len, u64::from(seed)) }
 }

@@ -1,9 +1,9 @@
-//! Damage to files that were whole: what a disk, a network or somebody with bad intentions does to bytes.
+//! Damage to intact files, such as a disk, a network or an attacker causes.
 
 use crate::choices::Choices;
 
-/// What only loses or adds bytes at the end, or changes up to `flips_max` of them. Four would be enough to write another magic number,
-/// and then it is another file.
+/// Truncates `bytes`, appends to them, or changes up to `flips_max` bytes. With four changes or more a magic number could turn into
+/// another, and the file into another format.
 pub fn slight(bytes: &mut Vec<u8>, flips_max: usize, choices: &mut Choices<'_>) {
     match choices.byte() % 4 {
         0 => bytes.truncate(choices.below(bytes.len() + 1)),
@@ -12,7 +12,7 @@ pub fn slight(bytes: &mut Vec<u8>, flips_max: usize, choices: &mut Choices<'_>) 
     }
 }
 
-/// Up to four changes of any kind to bytes that are authenticated in units of `unit_len`.
+/// Makes up to four changes of any kind to bytes that are authenticated in units of `unit_len`.
 pub fn any(bytes: &mut Vec<u8>, unit_len: usize, choices: &mut Choices<'_>) {
     for _ in 0..choices.byte() % 5 {
         let kind = choices.byte();
@@ -29,7 +29,7 @@ pub fn any(bytes: &mut Vec<u8>, unit_len: usize, choices: &mut Choices<'_>) {
     }
 }
 
-/// Changes some bits of one byte.
+/// Flips some bits of one byte.
 pub fn flip(bytes: &mut [u8], choices: &mut Choices<'_>) {
     let (at, mask) = (choices.below(bytes.len()), choices.byte());
     if let Some(byte) = bytes.get_mut(at) {
@@ -37,7 +37,7 @@ pub fn flip(bytes: &mut [u8], choices: &mut Choices<'_>) {
     }
 }
 
-/// Swaps, repeats or removes whole units.
+/// Swaps, repeats or removes whole units of `unit_len` bytes.
 fn move_units(bytes: &mut Vec<u8>, unit_len: usize, kind: u8, choices: &mut Choices<'_>) {
     let mut units: Vec<Vec<u8>> = bytes.chunks(unit_len.max(1)).map(<[u8]>::to_vec).collect();
     rearrange(&mut units, kind, choices);

@@ -1,6 +1,6 @@
-//! The engine in memory: a restore with two workers and the shortest channels there are.
+//! Restores in memory with two workers and the shortest channels.
 //!
-//! What is claimed of every run: it ends, all its threads end with it, and none of them panics.
+//! Every run must end, with all its threads, and none of them may panic.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,37 +16,37 @@ use pipeline::pipeline::shutdown::Cancel;
 use pipeline::pipeline::supervisor::{Supervisor, Watch};
 use pipeline::pipeline::threads::Concurrency;
 
-/// An output of no more than this is taken; then it is full, as disks are.
+/// The most bytes that an output takes; then it reports a full disk.
 pub const OUTPUT_LEN_MAX: usize = 24 * 1024 * 1024;
-/// The largest window that a restore accepts when it is not told otherwise.
+/// The default of the largest window that a restore accepts, as its logarithm to base 2.
 pub const WINDOW_LOG_MAX: u32 = 27;
 
 thread_local! {
     static SUPERVISOR: RefCell<Supervisor> = RefCell::new(Supervisor::new([]).expect("a runtime"));
 }
 
-/// What came of a run.
+/// The result of a run.
 pub struct Restored {
-    /// Everything that was written, also by a run that failed.
+    /// All bytes written, even if the run failed.
     pub output: Vec<u8>,
-    /// How it ended.
+    /// The report or the failure.
     pub ended: Result<Report, Failure>,
 }
 
 impl Restored {
-    /// The output did not take all.
+    /// Whether the run failed because the output was full.
     pub fn is_cut_short(&self) -> bool {
         matches!(&self.ended, Err(Failure { cause: Cause::Write(_), .. }))
     }
 }
 
-/// Decodes frames from the start of `input` on, and opens segments first where there is a key.
+/// The work that decodes frames from the start of the input, limited to `range`.
 pub fn decompress(range: ContentRange) -> Content {
     let (start, expect) = (Start::default(), Expect::Tables);
     Content::Frames(Decompress { window_log_max: WINDOW_LOG_MAX, start, range, expect })
 }
 
-/// Does `work` to `input`.
+/// Runs `work` on `input`. Panics if a thread panics or outlives the run.
 pub fn restore(work: Restore, input: Box<dyn Read + Send>) -> Restored {
     let two = NonZeroUsize::MIN.saturating_add(1);
     let width = Concurrency { workers: two, channel_depth: NonZeroUsize::MIN };
@@ -71,7 +71,7 @@ pub fn restore(work: Restore, input: Box<dyn Read + Send>) -> Restored {
     Restored { output, ended }
 }
 
-/// An input that shows whether its reader is still alive.
+/// An input whose `_alive` shows whether its reader still exists.
 struct Held {
     input: Box<dyn Read + Send>,
     _alive: Arc<()>,
@@ -83,7 +83,7 @@ impl Read for Held {
     }
 }
 
-/// An output that can be looked at afterwards.
+/// An output in memory, limited to [`OUTPUT_LEN_MAX`].
 struct ReservedPath(Arc<Mutex<Vec<u8>>>);
 
 impl Write for ReservedPath {

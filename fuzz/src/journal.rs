@@ -1,18 +1,18 @@
-//! Lines of a tree's journal, with the checksums they have to have.
+//! Lines of a journal, with valid checksums.
 
 use pipeline::store::digest::Digest;
 
-/// The first line of a journal of each version.
+/// The text of the first line in each version of the journal.
 pub const HEADS: [&str; 2] =
     [r#"{"pipeline_journal":1,"id":"0123456789abcdef"}"#, r#"{"pipeline_journal":2,"id":"0123456789abcdef"}"#];
 
-/// A line that says `text`, which holds no LF.
+/// The line of `text`, which must hold no LF, with its checksum.
 pub fn line(text: &[u8]) -> Vec<u8> {
     let digest = Digest::of(text, || true).expect("bytes in memory");
     [format!("{:016x} ", digest.hash).as_bytes(), text, b"\n"].concat()
 }
 
-/// The record of an output, as each version has it.
+/// The record of an output, in each version of the journal.
 pub fn records(place: &str, input: &str) -> [String; 2] {
     let output = r#""output":{"device":1,"inode":2,"bytes":3,"mtime_ns":4},"hash":"5""#;
     let specs = [

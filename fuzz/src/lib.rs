@@ -1,8 +1,7 @@
-//! What the fuzz targets share: how an input becomes choices, valid files made of them, damage done to those, and the engine in
-//! memory.
+//! Code that the fuzz targets share: choices from the input, valid files made from them, damage, and the engine in memory.
 //!
-//! A target takes the bytes of the fuzzer and claims something about them; a claim that does not hold is a panic. Nothing here is
-//! part of pipeline, and nothing here knows how files are made but by pipeline's own encoders.
+//! A target takes the fuzzer's bytes and panics if one of its claims does not hold. This crate is no part of pipeline, and makes files
+//! only with pipeline's own encoders.
 
 pub mod choices;
 

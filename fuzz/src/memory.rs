@@ -1,18 +1,18 @@
-//! A limit on what Rust code allocates, since libFuzzer's own (`-malloc_limit_mb`) needs a sanitizer's allocator.
+//! An allocator that limits what Rust code allocates, since libFuzzer's `-malloc_limit_mb` needs a sanitizer's allocator.
 //!
-//! What libzstd allocates is not seen here; `-rss_limit_mb` sees it once it is touched.
+//! It does not see libzstd's allocations; `-rss_limit_mb` sees them once they are touched.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// No single allocation is larger. The largest that a restore makes with two workers and the shortest channels is a batch's content, 17
-/// MiB; the rest is room for the vectors of the targets to grow.
+/// The most bytes in one allocation. The largest of a restore with two workers and the shortest channels is a batch's content, 17 MiB; the
+/// rest allows for the growing vectors of the targets.
 const ALLOCATION_LEN_MAX: usize = 64 * 1024 * 1024;
-/// All that is allocated at a time stays below: a restore's window of 25 MiB and the buffers that it leaves idle, each as long as the
-/// longest need so far, whether touched or not.
+/// The most bytes allocated at a time: a restore's window of 25 MiB and its idle buffers, each as long as the longest need so far,
+/// touched or not.
 const TOTAL_LEN_MAX: usize = 384 * 1024 * 1024;
 
-/// Counts what every thread allocates.
+/// The system allocator with a count of the bytes of all threads.
 struct Limited {
     total_len: AtomicUsize,
 }
@@ -24,13 +24,13 @@ impl Limited {
     fn count(&self, len: usize) {
         let total_len = self.total_len.fetch_add(len, Ordering::Relaxed) + len;
         if len > ALLOCATION_LEN_MAX || total_len > TOTAL_LEN_MAX {
-            // Without memory nothing can be formatted; the stack that the fuzzer prints tells who asked.
+            // Formatting a message needs memory; the fuzzer's stack trace shows the caller.
             std::process::abort();
         }
     }
 }
 
-// SAFETY: all calls go to the system's allocator as they are; counting allocates nothing.
+// SAFETY: all calls go to the system's allocator unchanged; counting allocates nothing.
 unsafe impl GlobalAlloc for Limited {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.count(layout.size());

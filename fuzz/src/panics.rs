@@ -1,8 +1,8 @@
-//! Panics that are wanted: they are caught, and do not end the fuzzer as all others do.
+//! Catches expected panics, so that they do not end the fuzzer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 
-/// What `act` says when it panics; `None` when it does not. For targets that have one thread.
+/// The panic message of `act`; `None` if it does not panic. It swaps the global hook, so it is for single-threaded targets only.
 pub fn panic_of(act: impl FnOnce()) -> Option<String> {
     let hook = take_hook();
     set_hook(Box::new(|_| ()));

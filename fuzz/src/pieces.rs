@@ -1,6 +1,6 @@
-//! One input in pieces, since what reads streams has to give the same answer for any cutting.
+//! Cuts an input into pieces, since stream readers must give the same result for any cutting.
 
-/// Cuts `bytes` into pieces whose lengths follow from `seed`: 0 gives single bytes, most others mixed lengths.
+/// Cuts `bytes` into pieces of lengths determined by `seed`: single bytes for 0, mixed lengths for most others.
 pub fn pieces(mut bytes: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
     let len_max = 1 << (seed % 8);
     let mut state = u32::from(seed) * 2 + 1;

@@ -1,19 +1,19 @@
-//! libzstd's own word: what a stream of frames decodes to, one frame behind the other, without scanner, batches or threads.
+//! A reference decoder: libzstd decodes a stream frame by frame, without scanner, batches or threads.
 
 use pipeline::format::zstd::codec::StreamDecompressor;
 use pipeline::format::zstd::scan::{SKIPPABLE_HEADER_LEN, SKIPPABLE_MAGIC_FIRST, SKIPPABLE_MAGIC_MASK, ZSTD_MAGIC};
 
 use crate::engine::{OUTPUT_LEN_MAX, WINDOW_LOG_MAX};
 
-/// What libzstd makes of a stream.
+/// The result of decoding a stream.
 pub struct Decoded {
-    /// Its content, up to what is wrong with it.
+    /// The content, up to the first error.
     pub content: Vec<u8>,
-    /// Nothing is wrong with it.
+    /// Whether the whole stream was decoded.
     pub is_whole: bool,
 }
 
-/// Decodes `stream` up to its end, to what is wrong with it, or to more than an output takes.
+/// Decodes `stream` to its end, to the first error, or until the content exceeds what an output takes.
 pub fn decode(mut stream: &[u8]) -> Decoded {
     let mut content = Vec::new();
     while !stream.is_empty() {
@@ -25,7 +25,7 @@ pub fn decode(mut stream: &[u8]) -> Decoded {
     Decoded { content, is_whole: true }
 }
 
-/// Decodes the frame that `stream` begins with and gives what is behind it.
+/// Decodes the first frame of `stream` and returns the bytes after it; `None` on an error.
 fn decode_frame<'a>(mut stream: &'a [u8], content: &mut Vec<u8>) -> Option<&'a [u8]> {
     let magic = u32::from_le_bytes(*stream.first_chunk()?);
     if magic & SKIPPABLE_MAGIC_MASK == SKIPPABLE_MAGIC_FIRST {

@@ -1,4 +1,4 @@
-//! age files whose keys are known: a header with a stanza of no known type, a nonce, and a payload.
+//! age files with a known key: a header with one stanza of an unknown type, a nonce, and a payload.
 
 use age_core::format::{FileKey, Stanza};
 use pipeline::format::age::armor::Armorer;
@@ -8,20 +8,20 @@ use pipeline::format::detect::Layer;
 use pipeline::pipeline::age_header::{Peeled, age_failure, peel};
 use pipeline::pipeline::error::Failure;
 
-/// What stands in front of the payload.
+/// The nonce of every file made here.
 const NONCE: [u8; NONCE_LEN] = [7; NONCE_LEN];
 
-/// The key of every file made here.
+/// The file key of every file made here.
 pub fn file_key() -> FileKey {
     FileKey::new(Box::new(*b"YELLOW SUBMARINE"))
 }
 
-/// The key of their payloads.
+/// The payload key of every file made here.
 pub fn key() -> PayloadKey {
     payload_key(&file_key(), &NONCE)
 }
 
-/// The payload that holds `content`.
+/// The payload with `content`.
 pub fn payload(content: &[u8]) -> Vec<u8> {
     let cipher = SegmentCipher::new(&key());
     let last = content.len().div_ceil(SEGMENT_LEN).max(1) - 1;
@@ -37,13 +37,13 @@ pub fn payload(content: &[u8]) -> Vec<u8> {
     payload
 }
 
-/// Header and nonce.
+/// The header and the nonce.
 pub fn prefix() -> Vec<u8> {
     let stanza = Stanza { tag: "fuzz".to_owned(), args: vec!["known".to_owned()], body: vec![1; 32] };
     [&encode(&[stanza], &file_key())[..], &NONCE].concat()
 }
 
-/// The whole binary file that holds `content`.
+/// The binary age file with `content`.
 pub fn file(content: &[u8]) -> Vec<u8> {
     [prefix(), payload(content)].concat()
 }
@@ -56,7 +56,7 @@ pub fn armored(bytes: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Takes the header off a file, the way `restore` does, for whoever knows the file key. `None` where that fails.
+/// Removes the header of a file as `restore` does, with the known file key; `None` on an error.
 pub fn open(file: Vec<u8>, layer: Layer) -> Option<Peeled> {
     let unwrap_key = |header: &Header| {
         header.verify(&file_key()).map_err(age_failure)?;

@@ -1,4 +1,4 @@
-//! Seekable zstd files: frames of content that is known, and the table behind them.
+//! Seekable zstd files: frames of known content, followed by their seek table.
 
 use pipeline::format::zstd::codec::{Compressor, Level};
 use pipeline::format::zstd::seek_table::{Entry, TableBuilder};
@@ -6,30 +6,30 @@ use pipeline::format::zstd::seek_table::{Entry, TableBuilder};
 use crate::choices::Choices;
 use crate::content;
 
-/// Content of a frame is shorter than this: many small frames find more than few large ones.
+/// The bound on a frame's content length: many small frames find more than few large ones.
 const CHUNK_LEN_MAX: usize = 3000;
-/// Frames of a file are fewer.
+/// The bound on the number of frames in a file.
 const FRAME_COUNT_MAX: usize = 7;
 
-/// A file in its parts.
+/// The parts of a file.
 pub struct Seekable {
-    /// Each a frame as pipeline writes it.
+    /// The frames as pipeline writes them.
     pub frames: Vec<Vec<u8>>,
-    /// What the table tells of them.
+    /// The table entries of the frames.
     pub entries: Vec<Entry>,
-    /// What they decode to.
+    /// The content of all frames.
     pub content: Vec<u8>,
 }
 
 impl Seekable {
-    /// Makes a file of a few frames.
+    /// Makes a file with fewer than seven frames from `choices`.
     pub fn choose(choices: &mut Choices<'_>) -> Seekable {
         let lens: Vec<usize> =
             (0..choices.below(FRAME_COUNT_MAX)).map(|_| usize::from(choices.u16()) % CHUNK_LEN_MAX).collect();
         Seekable::new(&content::either(lens.iter().sum(), choices.byte()), &lens)
     }
 
-    /// Cuts `content` into chunks of `lens` and compresses each.
+    /// Cuts `content` into chunks of the lengths `lens` and compresses each.
     pub fn new(content: &[u8], lens: &[usize]) -> Seekable {
         let mut compressor = Compressor::new(Level::new(1).expect("a level")).expect("memory");
         let mut whole = Seekable { frames: Vec::new(), entries: Vec::new(), content: content.to_vec() };
@@ -47,13 +47,13 @@ impl Seekable {
         whole
     }
 
-    /// All of it: frames and table.
+    /// The whole file: frames and table.
     pub fn bytes(&self) -> Vec<u8> {
         [self.frames.concat(), table(&self.entries)].concat()
     }
 }
 
-/// The bytes of a seek table, whatever it says.
+/// The bytes of a seek table with `entries`, which may be wrong.
 pub fn table(entries: &[Entry]) -> Vec<u8> {
     let mut builder = TableBuilder::default();
     assert!(entries.iter().all(|entry| builder.push(*entry)), "the table is full");

@@ -15,7 +15,7 @@ use pipeline_fuzz::sealed::file_key;
 
 /// Length of the MAC in base64 and the line end.
 const MAC_LEN: usize = 44;
-/// Longer headers are cut in some places, shorter ones in all.
+/// Headers up to this length are cut at every byte, longer ones only at some.
 const CUT_EVERYWHERE_LEN_MAX: usize = 512;
 /// scrypt is slow with more.
 const WORK_FACTOR_MAX: u8 = 2;

@@ -13,7 +13,7 @@ fuzz_target!(|input: &[u8]| {
     let mut choices = Choices::new(input);
     let item_count_max = 1 + u64::from(choices.byte()) % 70;
     let mut ring = Reorder::default();
-    // Numbers at the workers, in the order they were handed out.
+    // Sequence numbers of the items at the workers.
     let mut working: Vec<u64> = Vec::new();
     let (mut handed_out, mut left_count) = (0, 0);
     while !choices.is_empty() {

@@ -13,7 +13,7 @@ use pipeline::pipeline::sealed::{OpeningReader, SealedReader};
 use pipeline_fuzz::choices::Choices;
 use pipeline_fuzz::{content, damage, sealed};
 
-/// Lengths of plaintext at the edges of segments.
+/// Plaintext lengths around the edges of segments.
 const LENS: [usize; 10] = [
     0,
     1,
@@ -28,7 +28,7 @@ const LENS: [usize; 10] = [
 ];
 
 thread_local! {
-    /// Plaintext and payload of each length.
+    /// The plaintext and the payload for each length.
     static PAYLOADS: Vec<(Vec<u8>, Vec<u8>)> = LENS.map(|len| {
         let content = content::noise(len, 1);
         let payload = sealed::payload(&content);

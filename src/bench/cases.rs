@@ -59,7 +59,7 @@ pub struct Setting {
     pub engine: EngineKind,
     /// Workers in each parallel stage.
     pub workers: u32,
-    /// Items that a channel holds.
+    /// The capacity of each channel, in items.
     pub channel_depth: u32,
 }
 
@@ -104,7 +104,7 @@ impl Pipe {
 /// Paths of a comparison: the input, outputs, keys.
 #[derive(Clone, Debug)]
 pub struct Places {
-    /// This program.
+    /// The pipeline program.
     pub program: PathBuf,
     /// The input.
     pub input: PathBuf,
@@ -144,15 +144,15 @@ impl Places {
 /// Settings to try.
 #[derive(Clone, Debug)]
 pub struct Choice {
-    /// Engines.
+    /// The engines.
     pub engines: Vec<EngineKind>,
-    /// Numbers of workers, the last one the largest.
+    /// The numbers of workers.
     pub workers: Vec<u32>,
-    /// Channel depths.
+    /// The channel depths; not empty.
     pub channel_depths: Vec<u32>,
-    /// zstd levels.
+    /// The zstd levels.
     pub levels: Vec<i32>,
-    /// The one chunk length, as it was typed or by default.
+    /// The chunk length in bytes; `None` for the default.
     pub chunk_bytes: Option<u64>,
     /// Run other tools too.
     pub with_peers: bool,
@@ -169,7 +169,7 @@ impl Choice {
         Setting { engine, workers, channel_depth }
     }
 
-    /// All settings; the mutex mode has no channels, so no depths.
+    /// All settings. The mutex mode has no channels, so it gets only the first depth.
     fn settings(&self) -> Vec<Setting> {
         let mut settings = Vec::new();
         for engine in &self.engines {
@@ -205,7 +205,7 @@ pub fn cases(choice: &Choice, places: &Places) -> Vec<Case> {
     cases
 }
 
-/// `pipeline` at `task`, with its report in a file.
+/// The case of `pipeline` at `task`, with its report in a file.
 pub fn ours(task: Task, level: Option<i32>, setting: Setting, choice: &Choice, places: &Places) -> Case {
     let Setting { engine, workers, channel_depth } = setting;
     let (source, output, identity) = (places.source(task), places.output(), places.identity());
@@ -254,7 +254,7 @@ fn peers(task: Task, level: i32, places: &Places) -> Vec<Case> {
     cases.collect()
 }
 
-/// 7-Zip compresses and encrypts in one pass too, into a format of its own and by a passphrase; here at its fastest.
+/// 7-Zip, at its fastest level, also compresses and encrypts in one pass, but to its own format and with a passphrase.
 fn compressing_peers(task: Task, level: i32, places: &Places) -> Vec<Pipe> {
     let (source, output) = (places.source(task), places.output());
     let zstd_level = match level {
@@ -266,14 +266,14 @@ fn compressing_peers(task: Task, level: i32, places: &Places) -> Vec<Pipe> {
         |rest: &[&dyn AsRef<OsStr>]| [words(&[&"zstd", &"-q", &"-T0"]), zstd_level.clone(), words(rest)].concat();
     if task == Task::Compress {
         let pzstd = [words(&[&"pzstd", &"-q"]), zstd_level.clone(), words(&[&"-f", &"-o", &output, &source])].concat();
-        // pzstd knows no negative levels.
+        // pzstd has no negative levels.
         let others = (level > 0).then(|| Pipe::to_file(pzstd, &output));
         return [Pipe::to_file(zstd(&[&"-f", &"-o", &output, &source]), &output)].into_iter().chain(others).collect();
     }
     let sealed_by = |tool: &str| {
         Pipe::from_stdout(vec![zstd(&[&"-c", &source]), words(&[&tool, &"-r", &places.recipient])], &output)
     };
-    // A name with a suffix is taken as it is.
+    // 7-Zip adds `.7z` to a name without a suffix.
     let archive = output.with_extension("7z");
     let seven_zip = |tool: &str| {
         let command = words(&[&tool, &"a", &"-bd", &"-y", &"-mx=1", &"-psesame", &archive, &source]);

@@ -13,22 +13,22 @@ use wait4::Wait4;
 use super::cases::{Pipe, Places};
 use crate::store::sys::{self, WakeUp};
 
-/// What a run took.
+/// The measurements of one run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// From the start of the first command to the end of all.
+    /// The time from the start of the first command to the end of the last.
     pub wall: Duration,
-    /// CPU time of all commands.
+    /// The CPU time of all commands.
     pub cpu: Duration,
-    /// The commands' peaks of resident memory, added up, in bytes.
+    /// The sum of the commands' peaks of resident memory, in bytes.
     pub peak_bytes: u64,
-    /// Length of what was written, in bytes.
+    /// The length of the output file, in bytes; 0 without one.
     pub output_bytes: u64,
-    /// The report of our own program.
+    /// The JSON report, if the command is pipeline.
     pub report: Option<Value>,
 }
 
-/// Runs `pipe`. What it writes stays. Fails when a command does, with what was said last, and when `wake` wakes it.
+/// Runs `pipe` and leaves its output in place. Fails with the last line on standard error if a command fails, and if `wake` is woken.
 pub fn run(pipe: &Pipe, places: &Places, wake: &WakeUp) -> anyhow::Result<Run> {
     for path in [Some(&places.report()), pipe.output.as_ref()].into_iter().flatten() {
         let _ = std::fs::remove_file(path);
@@ -54,11 +54,11 @@ pub fn run(pipe: &Pipe, places: &Places, wake: &WakeUp) -> anyhow::Result<Run> {
     })
 }
 
-/// The commands of a pipe that run, by name, in order; asked to end when dropped before they did.
+/// The running commands of a pipe, in order, with their names; dropping them asks them to end and waits.
 struct Children(VecDeque<(String, Child)>);
 
 impl Children {
-    /// Starts `pipe`; what its commands say goes to the file `said`.
+    /// Starts `pipe`, with the standard error of all commands in the file `said`.
     fn start(pipe: &Pipe, said: &Path) -> anyhow::Result<Children> {
         let said = File::create(said).context("cannot write to --dir")?;
         let mut children = Children(VecDeque::new());
@@ -117,7 +117,7 @@ impl Drop for Children {
             sys::ask_to_end(child);
         }
         for (_, child) in &mut self.0 {
-            // It was asked to end; there is nothing more to be done about one that cannot be waited for.
+            // Nothing more can be done about a child that cannot be waited for.
             let _ = child.wait();
         }
     }

@@ -1,4 +1,4 @@
-//! The results as one HTML page that needs nothing else: no scripts, no fonts, no network.
+//! The results of a bench as one self-contained HTML page: no scripts, no fonts, no network.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ h1{font-size:1.5rem}h2{font-size:1.1rem;margin:0 0 .3rem}p{max-width:48rem}\
 figure{margin:0;padding:.8rem;border:1px solid #ddd;border-radius:6px}figcaption{font-size:.85rem;color:#555}\
 svg{width:100%;height:auto;display:block}pre{overflow-x:auto;font-size:.8rem;background:#f6f6f6;padding:1rem;border-radius:6px}";
 
-/// The page. Fails when a plot cannot be drawn.
+/// The HTML text. Fails if a plot cannot be drawn.
 pub fn page(results: &Results) -> anyhow::Result<String> {
     let mut out = String::new();
     let version = env!("CARGO_PKG_VERSION");

@@ -1,4 +1,4 @@
-//! The results as plots, each an SVG element as text.
+//! The results of a bench as plots, each the text of an SVG element.
 
 use plotters::coord::ranged1d::{Ranged, ValueFormatter};
 use plotters::prelude::*;
@@ -12,7 +12,7 @@ use crate::pipeline::plan::EngineKind;
 /// Width and height of a plot, in pixels.
 const SIZE: (u32, u32) = (620, 320);
 
-/// Height of a bar and what is between two, in pixels.
+/// Height of a bar with its gap, in pixels.
 const BAR_HEIGHT: u32 = 30;
 
 /// The font of all text.
@@ -32,13 +32,13 @@ const COLORS: [RGBColor; 6] = [
 const QUANTILES: [(&str, &str); 6] =
     [("p25", "25 %"), ("p50", "50 %"), ("p75", "75 %"), ("p90", "90 %"), ("p99", "99 %"), ("max", "all")];
 
-/// A line with its name.
+/// A line of a plot, with its name.
 struct Series {
     name: String,
     points: Vec<(f64, f64)>,
 }
 
-/// Throughput in MB/s against workers, a line for each engine, at the main depth and the first level.
+/// Throughput in MB/s against workers, one line for each engine, at the main depth and the first level.
 pub fn workers(results: &Results) -> anyhow::Result<String> {
     let series = [EngineKind::Channels, EngineKind::Mutex].map(|engine| {
         let is_shown = |measured: &&Measured| {
@@ -132,7 +132,7 @@ fn wait_series(channel: &Value) -> Series {
     Series { name: channel["name"].as_str().unwrap_or("").to_owned(), points: points.collect() }
 }
 
-/// MB/s of the cases of the first level that `is_shown` chooses, in the order of `x`.
+/// MB/s of the first level's cases that `is_shown` selects, in ascending order of `x`.
 fn throughput(
     results: &Results,
     name: &str,
@@ -162,7 +162,7 @@ fn lines(x_name: &str, x_label: fn(f64) -> String, y_name: &str, series: &[Serie
     })
 }
 
-/// Draws on a white area and gives the SVG element.
+/// Draws on a white area and returns the SVG element.
 fn draw<'a>(
     size: (u32, u32),
     draw_on: impl FnOnce(DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) -> anyhow::Result<()> + 'a,

@@ -21,7 +21,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// The median.
+    /// The median wall time.
     pub fn wall(&self) -> Duration {
         Duration::from_secs_f64(median(self.runs.iter().map(|run| run.wall.as_secs_f64())))
     }
@@ -37,17 +37,17 @@ impl Measured {
         (walls().fold(0.0, f64::max) - walls().fold(f64::INFINITY, f64::min)) / self.wall().as_secs_f64().max(1e-9)
     }
 
-    /// The highest peak of memory, in bytes.
+    /// The highest memory peak of all runs, in bytes.
     pub fn peak_bytes(&self) -> u64 {
         self.runs.iter().map(|run| run.peak_bytes).max().unwrap_or(0)
     }
 
-    /// Length of what was written, in bytes.
+    /// The length of the last run's output, in bytes.
     pub fn output_bytes(&self) -> u64 {
         self.runs.last().map_or(0, |run| run.output_bytes)
     }
 
-    /// Bytes of content a second.
+    /// The rate at the median wall time, in bytes of content a second.
     pub fn rate(&self, content_bytes: u64) -> f64 {
         content_bytes as f64 / self.wall().as_secs_f64().max(1e-9)
     }
@@ -58,20 +58,20 @@ impl Measured {
 pub struct MemoryPoint {
     /// The tool.
     pub engine: EngineKind,
-    /// Length of the input.
+    /// The length of the input, in bytes.
     pub input_bytes: u64,
-    /// The peak.
+    /// The peak memory, in bytes.
     pub peak_bytes: u64,
 }
 
 /// All results.
 #[derive(Clone, Debug)]
 pub struct Results {
-    /// The input, as it is shown.
+    /// The name of the input, as shown.
     pub input_name: String,
-    /// Its length.
+    /// The length of the input, in bytes.
     pub input_bytes: u64,
-    /// CPUs that this process may use.
+    /// The number of CPUs that this process may use.
     pub cpu_count: u32,
     /// The CPU's model name.
     pub cpu_name: String,
@@ -81,14 +81,14 @@ pub struct Results {
     pub main: Setting,
     /// The cases, task by task.
     pub measured: Vec<Measured>,
-    /// Memory against the length of the input.
+    /// Peak memory for several lengths of the input.
     pub memory: Vec<MemoryPoint>,
-    /// Cases that failed, with the reason.
+    /// Messages about the cases that failed.
     pub failed: Vec<String>,
 }
 
 impl Results {
-    /// The groups that are compared with each other, in order: cases of one task at one level.
+    /// The groups of comparable cases: of one task, at one level.
     pub fn groups(&self) -> Vec<(Task, Option<i32>, Vec<&Measured>)> {
         let mut groups: Vec<(Task, Option<i32>, Vec<&Measured>)> = Vec::new();
         for measured in &self.measured {

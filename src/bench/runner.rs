@@ -1,4 +1,4 @@
-//! Runs the cases of a bench round by round, and measures memory against the length of the input.
+//! Runs the cases of a bench in rounds, and measures memory against the length of the input.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,13 +15,13 @@ use crate::pipeline::shutdown::Cancel;
 use crate::report::say;
 use crate::store::sys::{self, WakeUp};
 
-/// Parts of the input that memory is measured with.
+/// The divisors of the input's length at which memory is measured.
 const MEMORY_PARTS: [u64; 4] = [8, 4, 2, 1];
 
 /// The shift of the first case from round to round.
 const ROUND_STEP: usize = 7;
 
-/// CPUs that this process may use.
+/// The number of CPUs that this process may use.
 pub fn cpu_count() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
@@ -38,9 +38,9 @@ pub struct Bench {
     pub round_count: u32,
     /// Interrupts the wait for a command.
     pub wake: WakeUp,
-    /// The input, as it is shown.
+    /// The name of the input, as shown.
     pub input_name: String,
-    /// Its length.
+    /// The length of the input, in bytes.
     pub input_bytes: u64,
     /// Show no progress.
     pub is_quiet: bool,
@@ -98,7 +98,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Runs `case` once, and removes what it wrote.
+    /// Runs `case` once and removes its output.
     fn measure(&self, case: &Case) -> anyhow::Result<Run> {
         let run = measure::run(&case.pipe, &self.places, &self.wake);
         if let Some(output) = &case.pipe.output {
@@ -122,7 +122,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Peak memory of parts of the input, and of all of it.
+    /// Measures peak memory on parts of the input and on all of it.
     fn memory(&self, bar: &ProgressBar, cancel: &Cancel) -> anyhow::Result<Vec<MemoryPoint>> {
         let (mut points, part) = (Vec::new(), self.places.folder.join("part"));
         for divisor in MEMORY_PARTS {

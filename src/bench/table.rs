@@ -1,4 +1,4 @@
-//! The results as text.
+//! The results of a bench as text tables.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use super::cases::Task;
 use super::results::{Measured, Results};
 use crate::report;
 
-/// A table for each task, and one for memory.
+/// A table for each task and level, and one for memory.
 pub fn table(results: &Results) -> String {
     let mut out = String::new();
     write_table(&mut out, results).expect("writing to a String does not fail");

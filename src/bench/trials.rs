@@ -1,4 +1,4 @@
-//! Runs the trials of `tune` on a sample of a file, in memory.
+//! Runs the trials of `pipeline tune` in memory, on a sample of a file.
 
 use std::fs::File;
 use std::io::{self, Cursor};
@@ -19,24 +19,24 @@ use crate::task::executor::{Executor, RunEnds};
 /// Places that a sample is taken from, since the beginning of a file, such as a tar, is not typical.
 const PLACES: u64 = 16;
 
-/// Levels that take longer than this for the sample are not tried beyond the first of them.
+/// Levels above the first that takes longer than this for the sample are not tried.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Lengths of the input and of the sample.
 #[derive(Clone, Copy)]
 pub struct SampleLens {
-    /// Length of the input.
+    /// The length of the input, in bytes.
     pub input_bytes: u64,
     /// Length of the sample.
     pub sample_bytes: u64,
 }
 
-/// Part of a file, shared by the readers of all trials.
+/// A part of a file, shared by the readers of all trials.
 #[derive(Clone)]
 pub struct Sample(Arc<Vec<u8>>);
 
 impl Sample {
-    /// Its length in bytes.
+    /// The length in bytes.
     pub fn bytes(&self) -> u64 {
         self.0.len() as u64
     }
@@ -48,7 +48,7 @@ impl AsRef<[u8]> for Sample {
     }
 }
 
-/// About `sample_bytes` of `file`, from places all over it.
+/// Reads about `sample_bytes` of `file`, from places spread over it.
 pub fn sample(file: &File, SampleLens { input_bytes, sample_bytes }: SampleLens) -> anyhow::Result<Sample> {
     let places = if input_bytes <= sample_bytes || sample_bytes < PLACES { 1 } else { PLACES };
     let place_len = usize::try_from(sample_bytes.min(input_bytes) / places).context("the sample is too large")?;
@@ -56,7 +56,7 @@ pub fn sample(file: &File, SampleLens { input_bytes, sample_bytes }: SampleLens)
     let sample_len = usize::try_from(places).ok().and_then(|places| place_len.checked_mul(places));
     sample.try_reserve_exact(sample_len.unwrap_or(usize::MAX)).context("there is no memory for the sample")?;
     for place in 0..places {
-        // The first begins at the start, the last ends at the end.
+        // The first place is at the start of the file, the last at its end.
         let offset = (input_bytes - place_len as u64) / (places - 1).max(1) * place;
         let start = sample.len();
         sample.resize(start + place_len, 0);
@@ -73,7 +73,7 @@ pub struct Trials<E> {
     pub sample: Sample,
     /// The memory that a trial may take in a container that limits it, in bytes.
     pub memory_left: Option<u64>,
-    /// How often each choice is tried.
+    /// The number of runs of each choice.
     pub round_count: u32,
     /// Shows progress.
     pub bar: ProgressBar,

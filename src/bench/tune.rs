@@ -26,15 +26,15 @@ const MEBIBYTE: f64 = 1_048_576.0;
 /// Slower by less than this counts as equally fast, since runs differ by as much.
 const AS_FAST: f64 = 1.03;
 
-/// A larger chunk, which takes more memory and makes a range read coarser, has to make the output smaller by this.
+/// A larger chunk needs more memory and makes range reads coarser, so it must shrink the output below this share.
 const WORTH_A_CHUNK: f64 = 0.99;
 
 /// Settings of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// Workers and channel depth.
+    /// The workers and the channel depth.
     pub width: Concurrency,
-    /// Chunk and level.
+    /// The chunk length and the level.
     pub compress: Compress,
 }
 
@@ -52,7 +52,7 @@ pub enum Vary {
 }
 
 impl Vary {
-    /// The flag, without its dashes.
+    /// The name of the flag, without its dashes.
     pub fn word(self) -> &'static str {
         match self {
             Vary::Workers => "workers",
@@ -119,17 +119,17 @@ pub struct Trial {
     pub choice: Choice,
     /// Wall time of each run.
     pub walls: Vec<Duration>,
-    /// Bytes of output.
+    /// The length of the output, in bytes.
     pub written_bytes: u64,
 }
 
 impl Trial {
-    /// The median.
+    /// The median wall time.
     pub fn wall(&self) -> Duration {
         Duration::from_secs_f64(median(self.walls.iter().map(Duration::as_secs_f64)))
     }
 
-    /// Bytes of content a second.
+    /// The rate at the median wall time, in bytes of content a second.
     pub fn rate(&self, sample_bytes: u64) -> f64 {
         sample_bytes as f64 / self.wall().as_secs_f64().max(1e-9)
     }
@@ -154,8 +154,8 @@ pub struct Step {
     pub chosen: usize,
 }
 
-/// Which of `trials`, which vary `vary` and are not empty, is taken. `base` is what the setting would be otherwise; `rate_min`, in bytes of
-/// content a second, is what the level has to keep up with.
+/// Returns the index of the trial to choose from `trials`, which vary `vary` and are not empty. `base` is the choice to keep otherwise;
+/// `rate_min`, in bytes of content a second, is the least rate that a level must reach.
 pub fn decide(vary: Vary, trials: &[Trial], base: Choice, sample_bytes: u64, rate_min: Option<u64>) -> usize {
     let fastest = trials.iter().map(Trial::wall).min().unwrap_or_default();
     let is_fast = |trial: &Trial| trial.wall().as_secs_f64() <= fastest.as_secs_f64() * AS_FAST;
@@ -179,17 +179,17 @@ pub fn decide(vary: Vary, trials: &[Trial], base: Choice, sample_bytes: u64, rat
 /// All findings.
 #[derive(Clone, Debug)]
 pub struct Tuned {
-    /// The file, as it is typed.
+    /// The path of the input, as typed.
     pub input: OsString,
-    /// Its size.
+    /// The length of the input, in bytes.
     pub input_bytes: u64,
     /// Length of the sample.
     pub sample_bytes: u64,
     /// Time to read the sample.
     pub read_wall: Duration,
-    /// CPUs that this process may use.
+    /// The number of CPUs that this process may use.
     pub cpu_count: NonZeroUsize,
-    /// Runs of each choice.
+    /// The number of runs of each choice.
     pub round_count: u32,
     /// The steps, in order.
     pub steps: Vec<Step>,
@@ -198,7 +198,7 @@ pub struct Tuned {
 }
 
 impl Tuned {
-    /// The command line to use, word by word.
+    /// The words of the command line to use.
     pub fn command(&self) -> Vec<OsString> {
         let is_like_a_flag = self.input.as_bytes().starts_with(b"-");
         let input = if is_like_a_flag { Path::new(".").join(&self.input).into() } else { self.input.clone() };
@@ -274,12 +274,12 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// `4M`, or `64K` where that is no whole number.
+/// The length in mebibytes, such as `4M`, or in kibibytes, such as `64K`, if it is not whole mebibytes.
 fn chunk_word(len: usize) -> String {
     if len.is_multiple_of(1 << 20) { format!("{}M", len >> 20) } else { format!("{}K", len >> 10) }
 }
 
-/// A word as a shell takes it: in quotes where it needs them, and so that a terminal shows it as it is.
+/// A word for a shell, quoted if necessary, with control characters escaped.
 fn shell_word(word: &OsString) -> String {
     let bytes = word.as_bytes();
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=./,:+@%".contains(byte);
@@ -311,7 +311,7 @@ mod tests {
         Choice { width, compress: Compress { chunk_len: 4 << 20, level: Level::DEFAULT } }
     }
 
-    /// The choices of `vary` with so many milliseconds and bytes each.
+    /// The choices of `vary`, with the given milliseconds and output bytes.
     fn trials(vary: Vary, figures: &[(u64, u64)]) -> Vec<Trial> {
         let choices = vary.choices(base(), number(8), 256 << 20);
         let trial = |(choice, (ms, bytes)): (Choice, &(u64, u64))| Trial {
@@ -341,7 +341,7 @@ mod tests {
     fn the_level_is_the_highest_that_keeps_up() {
         let trials = trials(Vary::Level, &[(50, 9), (100, 8), (200, 7), (400, 6), (800, 5)]);
         let decide = |rate_min| decide(Vary::Level, &trials, base(), 1_000_000, rate_min);
-        // At 3 by default; a megabyte in 200 ms is 5 MB/s.
+        // The default is level 3; a megabyte in 200 ms is 5 MB/s.
         assert_eq!((decide(None), decide(Some(2_500_000)), decide(Some(5_000_000))), (2, 3, 2));
         assert_eq!((decide(Some(1)), decide(Some(u64::MAX))), (4, 0));
     }

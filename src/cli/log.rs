@@ -11,7 +11,7 @@ use crate::cli::problem::Problem;
 use crate::cli::settings::Settings;
 use crate::cli::settings::known;
 
-/// Starts to log what `settings` ask for, and says where settings come from.
+/// Starts the log that `settings` ask for, and logs the configuration file and the profile.
 pub fn start(settings: &Settings) -> Result<(), Problem> {
     if let Some(targets) = settings.get(&known::LOG, None)? {
         let lines = tracing_subscriber::fmt::layer()

@@ -1,8 +1,8 @@
-//! The command line: arguments, settings, messages and exit codes, the contract with users and their shell scripts.
+//! The command-line program: arguments, settings, messages and exit codes, which are a contract with users and their scripts.
 //!
-//! Arguments are parsed as typed ([`args`]), merged with the configuration and the environment ([`settings`]) and resolved into requests
-//! for the floors below ([`resolve`]). A command in [`commands`] opens its files, runs a task or a batch ([`session`]) and turns a
-//! failure into a message and an exit code ([`problem`]).
+//! [`args`] parses arguments as typed, [`settings`] merges them with the configuration and the environment, and [`resolve`] turns them
+//! into requests to the layers below. A command in [`commands`] opens its files and runs a task or a batch ([`session`]); [`problem`]
+//! turns a failure into a message and an exit code.
 
 pub mod args;
 
@@ -29,9 +29,9 @@ use args::{Args, Command, Typed};
 use problem::{Exit, Said};
 use settings::Settings;
 
-/// Runs the program with `args`, the first of which is its own name, and gives its exit code.
+/// Runs the program with `args`, whose first element is the program's name, and returns its exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    // The supervisor reports a stage that panics, in one line; the default hook would print a second one.
+    // The supervisor reports a stage's panic on one line; the default hook would print a second one.
     std::panic::set_hook(Box::new(|panic| {
         if std::thread::current().name() == Some("main") {
             problem::tell(&format!("pipeline: internal error: {panic}\n"));

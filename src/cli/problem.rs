@@ -49,12 +49,12 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Wrong usage.
+    /// A usage error.
     pub fn usage(message: impl Into<String>) -> Problem {
         Problem::new(Kind::Usage, message)
     }
 
-    /// A failure without an exit code of its own.
+    /// A failure without its own exit code.
     pub fn failed(message: impl Into<String>) -> Problem {
         Problem::new(Kind::Other, message)
     }
@@ -225,7 +225,7 @@ pub fn say_usage(error: &clap::Error) -> Said {
     let message: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
     // Of clap's tips, the one that names another flag helps; the one about `--` rarely does.
     let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).filter(|tip| !tip.contains("-- "));
-    // `-9`, as zstd and gzip have it.
+    // A level as zstd and gzip accept it: `-9`.
     let is_level = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(arg)) => arg.strip_prefix('-').is_some_and(|rest| rest.parse::<u32>().is_ok()),
         _ => false,

@@ -25,7 +25,7 @@ use crate::store::rate_limit::RateLimit;
 use crate::store::sys::{self, WakeUp};
 use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources};
 
-/// Names of standard input.
+/// The names of standard input.
 const STDIN_NAMES: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 
 /// Resolves workers and channel depth.
@@ -36,7 +36,7 @@ pub fn width(args: &WidthArgs, settings: &Settings) -> Result<Concurrency, Probl
     Ok(width_of(workers, channel_depth.unwrap_or(CHANNEL_DEPTH_DEFAULT)))
 }
 
-/// The width of `workers`, of which 0 is all, and `channel_depth`.
+/// The width with `workers` and `channel_depth`; 0 workers means one for each CPU.
 pub fn width_of(workers: u32, channel_depth: NonZeroUsize) -> Concurrency {
     let workers = match NonZeroUsize::new(workers as usize) {
         Some(workers) => workers,
@@ -133,8 +133,8 @@ pub fn passphrase_sources(args: &PassphraseArgs) -> PassphraseSources {
     }
 }
 
-/// Refuses sources of keys that are not there, or that are standard input while IN is, and so would be read twice: as a key, and as
-/// the data behind it. `files` are those of other flags. Call it before anything is opened, which would take the descriptor's number.
+/// Refuses passphrase descriptors that are not open or are for output, and key sources that are standard input while IN is too, which
+/// would read it twice. `files` are the key files of other flags. Call it first: an opened file could take the descriptor's number.
 pub fn check_sources(input: &Path, passphrases: &PassphraseArgs, files: &[(&str, &[PathBuf])]) -> Result<(), Problem> {
     let is_stdin = |path: &Path| STDIN_NAMES.iter().any(|name| path == Path::new(name));
     let twice = |what: &str| Problem::usage(format!("standard input cannot be both IN and {what}"));
@@ -167,8 +167,8 @@ pub fn rate_limit(args: &PaceArgs, wake: &WakeUp) -> anyhow::Result<Option<RateL
     Ok(args.limit_rate.map(|bytes| RateLimit::new(bytes, wake.clone())))
 }
 
-/// `width`, no wider than memory allows: what a flag or the environment names, which is an error if it cannot be kept; else the
-/// container's limit, as far as that goes. `needed` tells what a width takes, in bytes.
+/// Reduces `width` to fit memory: the limit of a flag or setting, which is an error if even the narrowest width exceeds it, else the
+/// container's limit, which the narrowest width may exceed. `needed` returns the bytes that a width takes.
 pub fn fitted(
     width: Concurrency,
     args: &WidthArgs,
@@ -176,7 +176,7 @@ pub fn fitted(
     needed: impl Fn(Concurrency) -> usize,
 ) -> Result<Concurrency, Problem> {
     let asked_bytes = settings.get(&known::MEMORY, args.memory)?;
-    // In a container the page cache and the kernel's own memory count as well.
+    // A container's limit also covers the page cache and kernel memory.
     let contained_bytes = || sys::memory_limit_bytes().map(|bytes| bytes / 8 * 7);
     let Some(bytes) = asked_bytes.or_else(contained_bytes) else { return Ok(width) };
     match (fit(width, usize::try_from(bytes).unwrap_or(usize::MAX), needed), asked_bytes) {
@@ -200,12 +200,12 @@ pub fn engine(arg: EngineArg) -> Engine {
     }
 }
 
-/// The two names of a run.
+/// The input and output names of a run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Names {
-    /// IN.
+    /// The path of IN.
     pub input: PathBuf,
-    /// OUT, given or made from IN.
+    /// The path of OUT, given or derived from IN.
     pub output: PathBuf,
 }
 
@@ -257,10 +257,10 @@ pub fn names_of_command(args: &FileArgs) -> Result<Names, Problem> {
     }
 }
 
-/// IN's name with `.age` taken off, and behind that `.zst`, unless only the first is wanted; `.tzst` becomes `.tar`.
+/// The name of IN without `.age`, then without `.zst` or `.zstd` if `decompress`; `.tzst` becomes `.tar`. `None` if there is no suffix.
 pub fn restored_name(name: &OsStr, decompress: bool) -> Option<OsString> {
     let path = Path::new(name);
-    // `..zst` and `...zst` have no name of their own.
+    // The stem of `..zst` is `.`, and that of `...zst` is `..`: neither is a file name.
     let stem = path.file_stem().filter(|stem| *stem != "." && *stem != "..");
     if path.extension() == Some(OsStr::new("age")) {
         let inside = stem?;

@@ -46,7 +46,7 @@ impl Session {
     /// Takes over the signals. Call it before other threads are started.
     pub fn start(options: &ReportOptions) -> anyhow::Result<Session> {
         let umask = sys::umask();
-        // A signal that was ignored before, by nohup or by a shell for its background jobs, stays ignored.
+        // A signal that nohup, or a shell for background jobs, set to be ignored stays ignored.
         let ignored = sys::ignored_signals();
         let heeded = Signal::ALL.into_iter().filter(|signal| ignored & (1 << (signal.number() - 1)) == 0);
         let supervisor = Supervisor::new(heeded).context("cannot start")?;
@@ -60,7 +60,7 @@ impl Session {
         Session::start(&ReportOptions { progress, quiet: true, ..ReportOptions::default() })
     }
 
-    /// Runs the threads of a batch, whose files have `bytes` together; `live` tells which are in work.
+    /// Runs the threads of a batch. `bytes` is the total length of its files; `live` tracks the files in flight.
     pub fn run_batch(
         &mut self,
         threads: Threads,
@@ -79,18 +79,18 @@ impl Session {
         ran
     }
 
-    /// Asks on the terminal; a signal ends the waiting.
+    /// A prompter on the terminal, which a signal interrupts.
     pub fn prompter(&self) -> Prompter {
         Prompter::new(self.wake.clone(), |message| say::tell(&format!("pipeline: {message}\n")))
     }
 
-    /// The keys that `sources` give, read when they are needed.
+    /// The keys from `sources`, read when first needed.
     pub fn keys(&self, sources: IdentitySources) -> Keys {
         Keys::Sources { sources, prompter: self.prompter(), tell }
     }
 }
 
-/// Says what a person should know.
+/// Writes a notice to stderr as a warning.
 pub fn tell(told: &Notice) {
     say::warn(&notice::text(told));
 }
@@ -113,7 +113,7 @@ impl Executor for Session {
         Ok(RunOutcome { summary: report.summary.clone(), report: Some(report) })
     }
 
-    /// On a thread of its own, so that signals end it.
+    /// Runs `step` on its own thread, so that a signal can interrupt the wait.
     fn wait<T: Send + 'static>(
         &mut self,
         name: &'static str,
@@ -137,7 +137,7 @@ impl Executor for Session {
     }
 }
 
-/// Refuses binary on a terminal.
+/// Refuses to write binary data to a terminal, unless `force`.
 pub fn refuse_terminal(output: &Output, force: bool) -> Result<(), Problem> {
     if output.is_terminal() && !force {
         let hint = "give OUT, or --force to write it all the same";

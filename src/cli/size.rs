@@ -1,11 +1,11 @@
-//! Sizes, byte ranges, times and shares as typed: `4M`, `100K..`, `0..+1G`, `100ms`, `10%`.
+//! Parsers for sizes, byte ranges, times and shares as typed: `4M`, `100K..`, `0..+1G`, `100ms`, `10%`.
 
 use std::time::Duration;
 
 use crate::batch::policy::Breaker;
 use crate::pipeline::plan::ContentRange;
 
-/// Reads a number of bytes with an optional suffix K, M, G or T (1024 and its powers), `KiB` and the like included.
+/// Parses a number of bytes with an optional suffix K, M, G or T, a power of 1024; `KiB`, `KB` and the like work too.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let digits_len = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, suffix) = text.split_at(digits_len);
@@ -24,7 +24,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << (10 * power)).ok_or_else(|| "the number is too large".to_owned())
 }
 
-/// Reads a time: a number with `ms`, `s`, `m` or `h` behind it.
+/// Parses a time: a number followed by `ms`, `s`, `m` or `h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits_len = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, unit) = text.split_at(digits_len);
@@ -39,7 +39,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| "the number is too large".to_owned())
 }
 
-/// Reads how many failures are too many: a number, or a share with a percent sign.
+/// Parses the limit on failures: a number of files, or a percentage of them.
 pub fn parse_breaker(text: &str) -> Result<Breaker, String> {
     let bad = || format!("'{}' is neither a number of files nor a share like 10%", text.escape_debug());
     match text.strip_suffix('%') {
@@ -55,7 +55,7 @@ pub fn parse_breaker(text: &str) -> Result<Breaker, String> {
     }
 }
 
-/// Reads `A..B`, `A..`, `..B` or `A..+LEN`: half-open, in bytes of the content.
+/// Parses a half-open range in bytes of the content: `A..B`, `A..`, `..B` or `A..+LEN`.
 pub fn parse_range(text: &str) -> Result<ContentRange, String> {
     let (start, end) = text.split_once("..").ok_or("a range is A..B, A.., ..B or A..+LEN")?;
     let start = if start.is_empty() { 0 } else { parse_size(start)? };

@@ -1,4 +1,4 @@
-//! How a run ends: the exit code, and what is known of a failure.
+//! The exit code of a run, and the description of a failure.
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -11,10 +11,10 @@ use crate::pipeline::kind::{Kind, Location};
 use crate::store::error::StoreError;
 use crate::task::error::{KeySourceError, TaskError, TaskFailure};
 
-/// How the program ends.
+/// The result of the program, which gives its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done, and durable.
+    /// Success; the output is durable, unless `--no-sync` was given.
     Done,
     /// An I/O error, or any failure without its own code.
     Failed,
@@ -22,9 +22,9 @@ pub enum Exit {
     Usage,
     /// Done, with a warning.
     Warned,
-    /// Data damaged, truncated or not authentic.
+    /// The data is damaged, truncated or not authentic.
     Damaged,
-    /// No identity matches, or the passphrase is wrong.
+    /// No identity matches, the passphrase is wrong, or a plugin failed.
     NoKey,
     /// Stopped by a signal.
     Stopped(Signal),
@@ -33,7 +33,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The exit code, for the shell.
+    /// The exit code of the process.
     pub fn code(self) -> u8 {
         match self {
             Exit::Done => 0,

@@ -16,9 +16,9 @@ use crate::store::sys::{self, WakeUp};
 /// A file that the command reads or writes.
 #[derive(Clone, Copy, Debug)]
 pub enum ReservedPath<'a> {
-    /// Read; `-` is standard input.
+    /// A file that is read, with its name in messages; `-` is standard input.
     In(&'static str, &'a Path),
-    /// Written; `-` is standard output.
+    /// A file that is written; `-` is standard output.
     Out(&'a Path),
 }
 
@@ -36,7 +36,7 @@ impl ReservedPath<'_> {
             ReservedPath::Out(path) => (path, sys::stdout),
         };
         match path.as_os_str() == "-" {
-            // Opening one that is closed reports it.
+            // If the standard stream is closed, opening it later reports that.
             true => Place::of_open(&standard().ok()?.metadata().ok()?),
             false => Place::of(path),
         }
@@ -52,17 +52,17 @@ pub enum ReportError {
     /// A report that is a whole file may not go where messages go.
     #[error("{flag} cannot be {path}: that is where standard error leads")]
     StandardError {
-        /// The flag.
+        /// The flag that names the file.
         flag: &'static str,
-        /// Its value.
+        /// The path, quoted.
         path: String,
     },
     /// The run uses the file for something else.
     #[error("{flag} cannot be {path}: that is {other}")]
     ReservedPath {
-        /// The flag.
+        /// The flag that names the file.
         flag: &'static str,
-        /// Its value.
+        /// The path, quoted.
         path: String,
         /// The other use of the file.
         other: String,
@@ -70,7 +70,7 @@ pub enum ReportError {
     /// The file cannot be prepared.
     #[error("{flag}")]
     Prepare {
-        /// The flag.
+        /// The flag that names the file.
         flag: &'static str,
         /// The cause.
         #[source]
@@ -79,9 +79,9 @@ pub enum ReportError {
     /// The file cannot be written.
     #[error("cannot write {flag} to {path}")]
     Write {
-        /// The flag.
+        /// The flag that names the file.
         flag: &'static str,
-        /// Its value.
+        /// The path, quoted.
         path: String,
         /// The cause.
         #[source]
@@ -90,9 +90,9 @@ pub enum ReportError {
     /// The file cannot be renamed.
     #[error("cannot write {flag} to {path}")]
     Publish {
-        /// The flag.
+        /// The flag that names the file.
         flag: &'static str,
-        /// Its value.
+        /// The path, quoted.
         path: String,
         /// The cause.
         #[source]
@@ -101,7 +101,7 @@ pub enum ReportError {
 }
 
 impl ReportError {
-    /// The kind of failure.
+    /// The kind of this error.
     pub fn kind(&self) -> Kind {
         match self {
             ReportError::StandardOutput(_) | ReportError::StandardError { .. } | ReportError::ReservedPath { .. } => {
@@ -188,7 +188,7 @@ impl ReportFile {
         let mut text = String::new();
         if let Target::Replaced(_) = self.target {
             let read = File::open(&self.path).and_then(|file| file.take(OLD_BYTES_MAX).read_to_string(&mut text));
-            // A report is text.
+            // A file that is not UTF-8 is not an old report.
             read.unwrap_or_default();
         }
         text

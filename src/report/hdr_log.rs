@@ -1,7 +1,6 @@
 //! All histograms of a run as an HdrHistogram interval log: one interval, one tagged line per histogram.
 //!
-//! Written as version 1.3 of the log has it, histograms in the compressed V2 encoding. Values are nanoseconds or items, as the tag
-//! says, and are not scaled.
+//! The log has version 1.3 and the compressed V2 encoding. Values are nanoseconds or items, as the tag says, and are not scaled.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +10,7 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use crate::pipeline::metrics::{Figures, Histogram};
 use crate::pipeline::report::Report;
 
-/// The log of `report`, whose run began at `started_at`.
+/// The log of `report`, whose run started at `started_at`.
 pub fn log(report: &Report, started_at: SystemTime) -> Vec<u8> {
     let (mut bytes, mut serializer) = (Vec::new(), V2DeflateSerializer::new());
     let mut log = IntervalLogWriterBuilder::new()
@@ -29,7 +28,7 @@ pub fn log(report: &Report, started_at: SystemTime) -> Vec<u8> {
     bytes
 }
 
-/// The histograms, each with its tag: the name of a stage or channel, what was measured, its unit.
+/// Each histogram with its tag, for example `compress.service_ns`: the stage or channel, the measurement, the unit.
 fn tagged(figures: &Figures) -> Vec<(String, &Histogram)> {
     let mut all = Vec::new();
     for stage in &figures.stages {

@@ -1,7 +1,7 @@
-//! The report on exit, for people and for programs: on standard error, and in the files that flags ask for; and progress during the run.
+//! Reports of a run: progress while it runs, and the report on exit, on standard error and in the files that flags name.
 //!
-//! Files are checked and opened before the run, so that no run is in vain for a report, and no report replaces what the run reads or
-//! writes. What `--prometheus` asks for is written at the very end, also of a run that failed; a failed run writes its JSON report too.
+//! Report files are checked before the run, so that a run never does its work and then cannot report it, and no report replaces a file
+//! that the run reads or writes. The `--prometheus` file is written last, even if the run failed. A failed run also writes its JSON report.
 
 pub mod options;
 
@@ -46,7 +46,7 @@ pub struct Reports<'a> {
     metrics: Option<(ReportFile, Label)>,
     /// The report that was shown, kept for the metrics.
     report: Option<Report>,
-    /// How the files of a batch ended.
+    /// The number of files of a batch for each result.
     files: Option<Counts>,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Reports<'a> {
         Ok(Reports { options, verb, started_at, stats: None, hdr_log: None, metrics, report: None, files: None })
     }
 
-    /// Opens the other files.
+    /// Opens the files of `--stats-file` and `--hdr-log`.
     pub fn open(&mut self) -> Result<(), ReportError> {
         let open = |flag, path: &Option<_>| path.as_deref().map(|path: &Path| ReportFile::open(flag, path)).transpose();
         self.stats = open("--stats-file", &self.options.stats_file)?;

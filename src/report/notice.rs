@@ -20,12 +20,12 @@ pub fn errors<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a 
     })
 }
 
-/// An error and its sources, in one line.
+/// An error and its sources, on one line.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     errors(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// A notice, in one line.
+/// The text of a notice, on one line.
 pub fn text(notice: &Notice) -> String {
     match notice {
         Notice::IdentityFileNotPrivate(path) => {

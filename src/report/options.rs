@@ -5,28 +5,28 @@ use std::path::PathBuf;
 /// Options of a run's reports.
 #[derive(Clone, Debug, Default)]
 pub struct ReportOptions {
-    /// The form of the report on exit; `None` for the command's own default.
+    /// The form of the report on exit; `None` for the command's default.
     pub form: Option<ReportForm>,
     /// The file for the report, instead of standard error.
     pub stats_file: Option<PathBuf>,
-    /// The file for Prometheus' metrics.
+    /// The file for metrics in Prometheus' text format.
     pub prometheus: Option<PathBuf>,
-    /// The file for the histograms.
+    /// The file for the HdrHistogram log.
     pub hdr_log: Option<PathBuf>,
     /// The form of progress.
     pub progress: ProgressForm,
     /// The expected length of a pipe, in bytes.
     pub size_hint: Option<u64>,
-    /// Errors only.
+    /// Whether only errors and warnings are written, unless a form is requested.
     pub quiet: bool,
-    /// More than usual.
+    /// Whether reports and progress show more detail.
     pub verbose: bool,
 }
 
 /// The form of the report on exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportForm {
-    /// A table.
+    /// Text with a table.
     Text,
     /// One JSON object.
     Json,
@@ -37,13 +37,13 @@ pub enum ReportForm {
 /// The form of progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProgressForm {
-    /// A bar where standard error is a terminal.
+    /// A bar if standard error is a terminal, else nothing.
     #[default]
     Auto,
-    /// A bar; a line a second where standard error is no terminal.
+    /// A bar if standard error is a terminal, else one line a second.
     Always,
-    /// Nothing.
+    /// No progress.
     Never,
-    /// A line of JSON a second.
+    /// One line of JSON a second.
     Json,
 }

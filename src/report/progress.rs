@@ -169,7 +169,7 @@ impl Display {
         bar.set_position(read);
         if let Some(live) = live {
             let columns = usize::from(sys::stderr_columns().unwrap_or(COLUMNS_WIDE));
-            // A line that wraps would be drawn again below.
+            // indicatif would redraw a wrapped line below itself.
             let lines = live.lines().map(|line| line.chars().take(columns.saturating_sub(1)).collect::<String>());
             let mut lines: Vec<String> = lines.collect();
             // A constant number of lines, since fewer would leave old ones on the screen.
@@ -255,7 +255,7 @@ impl Display {
     }
 }
 
-/// `read 1.00 GiB of 4.00 GiB (25 %), written 300 MiB, 1.00 GiB/s`.
+/// For example `read 1.00 GiB of 4.00 GiB (25 %), written 300 MiB, 1.00 GiB/s`.
 fn line(read: u64, written: u64, input_bytes: Option<u64>, elapsed: Duration) -> String {
     let of_all = input_bytes.map_or_else(String::new, |all| {
         format!(" of {} ({:.0} %)", bytes(all), 100.0 * (read as f64 / all as f64).min(1.0))
@@ -264,7 +264,7 @@ fn line(read: u64, written: u64, input_bytes: Option<u64>, elapsed: Duration) ->
     format!("read {}{of_all}, written {}, {rate}/s", bytes(read), bytes(written))
 }
 
-/// `120 of 5000 files`.
+/// For example `120 of 5000 files`.
 fn files_done(files: &Live) -> String {
     let (ended, all) = files.counts();
     format!("{ended} of {all} files")

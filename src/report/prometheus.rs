@@ -1,8 +1,8 @@
 //! The figures of a run in Prometheus' text format 0.0.4, for node_exporter's textfile collector.
 //!
-//! A run is over when it is written, and the next one writes the file anew: everything is a gauge of the last run, or a summary of
-//! it, and nothing counts up from run to run. Units are base units: seconds, bytes, shares of 1. A run that failed says so, says
-//! when, and says when one last did not; its figures are left out.
+//! The file is written when a run ends and is replaced by the next run: every metric is a gauge or summary of the last run, and nothing
+//! accumulates. Units are base units: seconds, bytes, ratios of 1. A failed run has no figures, only the failure, its time, and the
+//! time of the last success.
 
 use std::fmt::{Display, Write as _};
 use std::path::Path;
@@ -19,13 +19,13 @@ use crate::store::sys;
 /// Carried over from the old file when a run fails.
 const LAST_SUCCESS: &str = "pipeline_run_last_success_timestamp_seconds";
 
-/// How a run ended.
+/// The result of a run.
 pub struct Ended<'a> {
     /// The command's name.
     pub command: &'static str,
     /// The report of a successful run.
     pub report: Option<&'a Report>,
-    /// How the files of a batch ended.
+    /// The number of files of a batch for each result.
     pub files: Option<Counts>,
     /// The exit of the program.
     pub exit: Exit,

@@ -7,7 +7,7 @@ pub fn tell(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-/// Writes a warning, in one line.
+/// Writes a warning, on one line.
 pub fn warn(message: &str) {
     tell(&format!("pipeline: warning: {message}\n"));
 }

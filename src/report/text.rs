@@ -11,7 +11,7 @@ use crate::store::name::quoted;
 use crate::store::sys;
 use crate::task::Verb;
 
-/// The report. `verbose` adds the settings of the run.
+/// The report as text. `verbose` adds the settings of the run.
 pub fn text(report: &Report, batch: Option<&BatchSummary>, verb: Verb, verbose: bool) -> String {
     let mut out = String::new();
     write_text(&mut out, report, batch, verb, verbose).expect("writing to a String does not fail");
@@ -109,7 +109,7 @@ fn advice_of_batch(report: &Report) -> String {
     }
 }
 
-/// The share of a batch's time that its cores computed, from 0 to 1.
+/// The share of the batch's time in which its workers computed, from 0 to 1.
 pub fn batch_core_share(report: &Report) -> f64 {
     let computing = report.figures.stages.iter().filter(|stage| stage.name.is_computing());
     let busy_ns: u64 = computing.map(|stage| stage.busy_ns).sum();
@@ -167,7 +167,7 @@ fn times(histogram: &Histogram) -> String {
     quantiles(histogram).map(|ns| format!("{:>8}", duration(Duration::from_nanos(ns)))).join(" ")
 }
 
-/// A time with three digits.
+/// A duration with its unit and three significant digits.
 pub fn duration(duration: Duration) -> String {
     let ns = duration.as_nanos();
     match ns {
@@ -178,7 +178,7 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// A number from 1 to 1000 with three digits.
+/// A number from 1 to 1000, displayed with three significant digits.
 struct Short(f64);
 
 impl std::fmt::Display for Short {
@@ -191,7 +191,7 @@ impl std::fmt::Display for Short {
     }
 }
 
-/// A number of bytes in binary units, as people read it.
+/// A number of bytes in binary units, such as `1.50 KiB`.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {

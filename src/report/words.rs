@@ -24,7 +24,7 @@ pub fn warnings(source: &Path, warnings: &[Warning]) -> String {
     words.collect::<Vec<_>>().join("; ")
 }
 
-/// Why a batch stopped before its end.
+/// Why a batch stopped before all its files were done.
 pub fn stopped(stopped: Stopped) -> String {
     match stopped {
         Stopped::AtFailure(_) => "it stops at the first failure, as --on-error asks".to_owned(),

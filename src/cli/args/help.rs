@@ -113,7 +113,7 @@ fn leave_out_seldom(command: Command) -> Command {
     let has_out = command.get_positionals().any(|arg| arg.get_id() == "out");
     command.mut_args(|arg| match arg.get_long() {
         Some(long) if SELDOM.contains(&long) => arg.hide_short_help(true),
-        // Where OUT has a place of its own, its flag is another way to say it.
+        // If OUT is a positional, `--output` is redundant.
         Some("output") if has_out => arg.hide_short_help(true),
         _ => arg,
     })

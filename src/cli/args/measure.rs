@@ -1,4 +1,4 @@
-//! Arguments of the commands that measure.
+//! Arguments of the commands that measure speed.
 
 use std::path::PathBuf;
 

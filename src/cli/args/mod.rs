@@ -1,4 +1,4 @@
-//! Arguments as typed. Nothing is opened or looked up here; [`resolve`](crate::cli::resolve) settles what was left out.
+//! The arguments as typed. Nothing is opened or looked up here; [`resolve`](crate::cli::resolve) fills in defaults.
 
 mod examples;
 mod groups;

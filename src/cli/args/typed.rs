@@ -1,5 +1,4 @@
-//! Which flags were typed: a flag that a command does not use is a usage error, while a setting from elsewhere that it does not use is
-//! ignored.
+//! The set of flags that were typed: an unused flag is a usage error, while an unused setting from the environment or a file is ignored.
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;

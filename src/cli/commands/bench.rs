@@ -56,7 +56,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<Exit> {
     Ok(if results.failed.is_empty() { Exit::Done } else { Exit::Warned })
 }
 
-/// What the arguments ask for.
+/// The settings to compare, from the arguments.
 fn choice(args: &BenchArgs) -> Choice {
     let cpu_count = cpu_count();
     let mut workers = match args.workers.is_empty() {
@@ -74,7 +74,7 @@ fn choice(args: &BenchArgs) -> Choice {
     }
 }
 
-/// Where everything lies, with a key that is thrown away in the end.
+/// The paths of the bench, with a new identity that is deleted with `folder`.
 fn places(input: &Path, folder: &Path) -> anyhow::Result<Places> {
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let input = std::path::absolute(input).context("cannot tell where IN is")?;

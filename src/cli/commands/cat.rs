@@ -18,7 +18,7 @@ use crate::task::{self, Produced, Verb};
 
 /// Runs the command.
 pub fn run(args: CatArgs, settings: &Settings) -> anyhow::Result<Exit> {
-    // The content goes to a terminal, or to a program that writes to one: progress beside it is shown only if a flag asks for it.
+    // The content often goes to a terminal, so that progress is shown only if a flag requests it.
     let mut report = resolve::report_options(&args.report, settings, ProgressArg::Never)?;
     report.form = args.report.stats.map(Into::into);
     report.progress = args.report.progress.unwrap_or(ProgressArg::Never).into();

@@ -14,10 +14,10 @@ use crate::task::inspect::{Inspection, inspect};
 use crate::task::open::ReadOptions;
 use crate::task::{self, Verb};
 
-/// The version of the JSON object's shape; it grows when a field changes its meaning or goes.
+/// The version of the JSON object's schema; incremented when a field is removed or changes its meaning.
 const JSON_VERSION: u32 = 1;
 
-/// The JSON object.
+/// The JSON object with the version added.
 #[derive(Serialize)]
 struct Page<'a> {
     version: u32,

@@ -40,7 +40,7 @@ pub fn run(args: KeygenArgs) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// Writes `text` to a new file that nobody else can read, or to stdout.
+/// Writes `text` to a new private file, or to stdout.
 fn write_out(text: &str, output: Option<&Path>) -> anyhow::Result<Exit> {
     match output {
         None => problem::print(text)?,
@@ -53,7 +53,7 @@ fn write_out(text: &str, output: Option<&Path>) -> anyhow::Result<Exit> {
             })?;
             let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
             if written.is_err() {
-                // Half a key is none, and would be in the way of the next try.
+                // An incomplete key is useless, and would block the next attempt.
                 let _ = std::fs::remove_file(path);
             }
             written.with_context(|| format!("cannot write to {}", quoted(path)))?;
@@ -62,7 +62,7 @@ fn write_out(text: &str, output: Option<&Path>) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The recipients of the identities in a file, a line each.
+/// The recipients of the identities in a file, one per line.
 fn recipients_of(path: PathBuf) -> anyhow::Result<String> {
     let mut session = Session::start_quiet()?;
     let work_factor_max = WORK_FACTOR_MAX_DEFAULT;

@@ -1,6 +1,6 @@
 //! `pipeline man`: writes one man page for the program and one per command, from the same texts as `--help`.
 //!
-//! Pages carry no date, so that the same program writes the same bytes.
+//! Pages carry no date, so that the output is reproducible.
 
 use std::io::Write;
 
@@ -36,16 +36,16 @@ pub fn run(args: ManArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What roff puts in front of everything it renders, and a page needs once: an apostrophe that is not set as a quotation mark.
+/// The preamble that `Roff` writes before each section and a page needs once: it keeps an apostrophe from becoming a quotation mark.
 const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
-/// A file of a manual.
+/// One man page, by file name.
 struct Page {
     name: String,
     text: String,
 }
 
-/// The page of the program, then those of its commands and of theirs.
+/// The page of the program and of each command, subcommands included.
 fn pages() -> anyhow::Result<Vec<Page>> {
     let mut program = help::full_command();
     program.build();
@@ -59,7 +59,7 @@ fn pages() -> anyhow::Result<Vec<Page>> {
     Ok(pages)
 }
 
-/// The names of the pages of a command and of all below it.
+/// The page names of a command and its subcommands.
 fn names(command: &Command) -> Vec<String> {
     let own = command.get_display_name().unwrap_or(command.get_name()).to_owned();
     [own].into_iter().chain(command.get_subcommands().flat_map(names)).collect()
@@ -83,7 +83,7 @@ fn page(command: &Command, names: &[String]) -> anyhow::Result<Page> {
     }
     see_also(&mut roff, names.iter().map(String::as_str).filter(|other| *other != name));
     roff.to_writer(&mut page)?;
-    // By hand, since an empty date has to be there in quotes.
+    // Written by hand, because the empty date must be in quotes.
     let title =
         format!(".TH {} 1 \"\" \"pipeline {}\" \"User Commands\"\n", name.to_uppercase(), env!("CARGO_PKG_VERSION"));
     let body = ascii(&String::from_utf8_lossy(&page)).replace(PREAMBLE, "");
@@ -114,7 +114,7 @@ fn see_also<'a>(roff: &mut Roff, names: impl Iterator<Item = &'a str>) {
     roff.text([roman(others)]);
 }
 
-/// `page` in letters that every terminal and every reader of manuals has.
+/// `page` in ASCII, with roff escapes for other characters.
 fn ascii(page: &str) -> String {
     let mut text = String::with_capacity(page.len());
     for c in page.chars() {

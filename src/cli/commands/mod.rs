@@ -33,7 +33,7 @@ use crate::task::keys::IdentitySources;
 use crate::task::publish::delete_input;
 use crate::task::{self, Produced, Verb};
 
-/// Runs `command` between its reports: their files, none of which may be among `taken`, are prepared before, and written after.
+/// Runs `command` with its reports: prepares their files before, which must not be among `taken`, and writes the reports after.
 fn with_reports(
     (verb, options): (Verb, &ReportOptions),
     taken: &[ReservedPath<'_>],
@@ -45,7 +45,7 @@ fn with_reports(
     reports.finish(ended, |error: &anyhow::Error| problem::describe(error))
 }
 
-/// Refuses `--rm` where it would destroy what cannot be had again.
+/// Refuses `--rm` unless IN and OUT are regular files and IN is not a symlink.
 fn check_rm(files: &FileArgs, names: &Names, input: &Input, output: &Output) -> Result<(), Problem> {
     let is_link = || std::fs::symlink_metadata(&names.input).is_ok_and(|metadata| metadata.is_symlink());
     if files.rm && (!output.is_regular_file() || !input.metadata.is_file() || is_link()) {
@@ -54,23 +54,23 @@ fn check_rm(files: &FileArgs, names: &Names, input: &Input, output: &Output) -> 
     Ok(())
 }
 
-/// Files that a flag names, which no report may overwrite.
+/// The files that `flag` names, which no report may overwrite.
 fn taken_files<'a>(flag: &'static str, paths: &'a [PathBuf]) -> impl Iterator<Item = ReservedPath<'a>> {
     paths.iter().map(move |path| ReservedPath::In(flag, path))
 }
 
-/// Files that keys come from.
+/// The key files, which no report may overwrite.
 fn taken_keys(sources: &IdentitySources) -> impl Iterator<Item = ReservedPath<'_>> {
     let passphrases = taken_files("--passphrase-file", sources.passphrase.file.as_slice());
     taken_files("--identity", &sources.files).chain(passphrases)
 }
 
-/// Makes OUT durable under its name.
+/// Syncs OUT and gives it its name.
 fn publish(session: &mut Session, output: Output, input: Option<&Input>) -> anyhow::Result<()> {
     Ok(task::publish::publish(session, output, input)?)
 }
 
-/// Shows the report, and says what has to be said of a run whose output is in its place.
+/// Shows the report and warnings about a run whose output is in place.
 fn tell(produced: Produced, reports: &mut Reports<'_>, input: &Input) -> Exit {
     let mut exit = Exit::Done;
     if let Some(Err(error)) = produced.report.map(|report| reports.show(report)) {
@@ -84,7 +84,7 @@ fn tell(produced: Produced, reports: &mut Reports<'_>, input: &Input) -> Exit {
     exit
 }
 
-/// Deletes IN, if asked, when nothing speaks against it and it still has the name it was opened by.
+/// Deletes IN if `--rm` was given, `exit` is [`Exit::Done`] and IN's path still leads to the file that was read.
 fn delete_if_asked(files: &FileArgs, input: &Input, names: &Names, exit: Exit) -> anyhow::Result<Exit> {
     if !files.rm || exit != Exit::Done {
         return Ok(exit);

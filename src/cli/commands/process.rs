@@ -28,12 +28,12 @@ use crate::task::open::forbid_core_dumps;
 use crate::task::process::{ProcessSpec, Source, process};
 use crate::task::{self, Produced, Verb, wrap};
 
-/// The request, resolved.
+/// The resolved request.
 struct Request {
     names: resolve::Names,
     width: Concurrency,
     compress: Option<Compress>,
-    /// Whom to encrypt to, where that is asked for.
+    /// The recipients, if encryption was requested.
     recipients: Option<RecipientSources>,
     verify: Verify,
     report: ReportOptions,
@@ -43,9 +43,9 @@ struct Request {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verify {
     No,
-    /// A setting asks for it, where it can be done.
+    /// A setting requests it: done only if OUT is a regular file.
     WherePossible,
-    /// A flag does.
+    /// A flag requests it: an error if OUT is not a regular file.
     Yes,
 }
 
@@ -89,7 +89,7 @@ fn carry_out(args: &ProcessArgs, request: &Request, session: &mut Session) -> an
     }
     let is_verified = *verify != Verify::No && output.is_regular_file();
     let seal = recipients.as_ref().map(|recipients| seal(session, recipients, &names.input)).transpose()?;
-    // A command is started only now, when keys were asked for and OUT can be written.
+    // The command starts only after all prompts, and after OUT proved writable.
     let (input, producer) = match file {
         Some(input) => (input, None),
         None => Producer::start(&args.command).map(|(input, producer)| (input, Some(producer)))?,
@@ -125,7 +125,7 @@ fn carry_out(args: &ProcessArgs, request: &Request, session: &mut Session) -> an
     Ok((input, produced))
 }
 
-/// A header for the recipients that `sources` give, read and asked for now.
+/// Reads the recipients of `sources`, with prompts if necessary, and makes a header for them.
 fn seal(session: &mut Session, sources: &RecipientSources, input: &Path) -> anyhow::Result<Seal> {
     let what = || format!("process {}", quoted(input));
     forbid_core_dumps().with_context(what)?;
@@ -135,12 +135,12 @@ fn seal(session: &mut Session, sources: &RecipientSources, input: &Path) -> anyh
     wrap::seal(session, &recipients, &prompter).with_context(what)
 }
 
-/// Resolves and checks what can be without looking at a file.
+/// Resolves and checks everything that needs no file access.
 fn resolve(args: &ProcessArgs, settings: &Settings) -> Result<Request, Problem> {
     let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
     let passphrase = resolve::new_passphrase(&args.encrypt, &args.passphrases);
     let recipients = resolve::recipients(&args.encrypt, passphrase, settings);
-    // The input of a command that is started is not ours.
+    // The command gets its own standard input.
     let input = args.files.input.as_deref().filter(|_| !args.stdin_from_command).unwrap_or(Path::new(""));
     resolve::check_sources(input, &args.passphrases, &[("--recipients-file", &recipients.files)])?;
     let recipients = Some(recipients).filter(RecipientSources::is_any);
@@ -166,8 +166,7 @@ fn resolve(args: &ProcessArgs, settings: &Settings) -> Result<Request, Problem> 
     Ok(Request { names, width, compress, recipients, verify, report })
 }
 
-/// `--` in front of file names keeps those that begin with a dash from being flags. In front of a command it belongs to
-/// `--stdin-from-command`.
+/// Treats words after `--` as file names, which may start with a dash, unless they are the command of `--stdin-from-command`.
 fn take_names_behind_dashes(args: &mut ProcessArgs) -> Result<(), Problem> {
     if args.stdin_from_command {
         return match args.command.is_empty() {
@@ -194,7 +193,7 @@ fn refuse_age_without_key(is_sealed: bool, output: &Path) -> Result<(), Problem>
     Ok(())
 }
 
-/// Two names look like two inputs to users of zstd: an OUT that exists and is not named like an output gets other advice.
+/// Advises users of zstd, who may take OUT for a second input, when OUT exists and is not named like an output.
 fn hint_at_two_inputs(error: StoreError, output: &Path) -> anyhow::Error {
     let is_named_like_output = ["zst", "age"].map(OsStr::new).contains(&output.extension().unwrap_or_default());
     match error {
@@ -205,7 +204,7 @@ fn hint_at_two_inputs(error: StoreError, output: &Path) -> anyhow::Error {
     }
 }
 
-/// An input that is what this command makes may not be what was meant.
+/// Writes a hint if the input is already a zstd or age file.
 fn hint_at_layers(input: &Input, is_compressed: bool) {
     use std::os::unix::fs::FileExt;
 

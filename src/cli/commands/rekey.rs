@@ -33,7 +33,7 @@ pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resul
     typed.refuse_batch_flags()?;
     typed.refuse(&UNUSED, "one file is rekeyed by one thread")?;
     let report = resolve::report_options(&args.report, settings, ProgressArg::Never)?;
-    // The environment answers for what opens IN.
+    // The passphrase in the environment is for opening IN.
     let new_passphrase = (args.encrypt.passphrase || args.new_passphrase_file.is_some())
         .then(|| PassphraseSources { file: args.new_passphrase_file.clone(), ..PassphraseSources::default() });
     let recipients = resolve::recipients(&args.encrypt, new_passphrase, settings);
@@ -65,7 +65,7 @@ pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resul
     })
 }
 
-/// What rekeying one file takes in memory, in bytes.
+/// The memory that rekeying one file takes, in bytes.
 fn rekey_bytes() -> usize {
     crate::pipeline::memory::BASE_BYTES + task::rekey::REKEY_BYTES
 }
@@ -97,7 +97,7 @@ fn carry_out(
     let asked = prompter.clone();
     let recipients = session.wait("keys", move |_| recipients.read(&asked))?.map_err(at(None))?;
     let keyring = keys.keyring(session).map_err(at(None))?;
-    // In place the form stays as it was.
+    // In place, an armored file stays armored.
     let spec = RekeySpec { recipients, is_armored: args.encrypt.armor, keeps_armor: args.in_place, prompter };
     let started_at = Instant::now();
     let mut produced = rekey(session, &spec, sealed, keyring, &output, &options).map_err(at(Some(&output)))?;
@@ -105,7 +105,7 @@ fn carry_out(
     produced.report =
         Some(Report::of_one_step(Stage::Rekey, started_at.elapsed(), [bytes, bytes, produced.content_bytes]));
     if args.in_place && (input.has_changed() || !is_still_there(&args.input, &input)) {
-        // What was written to it meanwhile would be lost.
+        // Publishing would lose what another program wrote to IN meanwhile.
         return Err(at(None)(TaskError::Changed).into());
     }
     super::publish(session, output, Some(&input))?;

@@ -18,7 +18,7 @@ use crate::task::open::{ReadOptions, open};
 use crate::task::restore::{RestoreSpec, restore};
 use crate::task::{self, Produced, Verb};
 
-/// The request, resolved.
+/// The resolved request.
 struct Request {
     names: Names,
     spec: RestoreSpec,

@@ -1,4 +1,4 @@
-//! `pipeline restore --salvage`: salvages what is intact of one damaged file.
+//! `pipeline restore --salvage`: recovers the intact parts of one damaged file.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::task::open::position;
 use crate::task::salvage::{SalvageSpec, open, salvage};
 use crate::task::{self, Verb};
 
-/// Flags that a salvage of one file does not use: it is one thread, and makes no report.
+/// Flags that a salvage of one file does not use: it runs on one thread and makes no report.
 const UNUSED: [&str; 10] = [
     "workers",
     "channel_depth",
@@ -34,7 +34,7 @@ const UNUSED: [&str; 10] = [
     "size_hint",
 ];
 
-/// Runs the command on the names of `names`.
+/// Runs the command on `names`.
 pub fn run(
     args: &RestoreArgs,
     typed: &Typed,
@@ -92,7 +92,7 @@ fn judge(outcome: SalvageOutcome, (input, output): (&str, String), quiet: bool) 
     Err(Problem::new(Kind::Salvaged, notice::text(&salvaged)).hint(hint).into())
 }
 
-/// What does not go with `--salvage`.
+/// Refuses flags that do not go with `--salvage`.
 pub(super) fn refuse_contradictions(args: &RestoreArgs) -> Result<(), Problem> {
     match args.files.rm || args.require_table {
         true => Err(Problem::usage("--salvage is for files that are damaged, --rm and --require-table are not")),

@@ -1,4 +1,4 @@
-//! `pipeline verify`: decodes one file completely, writes nothing, and compares it with an original if asked.
+//! `pipeline verify`: decodes one file completely without writing it, and compares it with an original if one is given.
 
 use std::path::Path;
 

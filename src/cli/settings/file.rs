@@ -1,5 +1,5 @@
-//! The configuration file: TOML, settings at its top, and tables `[profile.NAME]` of more of them. Everything in it is checked when it
-//! is read, so that a mistake in a profile shows before the day on which it is needed.
+//! The configuration file: TOML, with settings at top level and in tables `[profile.NAME]`. All of it is checked when it is read, so that
+//! a mistake in an unused profile shows early.
 
 use std::path::{Path, PathBuf};
 
@@ -10,29 +10,29 @@ use super::known::{self, SettingSpec};
 use super::value::Value;
 use crate::cli::problem::{Problem, quoted};
 
-/// More than anybody writes by hand.
+/// The largest accepted file, far above what people write by hand.
 const FILE_LEN_MAX: u64 = 1024 * 1024;
 
-/// How alike two words have to be, by Jaro's measure, for one to be taken for the other mistyped.
+/// The Jaro similarity above which a word is suggested for a mistyped one.
 const NEAR: f64 = 0.7;
 
-/// A configuration file that was found right.
+/// A configuration file that passed all checks.
 #[derive(Debug)]
 pub struct ConfigFile {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
     /// Its top-level settings.
     pub entries: Vec<Entry>,
-    /// Its profiles.
+    /// The profiles, each with its name.
     pub profiles: Vec<(String, Vec<Entry>)>,
 }
 
 /// A setting and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The setting.
+    /// The key of the setting.
     pub key: String,
-    /// Its value.
+    /// The value.
     pub value: Value,
     /// Its line, from 1; `None` for a built-in value.
     pub line: Option<usize>,
@@ -59,7 +59,7 @@ impl ConfigFile {
     }
 }
 
-/// A file being read.
+/// The file under parsing, for messages with line numbers.
 struct Reader<'a> {
     path: &'a Path,
     text: &'a str,

@@ -10,66 +10,66 @@ use crate::format::age::keys::Recipient;
 use crate::format::zstd::codec::{Level, WINDOW_LOG_MAX_DECODED};
 use crate::pipeline::plan::{CHUNK_GRAIN, CHUNK_MAX};
 
-/// A value that a flag, a variable, or the configuration can give.
+/// A setting that a flag, an environment variable or the configuration file can give.
 pub struct Setting<T> {
     /// `chunk-size` in the configuration is `--chunk-size` as a flag, and `PIPELINE_CHUNK_SIZE` in the environment.
     pub key: &'static str,
-    /// The variable of zstd's that counts where ours is not set.
+    /// The variable of the zstd program that applies if the `PIPELINE_` variable is not set.
     pub theirs: Option<&'static str>,
-    /// Reads and checks it.
+    /// Parses and checks a value.
     pub parse: fn(&str) -> Result<T, String>,
 }
 
-/// A setting, whatever its type.
+/// A setting without its type.
 pub struct SettingSpec {
-    /// As in [`Setting`].
+    /// The same as [`Setting::key`].
     pub key: &'static str,
-    /// As in [`Setting`].
+    /// The same as [`Setting::theirs`].
     pub theirs: Option<&'static str>,
-    /// Several words, which only a profile may hold: it takes a flag to name one, and encryption is asked for by flags alone.
+    /// Whether it is a list, which only a profile may hold: only flags may request encryption, and a flag selects the profile.
     pub is_list: bool,
-    /// Tells whether a value is valid.
+    /// Checks a value.
     pub check: fn(&Value) -> Result<(), String>,
 }
 
-/// Workers in each parallel stage, 0 for all.
+/// Workers in each parallel stage; 0 for one per CPU.
 pub const WORKERS: Setting<u32> = Setting { key: "workers", theirs: Some("ZSTD_NBTHREADS"), parse: parse_workers };
 
-/// Items that a channel holds.
+/// The capacity of a channel, in items.
 pub const CHANNEL_DEPTH: Setting<u32> = Setting { key: "channel-depth", theirs: None, parse: parse_channel_depth };
 
-/// zstd level.
+/// The zstd level.
 pub const LEVEL: Setting<Level> = Setting { key: "level", theirs: Some("ZSTD_CLEVEL"), parse: parse_level };
 
-/// Bytes of a chunk.
+/// The length of a chunk, in bytes.
 pub const CHUNK_SIZE: Setting<u64> = Setting { key: "chunk-size", theirs: None, parse: parse_chunk_size };
 
-/// Bytes of memory to keep within.
+/// The memory limit, in bytes.
 pub const MEMORY: Setting<u64> = Setting { key: "memory", theirs: None, parse: parse_size };
 
-/// The largest window accepted, as its logarithm to base 2.
+/// The largest accepted window, as its logarithm to base 2.
 pub const WINDOW_MAX: Setting<u32> = Setting { key: "window-max", theirs: None, parse: parse_window_max };
 
-/// The largest scrypt work factor accepted.
+/// The largest accepted scrypt work factor.
 pub const MAX_WORK_FACTOR: Setting<u8> = Setting { key: "max-work-factor", theirs: None, parse: parse_max_work_factor };
 
-/// Whether what was written is read back.
+/// Whether the output is read back and checked.
 pub const VERIFY: Setting<bool> = Setting { key: "verify", theirs: None, parse: parse_bool };
 
-/// The report on exit.
+/// The form of the report on exit.
 pub const STATS: Setting<StatsArg> = Setting { key: "stats", theirs: None, parse: parse_word };
 
-/// What is shown while a run goes on.
+/// The form of progress during a run.
 pub const PROGRESS: Setting<ProgressArg> = Setting { key: "progress", theirs: None, parse: parse_word };
 
-/// What is logged, in the words of `tracing`: `debug`, or `pipeline::cli=trace`.
+/// The log filter, in the syntax of `tracing`: `debug`, or `pipeline::cli=trace`.
 pub const LOG: Setting<Targets> = Setting { key: "log", theirs: None, parse: parse_targets };
 
-/// The lists of a profile.
+/// The list of recipients in a profile.
 pub const RECIPIENTS: &str = "recipients";
-/// Files of recipients.
+/// The list of recipients files in a profile.
 pub const RECIPIENTS_FILES: &str = "recipients-files";
-/// Files of identities.
+/// The list of identity files in a profile.
 pub const IDENTITIES: &str = "identities";
 
 macro_rules! known {
@@ -89,7 +89,7 @@ macro_rules! known {
     };
 }
 
-/// All settings, in the order in which they are shown.
+/// All settings, in the order of `config show`.
 pub const ALL: [SettingSpec; 14] = known![
     WORKERS,
     CHANNEL_DEPTH,
@@ -104,16 +104,16 @@ pub const ALL: [SettingSpec; 14] = known![
     LOG
 ];
 
-/// More workers than any machine has cores; each is a thread.
+/// The most workers; each is a thread.
 const WORKERS_MAX: u32 = 1024;
 
-/// Deeper channels than this hold gigabytes and smooth nothing any more.
+/// The deepest channel; a deeper one would hold gigabytes without any benefit.
 const CHANNEL_DEPTH_MAX: u32 = 4096;
 
-/// scrypt's work factor is a logarithm of rounds; age reads two digits.
+/// The largest work factor; it is the logarithm to base 2 of scrypt's cost, and age reads at most two digits.
 const WORK_FACTOR_MAX: u8 = 64;
 
-/// Reads a number of workers.
+/// Parses a number of workers, from 0 to 1024.
 pub fn parse_workers(text: &str) -> Result<u32, String> {
     match parse_number(text)? {
         workers @ 0..=WORKERS_MAX => Ok(workers),
@@ -121,7 +121,7 @@ pub fn parse_workers(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Reads a number of files in flight.
+/// Parses a number of files in flight, from 1 to 1024.
 pub fn parse_jobs(text: &str) -> Result<u32, String> {
     match parse_number(text)? {
         jobs @ 1..=WORKERS_MAX => Ok(jobs),
@@ -129,7 +129,7 @@ pub fn parse_jobs(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Reads the depth of a channel.
+/// Parses a channel depth, from 1 to 4096.
 pub fn parse_channel_depth(text: &str) -> Result<u32, String> {
     match parse_number(text)? {
         depth @ 1..=CHANNEL_DEPTH_MAX => Ok(depth),
@@ -137,14 +137,14 @@ pub fn parse_channel_depth(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Reads a level.
+/// Parses a zstd level.
 pub fn parse_level(text: &str) -> Result<Level, String> {
     let level = parse_number(text)?;
     Level::new(level)
         .ok_or_else(|| format!("there is no level {level}: 1 to 22, or negative for speed at the expense of size"))
 }
 
-/// Reads the size of a chunk.
+/// Parses a chunk length: a multiple of 64 KiB, at most 64 MiB.
 pub fn parse_chunk_size(text: &str) -> Result<u64, String> {
     let (bytes, grain) = (parse_size(text)?, CHUNK_GRAIN as u64);
     match (grain..=CHUNK_MAX as u64).contains(&bytes) && bytes.is_multiple_of(grain) {
@@ -153,7 +153,7 @@ pub fn parse_chunk_size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Reads the size of a window; gives its logarithm to base 2.
+/// Parses a window size, a power of two from 1 KiB to 2 GiB, and returns its logarithm to base 2.
 pub fn parse_window_max(text: &str) -> Result<u32, String> {
     let (bytes, max) = (parse_size(text)?, 1u64 << WINDOW_LOG_MAX_DECODED);
     match bytes.is_power_of_two() && (1024..=max).contains(&bytes) {
@@ -162,7 +162,7 @@ pub fn parse_window_max(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Reads a work factor.
+/// Parses a work factor, from 1 to 64.
 pub fn parse_max_work_factor(text: &str) -> Result<u8, String> {
     match parse_number(text)? {
         factor @ 1..=WORK_FACTOR_MAX => Ok(factor),
@@ -170,7 +170,7 @@ pub fn parse_max_work_factor(text: &str) -> Result<u8, String> {
     }
 }
 
-/// A list of nothing would encrypt to nobody, and say so to nobody.
+/// Refuses an empty list, which would silently encrypt to nobody, and empty words.
 fn not_empty(value: &Value) -> Result<(), String> {
     let words = value.words();
     match words.is_empty() || words.iter().any(String::is_empty) {

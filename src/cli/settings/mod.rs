@@ -23,26 +23,26 @@ use flags::ConfigArgs;
 use known::{Setting, SettingSpec};
 use value::Value;
 
-/// Where values come from when no flag gives them.
+/// The sources of values other than flags.
 pub struct Settings {
     variable: fn(&str) -> Option<OsString>,
     file: Option<ConfigFile>,
-    /// The name and the entries of the profile that was asked for.
+    /// The name and the entries of the selected profile.
     profile: Option<(String, Vec<Entry>)>,
 }
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A variable of the environment.
+    /// An environment variable, by name.
     Variable(String),
-    /// A profile that is built in.
+    /// A built-in profile, by name.
     BuiltIn(String),
-    /// A line of the configuration file, of a profile or none.
+    /// A line of the configuration file, in a profile or at top level.
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// From 1.
+        /// The line number, from 1.
         line: usize,
     },
 }
@@ -58,16 +58,16 @@ impl std::fmt::Display for Source {
 }
 
 impl Settings {
-    /// Reads the configuration that `args` or the platform's custom names, and finds the profile.
+    /// Reads the configuration file that `args` name, or the one in the XDG configuration folder, and finds the profile.
     ///
     /// # Errors
     ///
-    /// A file that is named and cannot be read, one that holds what is no setting, a profile that nobody has defined.
+    /// If the file cannot be read, if it holds an unknown or invalid setting, or if the profile does not exist.
     pub fn load(args: &ConfigArgs) -> Result<Settings, Problem> {
         Settings::load_from(args, |name| std::env::var_os(name))
     }
 
-    /// The same with an environment of the caller's.
+    /// Like [`Settings::load`], with `variable` as the environment.
     fn load_from(args: &ConfigArgs, variable: fn(&str) -> Option<OsString>) -> Result<Settings, Problem> {
         let file = match (&args.config, args.no_config) {
             (Some(path), _) => Some(ConfigFile::read(path)?),
@@ -86,17 +86,17 @@ impl Settings {
         Ok(Settings { variable, file, profile })
     }
 
-    /// The configuration file, where there is one.
+    /// The path of the configuration file, if one was read.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_ref().map(|file| file.path.as_path())
     }
 
-    /// The profile that was asked for.
+    /// The name of the selected profile.
     pub fn profile(&self) -> Option<&str> {
         self.profile.as_ref().map(|(name, _)| name.as_str())
     }
 
-    /// The value of `setting`: `flag`, or the first of the other sources that has one.
+    /// The value of `setting`: `flag`, or that of the next source that has one. `None` means the default.
     pub fn get<T>(&self, setting: &Setting<T>, flag: Option<T>) -> Result<Option<T>, Problem> {
         if flag.is_some() {
             return Ok(flag);
@@ -111,7 +111,7 @@ impl Settings {
         Some((entry.value.words(), self.source_of(entry)))
     }
 
-    /// The paths of such a list: relative ones begin where the configuration file is, `~` is the home directory.
+    /// The paths of such a list. Relative paths start at the configuration file's folder; `~/` is the home directory.
     pub fn paths(&self, key: &str) -> Vec<PathBuf> {
         let folder = self.file.as_ref().and_then(|file| file.path.parent()).unwrap_or(Path::new(""));
         let home = (self.variable)("HOME").map(PathBuf::from);
@@ -123,8 +123,8 @@ impl Settings {
         words.unwrap_or_default().into_iter().map(expand).collect()
     }
 
-    /// What is in force, a line a setting, as a configuration file that gives the same with the same profile; `defaults` tells what a
-    /// setting is otherwise.
+    /// The effective settings, one line each, as a configuration file that has the same effect with the same profile. `defaults` gives the
+    /// default of a setting.
     pub fn show(&self, defaults: impl Fn(&SettingSpec) -> Option<String>) -> Result<String, Problem> {
         let (mut settings, mut lists) = (Vec::new(), Vec::new());
         for known in known::ALL.iter().filter(|known| !known.is_list) {
@@ -161,8 +161,8 @@ impl Settings {
         Ok(lines.join("\n") + "\n")
     }
 
-    /// The value that `key` has from anything but a flag. zstd's variable `theirs` counts only where it is valid, since it is not
-    /// ours to complain about.
+    /// The value of `key` from sources other than flags. An invalid value of zstd's variable `theirs` is ignored, because it is not meant
+    /// for this program.
     fn find(&self, key: &str, theirs: Option<&str>) -> Result<Option<(String, Source)>, Problem> {
         let set = |name: &str| (self.variable)(name).filter(|value| !value.is_empty());
         let name = variable_name(key);
@@ -194,27 +194,27 @@ impl Settings {
     }
 }
 
-/// `chunk-size` is `PIPELINE_CHUNK_SIZE`.
+/// The environment variable of `key`: `PIPELINE_CHUNK_SIZE` for `chunk-size`.
 fn variable_name(key: &str) -> String {
     format!("PIPELINE_{}", key.to_ascii_uppercase().replace('-', "_"))
 }
 
-/// This program's folder of a kind, where the XDG Base Directory Specification puts it: in what the variable `name` says, else in `default` of
-/// the home.
+/// This program's folder of one kind, as the XDG Base Directory Specification defines it: `pipeline` in the path that the variable `name`
+/// holds, else in `default` in the home directory. Paths that are not absolute are ignored.
 pub fn folder(variable: fn(&str) -> Option<OsString>, name: &str, default: &str) -> Option<PathBuf> {
     let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = absolute(name).or_else(|| Some(absolute("HOME")?.join(default)))?;
     Some(folder.join("pipeline"))
 }
 
-/// Whether there is anything of this name, if only a link that leads nowhere. A folder that is closed to us, as another user's home is
-/// that the environment still names, holds nothing for us.
+/// Whether `path` exists, even as a dangling link. A folder that this user may not search counts as absent: HOME may still name another
+/// user's home.
 fn is_there(path: &Path) -> bool {
     let absent = [ErrorKind::NotFound, ErrorKind::NotADirectory, ErrorKind::PermissionDenied];
     !path.symlink_metadata().is_err_and(|error| absent.contains(&error.kind()))
 }
 
-/// The profile `name`: the file's own, or one that is built in.
+/// The profile `name`, from the file or built in.
 fn profile(name: &str, file: Option<&ConfigFile>) -> Result<(String, Vec<Entry>), Problem> {
     let own = file.iter().flat_map(|file| &file.profiles);
     let mut known: Vec<&str> = profiles::NAMES.into_iter().chain(own.clone().map(|(name, _)| name.as_str())).collect();

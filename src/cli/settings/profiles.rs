@@ -3,16 +3,16 @@
 use super::file::Entry;
 use super::value::Value;
 
-/// Their names.
+/// The names of the built-in profiles.
 pub const NAMES: [&str; 3] = ["high-performance", "standard", "debug"];
 
-/// What the profile `name` sets; `None` where it is not built in.
+/// The settings of the built-in profile `name`; `None` if there is none.
 pub fn built_in(name: &str) -> Option<Vec<Entry>> {
     let settings: &[(&str, &str)] = match name {
-        // Speed before size; what is durable stays so.
+        // Favors speed over size; durability stays on.
         "high-performance" => &[("level", "1"), ("channel-depth", "16")],
         "standard" => &[],
-        // One worker, so that things happen in one order; everything said, and everything read back.
+        // One worker makes the order of events deterministic.
         "debug" => &[("workers", "1"), ("channel-depth", "1"), ("verify", "true"), ("log", "debug")],
         _ => return None,
     };

@@ -1,4 +1,4 @@
-//! The commands on many files: a request resolved once for all of them, and what is said of the results.
+//! The commands on many files: each resolves one request for all files, runs the batch and reports the results.
 
 mod names;
 pub mod process;
@@ -41,27 +41,27 @@ use crate::task::open::forbid_core_dumps;
 
 pub use names::{BatchNames, names};
 
-/// What is said of an output that was all there was.
+/// The message about a missing output whose input `--rm` deleted.
 const LOST: &str = "it is missing, and --rm had deleted its input; --force forgets it";
 
-/// Files that are looked at to see whether a passphrase has to be asked for.
+/// The most files that are checked for a passphrase, to decide whether to prompt.
 const LOOKED_AT: usize = 16;
 
-/// A batch, resolved.
+/// A resolved batch.
 struct Request<'a> {
     plan: BatchPlan,
-    /// Where outputs go, and where their journal is; `None` where nothing is written.
+    /// The directory for outputs and the place of its journal; `None` if nothing is written.
     output: Option<(&'a Path, JournalKind)>,
     options: BatchOptions,
-    /// The plan is of everything that should be there: an output that the journal knows beyond it, and that is gone, is not missed.
+    /// Whether the plan covers all files of the tree, so that a missing output that the journal knows but the plan does not is forgotten.
     is_whole: bool,
-    /// Of a large file's pipeline.
+    /// The width of the pipeline for one large file.
     width: Concurrency,
-    /// Notices are not said.
+    /// Whether notices are suppressed.
     quiet: bool,
 }
 
-/// Carries out a batch and says what became of its files.
+/// Runs a batch and reports the result of its files.
 fn carry_out(
     session: &mut Session,
     reports: &mut Reports<'_>,
@@ -78,7 +78,7 @@ fn carry_out(
                 others.extend(forget_gone(&plan, &history, &tree, journal, force)?);
             }
             let (mirrored, mut tree) = (Arc::clone(&plan), tree);
-            // What touches a tree is done on threads of their own, so that signals end it.
+            // Work on a tree runs on another thread, so that a signal can interrupt the wait.
             let (tree, not_made) = session.wait("mirror", move |_| {
                 let not_made = tree.mirror(&mirrored.directories, &mirrored.links);
                 (tree, not_made)
@@ -94,7 +94,7 @@ fn carry_out(
     let supervise = Box::new(|threads, progress: &_, live: &_| session.run_batch(threads, bytes, progress, live));
     let RanBatch { results, tree, figures, wall, progress, failure } = batch::run(batch, operation, supervise);
     let cut_off_count = tree.as_ref().map_or(0, |tree| tree.cut_off_count);
-    // After a signal nothing is finished: the next run does it.
+    // After a signal, directories are left unfinished for the next run.
     if let (Some(tree), None) = (tree, &failure) {
         others.extend(finish_tree(session, &plan, tree, umask, sync)?);
     }
@@ -127,7 +127,7 @@ fn carry_out(
     }
 }
 
-/// Opens the directory of all outputs and its journal, and says what has to be said of it.
+/// Opens the output directory and its journal, and writes warnings about them.
 fn open_tree(
     session: &mut Session,
     path: &Path,
@@ -156,7 +156,7 @@ fn open_tree(
     Ok((tree, journal, history))
 }
 
-/// Gives mirrored directories their modes and times. Gives those that could not be finished.
+/// Sets the modes and times of mirrored directories. Returns those that failed.
 fn finish_tree(
     session: &mut Session,
     plan: &Arc<BatchPlan>,
@@ -166,7 +166,7 @@ fn finish_tree(
 ) -> anyhow::Result<Vec<Other>> {
     let finished = Arc::clone(plan);
     let not_finished = session.wait("finish", move |_| {
-        // A directory that could not be read was not finished, and the next run has to get in.
+        // A directory that could not be read is left out: with its source's mode the next run could not enter it.
         let unread: HashSet<&Path> = finished.failed.iter().map(|(path, _)| &**path).collect();
         let directories = finished.directories.iter().filter(|directory| !unread.contains(&*directory.source));
         tree.finish(directories, umask, sync)
@@ -174,7 +174,7 @@ fn finish_tree(
     Ok(not_finished.into_iter().map(failed).collect())
 }
 
-/// Names every file that failed, with its cause, and everything that was skipped; each hint once.
+/// Writes each failed file with its cause, each skipped file, and each hint once.
 fn tell_failures(summary: &BatchSummary) {
     let mut hints: HashSet<String> = HashSet::new();
     for Entry { index, ended, .. } in summary.troubled() {
@@ -202,7 +202,7 @@ fn tell_failures(summary: &BatchSummary) {
     }
 }
 
-/// How the program ends.
+/// The exit of the batch.
 fn exit_of(summary: &BatchSummary) -> Exit {
     let counts = summary.counts();
     match (summary.stopped_by(), summary.results.stopped) {
@@ -213,19 +213,19 @@ fn exit_of(summary: &BatchSummary) -> Exit {
     }
 }
 
-/// What the journal of the files in `input` says.
+/// The journal's history of the files in `input`.
 fn history_of(session: &mut Session, input: &Path) -> anyhow::Result<Arc<History>> {
     let (input, folder) = (input.to_owned(), state_folder());
     Ok(session.wait("journal", move |_| setup::history_of(&input, folder.as_deref()))??)
 }
 
-/// The user's own folder for what may not be told in a tree.
+/// The user's state folder, for data that must not be stored in a tree.
 fn state_folder() -> Option<PathBuf> {
     settings::folder(|name| std::env::var_os(name), "XDG_STATE_HOME", ".local/state")
 }
 
-/// Lets the journal forget outputs whose input is gone, and that somebody has deleted. Gives those that were all there was, which it forgets
-/// with `force` only.
+/// Removes from the journal the outputs that have no input and no longer exist. Without `force`, keeps and returns those whose input
+/// `--rm` deleted, because they were the only copy.
 fn forget_gone(
     plan: &BatchPlan,
     history: &History,
@@ -242,7 +242,7 @@ fn forget_gone(
     Ok(lost.into_iter().map(|place| failed((tree.path.join(place), LOST.to_owned()))).collect())
 }
 
-/// Places that the journal knows and the plan does not, in order.
+/// The places that the journal knows and the plan does not, sorted.
 fn unplanned<'a>(plan: &BatchPlan, history: &'a History) -> Vec<&'a Path> {
     let planned: HashSet<&Path> = plan.items.iter().map(|item| &*item.place).collect();
     let mut unplanned: Vec<&Path> = history.places().filter(|place| !planned.contains(place)).collect();
@@ -250,7 +250,7 @@ fn unplanned<'a>(plan: &BatchPlan, history: &'a History) -> Vec<&'a Path> {
     unplanned
 }
 
-/// Scans the inputs and settles their outputs, of which `name` makes the file names. Nothing is written.
+/// Scans the inputs and plans their outputs; `name` derives an output's file name. Writes nothing.
 fn plan(
     session: &mut Session,
     names: &BatchNames,
@@ -269,7 +269,7 @@ fn plan(
     })??)
 }
 
-/// Scans one directory, in which nothing gets another name.
+/// Scans one directory and plans outputs with the same names.
 fn plan_in_place(session: &mut Session, input: &Path, filter: &FilterArgs) -> anyhow::Result<BatchPlan> {
     let (input, filter) = (input.to_owned(), filter_of(filter));
     Ok(session.wait("list", move |_| {
@@ -287,7 +287,7 @@ fn filter_of(args: &FilterArgs) -> Filter {
     Filter { include, exclude, gitignore, links }
 }
 
-/// How a batch is done: `width` and its memory are those of one run, and all files together stay within them.
+/// The options of a batch. All files together stay within `width` and `budget_bytes`, which are those of one run.
 fn options(args: &BatchArgs, width: Concurrency, budget_bytes: usize, output: OutputOptions) -> BatchOptions {
     let jobs = args.jobs.map_or(width.workers.get(), |jobs| jobs as usize);
     BatchOptions {
@@ -306,8 +306,8 @@ fn options(args: &BatchArgs, width: Concurrency, budget_bytes: usize, output: Ou
     }
 }
 
-/// What opens the files of `plan`: what flags and the environment give, read once. Where they give nothing, and a passphrase is wanted, it is
-/// asked for.
+/// The identities that open the files of `plan`, read once from flags and the environment. If there are none and a file needs a
+/// passphrase, prompts for it.
 fn keyring(session: &mut Session, plan: &BatchPlan, sources: &IdentitySources) -> anyhow::Result<Keyring> {
     forbid_core_dumps()?;
     let (sources, prompter) = (sources.clone(), session.prompter());
@@ -320,7 +320,7 @@ fn keyring(session: &mut Session, plan: &BatchPlan, sources: &IdentitySources) -
     })??)
 }
 
-/// What cannot be worked on.
+/// The inputs that cannot be processed: failed and skipped ones.
 fn others(plan: &BatchPlan) -> Vec<Other> {
     let skipped = plan.skipped.iter().cloned().map(|(path, reason)| Other { path, reason, is_skipped: true });
     plan.failed.iter().cloned().map(failed).chain(skipped).collect()
@@ -330,7 +330,7 @@ fn failed((path, reason): (PathBuf, String)) -> Other {
     Other { path, reason, is_skipped: false }
 }
 
-/// The list that is read from standard input, if one is.
+/// The path of the file list, which may be `-`; empty without a list.
 fn list_input(list: &ListArgs) -> &Path {
     list.files_from.as_deref().or(list.files0_from.as_deref()).unwrap_or(Path::new(""))
 }
@@ -340,7 +340,7 @@ fn taken_lists(list: &ListArgs) -> impl Iterator<Item = ReservedPath<'_>> {
     lists.into_iter().filter_map(|(flag, path)| Some(ReservedPath::In(flag, path.as_deref()?)))
 }
 
-/// A passphrase costs a second and 256 MiB for each file, since each has a salt of its own.
+/// Refuses a passphrase, which costs a second and 256 MiB for each file because each has its own salt.
 fn refuse_passphrases(is_asked_for: bool) -> Result<(), Problem> {
     match is_asked_for {
         true => Err(Problem::usage("a passphrase would cost a second and 256 MiB of memory for each file").hint(
@@ -350,7 +350,7 @@ fn refuse_passphrases(is_asked_for: bool) -> Result<(), Problem> {
     }
 }
 
-/// Flags that do not go with many files, or with each other.
+/// Refuses flags that do not go with many files or with each other.
 fn refuse_flags(files: &FileArgs, list: &ListArgs, engine: EngineArg) -> Result<(), Problem> {
     if engine == EngineArg::Mutex {
         return Err(Problem::usage("--engine mutex is for one file"));

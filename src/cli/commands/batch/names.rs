@@ -1,4 +1,4 @@
-//! Which names ask for a batch: a directory, several inputs, a list, or a directory to write to.
+//! Decides from the names whether a command is a batch.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use crate::cli::args::{FileArgs, ListArgs};
 use crate::cli::problem::{Problem, quoted};
 
-/// What a batch reads and where it writes.
+/// The inputs and the output directory of a batch.
 #[derive(Clone, Debug)]
 pub struct BatchNames {
-    /// Files and directories, as they were named.
+    /// The input files and directories, as typed.
     pub inputs: Vec<PathBuf>,
-    /// The directory of all outputs.
+    /// The directory for all outputs.
     pub output: PathBuf,
 }
 
-/// The names of a batch, where `files` and `list` ask for one: a directory, several inputs, a list, or a directory to write to.
+/// The names of a batch; `None` if there is no directory, list, second input or output directory in `files` and `list`.
 pub fn names(files: &FileArgs, list: &ListArgs) -> Result<Option<BatchNames>, Problem> {
     let has_list = list.files_from.is_some() || list.files0_from.is_some();
     let positionals = files.input.iter().chain(&files.out).chain(&files.more).cloned();

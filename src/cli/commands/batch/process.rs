@@ -1,4 +1,4 @@
-//! `pipeline process` of many files.
+//! `pipeline process` on many files.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::task::keys::RecipientSources;
 use crate::task::open::forbid_core_dumps;
 use crate::task::process::ProcessSpec;
 
-/// `process` of `names`.
+/// Processes the files of `names`.
 pub fn run(args: ProcessArgs, typed: &Typed, names: &BatchNames, settings: &Settings) -> anyhow::Result<Exit> {
     typed.refuse_pipe_flags()?;
     let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;

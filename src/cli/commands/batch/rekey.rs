@@ -1,4 +1,4 @@
-//! `pipeline rekey` of a tree, in place or into another.
+//! `pipeline rekey` on a tree, in place or into another directory.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::task::executor::Executor;
 use crate::task::open::ReadOptions;
 use crate::task::rekey::{REKEY_BYTES, RekeySpec};
 
-/// `rekey` of everything in the directory that is named, in place or into another.
+/// Rekeys all files in the directory IN.
 pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Result<Exit> {
     typed.refuse_pipe_flags()?;
     let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
@@ -53,7 +53,7 @@ pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resul
         let plan = match args.in_place {
             true => {
                 let mut plan = plan_in_place(session, &args.input, &args.filter)?;
-                // They are their own mirror.
+                // In place there is nothing to mirror.
                 (plan.directories, plan.links) = Default::default();
                 plan
             }

@@ -1,4 +1,4 @@
-//! `pipeline restore` of many files, salvage included.
+//! `pipeline restore` on many files, with or without `--salvage`.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::task::open::{Keys, ReadOptions};
 use crate::task::restore::RestoreSpec;
 use crate::task::salvage::SalvageSpec;
 
-/// `restore` of `names`.
+/// Restores the files of `names`.
 pub fn run(args: RestoreArgs, typed: &Typed, names: &BatchNames, settings: &Settings) -> anyhow::Result<Exit> {
     typed.refuse_pipe_flags()?;
     let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
@@ -46,7 +46,7 @@ pub fn run(args: RestoreArgs, typed: &Typed, names: &BatchNames, settings: &Sett
     taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     with_reports((Verb::Restore, &report), &taken, &mut session, |session, reports| {
         let decompress = !args.no_decompress;
-        // A name without a suffix to remove stays: its output is in another directory.
+        // A name without a known suffix is kept; it does not collide, because the output is in another directory.
         let name = move |name: &OsStr| resolve::restored_name(name, decompress).unwrap_or_else(|| name.to_owned());
         let plan = plan(session, names, &args.list, name)?;
         let keys = Keys::Read(Box::new(keyring(session, &plan, &identities)?));

@@ -1,4 +1,4 @@
-//! `pipeline verify` of a tree, compared with its journal where it has one.
+//! `pipeline verify` on a tree, which is compared with its journal if it has one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::task::Verb;
 use crate::task::open::{Keys, ReadOptions};
 use crate::task::verify::VerifySpec;
 
-/// `verify` of everything in the directory that is named.
+/// Verifies all files in the directory IN.
 pub fn run(args: VerifyArgs, typed: &Typed, settings: &Settings) -> anyhow::Result<Exit> {
     typed.refuse_pipe_flags()?;
     let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
@@ -55,7 +55,7 @@ pub fn run(args: VerifyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resu
     })
 }
 
-/// Outputs that the journal knows and that are not there.
+/// The outputs that the journal knows and that are missing.
 fn missing(plan: &BatchPlan, history: &History, root: &Path) -> Vec<(PathBuf, String)> {
     let missing = unplanned(plan, history).into_iter();
     missing.map(|place| (root.join(place), "it is missing: the journal knows it".to_owned())).collect()
