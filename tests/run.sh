@@ -14,11 +14,15 @@ trap 'rm -f "$PIPELINE_SKIPPED"' EXIT
 run=(env)
 env --default-signal=INT true 2> /dev/null && run+=(--default-signal=INT,QUIT,HUP)
 
+# The slow suite prints figures, which docs/promises.md quotes.
+show=()
+[ "${PIPELINE_TESTS:-}" = slow ] && show=(yes)
+
 if "$cargo" nextest --version > /dev/null 2>&1; then
   # nextest does not run documentation tests.
-  "${run[@]}" "$cargo" nextest run --locked "$@" && "$cargo" test --locked --doc --quiet
+  "${run[@]}" "$cargo" nextest run --locked ${show:+--success-output immediate} "$@" && "$cargo" test --locked --doc --quiet
 else
-  "${run[@]}" "$cargo" test --locked "$@"
+  "${run[@]}" "$cargo" test --locked "$@" ${show:+-- --nocapture}
 fi
 code=$?
 

@@ -91,7 +91,7 @@ fn imports() -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
                 module.pop();
             }
             let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-            (module, code)
+            (module, format!("\n{code}"))
         })
         .collect();
     let word = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
@@ -99,9 +99,17 @@ fn imports() -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
         let statements = code.split("\nuse ").chain(code.split("\npub use ").skip(1)).skip(1);
         let mut paths: Vec<String> =
             statements.flat_map(|rest| expand(&rest.split(';').next().unwrap().replace('\n', " "))).collect();
-        let inline =
-            code.match_indices("crate::").map(|(at, _)| code[at..].split(|c| !word(c)).next().unwrap().to_owned());
-        paths.extend(inline);
+        let is_inline_module = |path: &str| {
+            path.strip_prefix("super::").is_some_and(|rest| {
+                let name = rest.split("::").next().unwrap();
+                code.contains(&format!("\nmod {name} {{"))
+            })
+        };
+        // Paths in the code itself, which need no `use`.
+        paths.extend(
+            code.split(|c| !word(c)).filter(|path| path.contains("::") && !path.ends_with("::")).map(str::to_owned),
+        );
+        paths.retain(|path| !is_inline_module(path));
         let resolve = |path: String| {
             let mut parts: Vec<&str> = path.split("::").collect();
             let mut full = module.clone();

@@ -3,10 +3,12 @@
 //! `-h` fits a screen, so it leaves out rarely used flags; `--help` and the man pages show all. The list of those flags is here, since the
 //! choice depends on the page as a whole.
 
-use clap::{Command, CommandFactory};
+use std::ffi::OsString;
 
-use super::Args;
+use clap::{Command, CommandFactory, FromArgMatches};
+
 use super::examples::{GUIDES, Guide};
+use super::{Args, Typed};
 use crate::format::zstd::codec;
 
 /// Flags that `-h` leaves out, by their long names.
@@ -126,6 +128,16 @@ fn long_version() -> String {
         env!("CARGO_PKG_VERSION"),
         codec::library_version()
     )
+}
+
+impl Args {
+    /// Takes `args`, the first of which is the program's name. What clap finds wrong, or the help that was asked for, is the error.
+    pub fn parse_words(args: impl IntoIterator<Item = OsString>) -> Result<(Args, Typed), clap::Error> {
+        let mut command = command();
+        let matches = command.try_get_matches_from_mut(args)?;
+        let args = Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        Ok((args, Typed::of(&matches)))
+    }
 }
 
 #[cfg(test)]

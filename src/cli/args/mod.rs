@@ -9,7 +9,7 @@ mod typed;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{FromArgMatches, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::cli::settings::known::{parse_chunk_size, parse_level};
@@ -42,16 +42,6 @@ pub struct Args {
     /// Where settings come from.
     #[command(flatten)]
     pub config: ConfigArgs,
-}
-
-impl Args {
-    /// Takes `args`, the first of which is the program's name. What clap finds wrong, or the help that was asked for, is the error.
-    pub fn parse_words(args: impl IntoIterator<Item = OsString>) -> Result<(Args, Typed), clap::Error> {
-        let mut command = help::command();
-        let matches = command.try_get_matches_from_mut(args)?;
-        let args = Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-        Ok((args, Typed::of(&matches)))
-    }
 }
 
 /// What to do.

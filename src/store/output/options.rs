@@ -1,4 +1,4 @@
-//! How an output treats what is there, the disk, and permissions.
+//! Options of an output: whether to replace a file, whether to sync, and which permissions to withhold.
 
 /// How to create an output.
 #[derive(Clone, Copy, Debug)]
