@@ -26,7 +26,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let known = match History::parse(&bytes) {
         Ok(known) => known,
-        Err(JournalError::Unknown | JournalError::Newer { .. }) => return,
+        Err(JournalError::Unknown { .. } | JournalError::Newer { .. }) => return,
         Err(error) => panic!("{error}"),
     };
     for place in known.places() {

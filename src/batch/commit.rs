@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::error::FileError;
-use super::journal::{InputFate, Journal, Record};
+use super::journal::{InputFate, Journal, OutputSpec, Record};
 use super::messages::{BatchResults, CompletedFile, Ended, Entry, FileResult, LateDelete, Stopped, Warning, Written};
 use super::options::BatchOptions;
 use super::plan::BatchPlan;
@@ -48,11 +48,11 @@ struct Step {
 }
 
 impl Step {
-    /// The output and its description, unless there is none or a step failed.
-    fn output(&self) -> Option<(&Temporary, &Written)> {
+    /// The output, its description for the journal and the rest, unless there is none or a step failed.
+    fn output(&self) -> Option<(&Temporary, &OutputSpec, &Written)> {
         match (&self.failure, &self.completed.result) {
             (None, Ok(FileResult::Worked { written, .. })) => match &written.output {
-                Some(Output::Temporary(temporary)) => Some((temporary, written)),
+                Some((Output::Temporary(temporary), spec)) => Some((temporary, spec, written)),
                 _ => None,
             },
             _ => None,
@@ -61,7 +61,7 @@ impl Step {
 
     /// Runs `step` unless an earlier one failed.
     fn take<E: Into<FileError>>(&mut self, step: impl FnOnce(&Temporary, &Written) -> Result<(), E>) {
-        if let Some(Err(error)) = self.output().map(|(temporary, written)| step(temporary, written)) {
+        if let Some(Err(error)) = self.output().map(|(temporary, _, written)| step(temporary, written)) {
             self.failure = Some(error.into());
         }
     }
@@ -83,7 +83,7 @@ impl Commit {
         let mut steps: Vec<Step> = completed.into_iter().map(|completed| Step { completed, failure: None }).collect();
         for step in &mut steps {
             step.take(|temporary, written| temporary.copy_mode_and_times(Some(&written.source)));
-            if let (true, Some((temporary, _))) = (self.options.output.sync, step.output()) {
+            if let (true, Some((temporary, ..))) = (self.options.output.sync, step.output()) {
                 sys::start_writing_back(temporary.parts().0);
             }
         }
@@ -107,13 +107,13 @@ impl Commit {
         let Some(journal) = &mut self.journal else { return };
         let mut records = Vec::with_capacity(steps.len());
         for step in steps.iter_mut() {
-            let Some((temporary, written)) = step.output() else { continue };
+            let Some((temporary, spec, written)) = step.output() else { continue };
             match temporary.parts().0.metadata() {
                 Ok(output) => records.push(Record {
                     place: self.plan.items[step.completed.index].place.clone(),
                     output: FileId::of(&output),
                     output_hash: written.output_hash,
-                    spec: written.spec.clone(),
+                    spec: spec.clone(),
                     fate: match written.may_delete {
                         true if self.options.rm => InputFate::Deleted,
                         true => InputFate::Stays,

@@ -69,6 +69,80 @@ impl FileError {
     }
 }
 
+/// Why an input that is not a file of the plan, such as an unreadable directory, was skipped or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// It is a special file, which is skipped.
+    #[error("it is {0}")]
+    Special(&'static str),
+    /// Its output would have a reserved name, so it is skipped.
+    #[error("its output would have a name that journals or temporaries have")]
+    ReservedName,
+    /// Its metadata cannot be read.
+    #[error("cannot look at it: {0}")]
+    LookAt(io::Error),
+    /// A walk cannot read it.
+    #[error("cannot read it: {}", walk_reason(.0))]
+    Walk(ignore::Error),
+    /// It is a followed link to a directory above it.
+    #[error("it leads back to a directory that it is in")]
+    Loop,
+    /// Its directory cannot be created.
+    #[error("cannot make it in {tree}: {source}")]
+    Directory {
+        /// The output directory, as messages show it.
+        tree: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Its link cannot be created.
+    #[error("cannot make the link in {tree}: {source}")]
+    Link {
+        /// The output directory, as messages show it.
+        tree: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A directory cannot be flushed to disk.
+    #[error("cannot sync it: {0}")]
+    Sync(io::Error),
+    /// A directory's mode and times cannot be set.
+    #[error("cannot set mode and times: {0}")]
+    ModeAndTimes(io::Error),
+    /// An output that the journal knows does not exist.
+    #[error("it is missing: the journal knows it")]
+    Missing,
+    /// An output does not exist, and `--rm` deleted its input.
+    #[error("it is missing, and --rm had deleted its input; --force forgets it")]
+    Lost,
+}
+
+/// The reason of a walk's error, without the path, which its text repeats.
+fn walk_reason(error: &ignore::Error) -> String {
+    error.io_error().map_or_else(|| error.to_string(), |error| error.kind().to_string())
+}
+
+impl EntryError {
+    /// The failure's kind; `None` for an input that is skipped.
+    pub fn kind(&self) -> Option<Kind> {
+        Some(match self {
+            EntryError::Special(_) | EntryError::ReservedName => return None,
+            EntryError::LookAt(error) => Kind::of_io(error, Kind::Read),
+            EntryError::Walk(error) => error.io_error().map_or(Kind::Read, |error| Kind::of_io(error, Kind::Read)),
+            EntryError::Loop => Kind::Read,
+            EntryError::Directory { source, .. } | EntryError::Link { source, .. } => Kind::of_io(source, Kind::Write),
+            EntryError::ModeAndTimes(error) => Kind::of_io(error, Kind::Write),
+            EntryError::Sync(_) => Kind::Sync,
+            EntryError::Missing | EntryError::Lost => Kind::JournalDiffers,
+        })
+    }
+
+    /// Whether the input was skipped, not failed.
+    pub fn is_skip(&self) -> bool {
+        self.kind().is_none()
+    }
+}
+
 /// An error that prevents or ends a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {

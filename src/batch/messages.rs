@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs::Metadata;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::FileError;
+use super::error::{EntryError, FileError};
 use super::journal::{InputRecord, OutputSpec, Record};
 use crate::pipeline::window::Token;
 use crate::store::digest::Digest;
@@ -104,14 +105,12 @@ pub enum FileResult {
 
 /// A worker's output for one file.
 pub struct Written {
-    /// The output, complete but not renamed; `None` if nothing is written.
-    pub output: Option<Output>,
+    /// The output, complete but not renamed, and its description for the journal; `None` if nothing is written.
+    pub output: Option<(Output, OutputSpec)>,
     /// The input's metadata when it was opened.
     pub source: Metadata,
     /// The input, for the journal.
     pub input_record: Option<InputRecord>,
-    /// The operation and its settings, for the journal.
-    pub spec: OutputSpec,
     /// XXH64 (seed 0) of the bytes written.
     pub output_hash: u64,
     /// Bytes written.
@@ -132,14 +131,13 @@ pub struct Written {
 
 impl Written {
     /// Describes the output for `input`, which was read completely. Needs both digests in `produced`.
-    pub fn new(input: Input, output: Option<Output>, spec: OutputSpec, produced: Produced) -> Written {
+    pub fn new(input: Input, output: Option<(Output, OutputSpec)>, produced: Produced) -> Written {
         let changed = input.has_changed().then(|| Notice::Changed(input.name.clone()));
         let (read, written) = (produced.read, produced.written.unwrap_or_default());
         Written {
             output,
             input_record: read.map(|read| InputRecord { identity: FileId::of(&input.metadata), hash: read.hash }),
             source: input.metadata,
-            spec,
             output_hash: written.hash,
             written_bytes: written.bytes,
             content_bytes: produced.content_bytes,
@@ -205,6 +203,15 @@ pub enum Warning {
     NotDeleted(std::io::Error),
     /// An earlier run's output failed verification, so the input that the run should have deleted is kept.
     Kept(std::io::Error),
+}
+
+/// An input that is not a file of the plan.
+#[derive(Debug)]
+pub struct Other {
+    /// Its path.
+    pub path: PathBuf,
+    /// Why it was skipped or failed.
+    pub error: EntryError,
 }
 
 /// The collected results of a batch.

@@ -39,13 +39,8 @@ pub trait Operation: Send + Sync + 'static {
     /// Memory that a file needs, in bytes; `is_inline`: one thread does it alone.
     fn weight(&self, item: &Item, is_inline: bool) -> u64;
 
-    /// The settings of outputs, for the journal.
-    fn spec(&self) -> OutputSpec;
-
     /// Whether the existing output with `record` is up to date. With `checksum`, an input is recognized by its content.
-    fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
-        judge_by_input(&self.spec(), item, record, checksum)
-    }
+    fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict;
 
     /// Processes `item`. Writes the target, if any, without syncing or renaming it.
     fn carry_out(&self, worker: &mut Worker, item: &Item, target: Option<Target>) -> Result<Written, FileError>;
@@ -88,6 +83,19 @@ pub struct ProcessFiles {
     pub is_verified_now: bool,
 }
 
+impl ProcessFiles {
+    /// Describes its outputs.
+    fn spec(&self) -> OutputSpec {
+        let compress = self.spec.compress;
+        OutputSpec::Processed {
+            compress: compress
+                .map(|compress| CompressSpec { chunk_bytes: compress.chunk_len as u64, level: compress.level.get() }),
+            is_armored: self.spec.is_armored,
+            recipients: self.recipients.as_ref().map(|(recipients, _)| recipients.digest),
+        }
+    }
+}
+
 impl Operation for ProcessFiles {
     fn weight(&self, item: &Item, is_inline: bool) -> u64 {
         let is_sealed = self.recipients.is_some();
@@ -101,16 +109,6 @@ impl Operation for ProcessFiles {
             false => process_bytes(plan.width, compress, is_sealed),
         };
         needed_bytes as u64
-    }
-
-    fn spec(&self) -> OutputSpec {
-        let compress = self.spec.compress;
-        OutputSpec::Processed {
-            compress: compress
-                .map(|compress| CompressSpec { chunk_bytes: compress.chunk_len as u64, level: compress.level.get() }),
-            is_armored: self.spec.is_armored,
-            recipients: self.recipients.as_ref().map(|(recipients, _)| recipients.digest),
-        }
     }
 
     fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
@@ -130,7 +128,7 @@ impl Operation for ProcessFiles {
         let source = Source { reader: input.reader(&wake)?, bytes: Some(input.metadata.len()) };
         let produced = process(worker, &self.spec, seal, source, &output, &wake).map_err(&at)?;
         drop(at);
-        Ok(Written::new(input, Some(output), self.spec(), produced))
+        Ok(Written::new(input, Some((output, self.spec())), produced))
     }
 }
 
@@ -159,13 +157,16 @@ pub struct RestoreFiles {
     pub read: ReadOptions,
 }
 
+impl RestoreFiles {
+    /// Describes its outputs.
+    fn spec(&self) -> OutputSpec {
+        OutputSpec::Restored { decompressed: self.spec.decompress }
+    }
+}
+
 impl Operation for RestoreFiles {
     fn weight(&self, item: &Item, is_inline: bool) -> u64 {
         restore_weight(self.spec.width, item, is_inline)
-    }
-
-    fn spec(&self) -> OutputSpec {
-        OutputSpec::Restored { decompressed: self.spec.decompress }
     }
 
     /// If a table is required, an output whose input had none counts as stale.
@@ -185,7 +186,7 @@ impl Operation for RestoreFiles {
         let produced = restore(worker, &spec, &input, opened, &output, &self.read.wake).map_err(&at)?;
         drop(at);
         let content_bytes = produced.written.map_or(0, |written| written.bytes);
-        Ok(Written { content_bytes, ..Written::new(input, Some(output), self.spec(), produced) })
+        Ok(Written { content_bytes, ..Written::new(input, Some((output, self.spec())), produced) })
     }
 }
 
@@ -224,8 +225,9 @@ impl Operation for VerifyFiles {
         restore_weight(self.spec.width, item, is_inline)
     }
 
-    fn spec(&self) -> OutputSpec {
-        OutputSpec::Restored { decompressed: true }
+    /// Nothing is written, so nothing is up to date.
+    fn judge(&self, _: &Item, _: &Record, _: bool) -> Verdict {
+        Verdict::Stale
     }
 
     fn carry_out(&self, worker: &mut Worker, item: &Item, _: Option<Target>) -> Result<Written, FileError> {
@@ -237,7 +239,7 @@ impl Operation for VerifyFiles {
         drop(at);
         let (read, content) = (produced.read.unwrap_or_default(), produced.written.unwrap_or_default());
         self.compare_with_journal(item, &input.name, read, content)?;
-        Ok(Written { content_bytes: content.bytes, ..Written::new(input, None, self.spec(), produced) })
+        Ok(Written { content_bytes: content.bytes, ..Written::new(input, None, produced) })
     }
 }
 
@@ -253,13 +255,16 @@ pub struct RekeyFiles {
     pub history: Option<Arc<History>>,
 }
 
+impl RekeyFiles {
+    /// Describes its outputs.
+    fn spec(&self) -> OutputSpec {
+        OutputSpec::Rekeyed { is_armored: self.spec.is_armored, recipients: self.spec.recipients.digest }
+    }
+}
+
 impl Operation for RekeyFiles {
     fn weight(&self, _: &Item, _: bool) -> u64 {
         REKEY_BYTES as u64
-    }
-
-    fn spec(&self) -> OutputSpec {
-        OutputSpec::Rekeyed { is_armored: self.spec.is_armored, recipients: self.spec.recipients.digest }
     }
 
     /// A file that is rekeyed in place is its own input, so only its recipients count.
@@ -280,8 +285,14 @@ impl Operation for RekeyFiles {
         let produced = rekey(worker, &self.spec, sealed, keyring, &output, &self.read).map_err(at(Some(&output)))?;
         let content_bytes = produced.read.map_or(0, |read| read.bytes);
         let name = input.name.clone();
-        let mut written = Written { content_bytes, ..Written::new(input, Some(output), self.spec(), produced) };
-        if let Some(history) = &self.history {
+        let mut spec = self.spec();
+        let before =
+            self.history.as_ref().and_then(|history| history.record(&item.place, &FileId::of(&input.metadata)));
+        if let Some(before) = before {
+            spec = before.spec.clone().with_recipients(self.spec.recipients.digest);
+        }
+        let mut written = Written { content_bytes, ..Written::new(input, Some((output, spec)), produced) };
+        if self.history.is_some() {
             // The rename would lose changes made to the file meanwhile.
             let identity = FileId::of(&written.source);
             written.must_replace = Some(identity);
@@ -289,10 +300,7 @@ impl Operation for RekeyFiles {
             if name_count > 1 {
                 written.notices.push(Notice::OtherNames { input: name, name_count });
             }
-            let before = history.record(&item.place, &identity);
             written.input_record = before.and_then(|record| record.input);
-            let recipients = self.spec.recipients.digest;
-            written.spec = before.map_or(written.spec, |record| record.spec.clone().with_recipients(recipients));
         }
         Ok(written)
     }
@@ -316,11 +324,6 @@ impl Operation for SalvageFiles {
         inline_restore_bytes() as u64
     }
 
-    /// Other runs never take a salvaged output for a complete one.
-    fn spec(&self) -> OutputSpec {
-        OutputSpec::Salvaged
-    }
-
     /// Keeps an output that was restored completely from the current input.
     fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
         let whole = OutputSpec::Restored { decompressed: self.spec.decompress };
@@ -340,7 +343,8 @@ impl Operation for SalvageFiles {
         let wake = worker.shared().wake.clone();
         let (produced, outcome) = salvage(worker, &spec, damaged, &output, &wake).map_err(at(Some(&output)))?;
         let names = (input.name.clone(), output.name().to_owned());
-        let mut written = Written::new(input, Some(output), self.spec(), produced);
+        // Other runs never take a salvaged output for a complete one.
+        let mut written = Written::new(input, Some((output, OutputSpec::Salvaged)), produced);
         if !outcome.is_whole() {
             let (input, output) = names;
             written.warnings.push(Notice::Salvaged { input, output, outcome });

@@ -7,7 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::error::BatchError;
+use super::error::{BatchError, EntryError};
+use super::messages::Other;
 use super::plan::Mirrored;
 use crate::store::name::quoted;
 use crate::store::output::{is_temporary_name, temporary_name};
@@ -95,17 +96,19 @@ impl OutputTree {
     }
 
     /// Creates mirrored directories and links. Returns the failures with reasons.
-    pub fn mirror(&mut self, directories: &[Mirrored], links: &[Mirrored]) -> Vec<(PathBuf, String)> {
+    pub fn mirror(&mut self, directories: &[Mirrored], links: &[Mirrored]) -> Vec<Other> {
         let mut failed = Vec::new();
         for Mirrored { source, place } in directories {
             if let Err(error) = self.open_below(place) {
-                failed.push((source.clone(), format!("cannot make it in {}: {error}", quoted(&self.path))));
+                let error = EntryError::Directory { tree: quoted(&self.path), source: error };
+                failed.push(Other { path: source.clone(), error });
             }
         }
         for Mirrored { source, place } in links {
             let mirrored = std::fs::read_link(source).and_then(|target| self.put_link(place, &target));
             if let Err(error) = mirrored {
-                failed.push((source.clone(), format!("cannot make the link in {}: {error}", quoted(&self.path))));
+                let error = EntryError::Link { tree: quoted(&self.path), source: error };
+                failed.push(Other { path: source.clone(), error });
             }
         }
         failed
@@ -118,13 +121,15 @@ impl OutputTree {
         directories: impl DoubleEndedIterator<Item = &'a Mirrored>,
         umask: u32,
         sync: bool,
-    ) -> Vec<(PathBuf, String)> {
+    ) -> Vec<Other> {
         let mut failed = Vec::new();
         // Sync first: permission bits may forbid it later.
         if sync {
             for place in std::mem::take(&mut self.made) {
                 let synced = self.open_below(place.parent().unwrap_or(Path::new(""))).and_then(|parent| parent.sync());
-                failed.extend(synced.err().map(|error| (self.path.join(place), format!("cannot sync it: {error}"))));
+                failed.extend(
+                    synced.err().map(|error| Other { path: self.path.join(place), error: EntryError::Sync(error) }),
+                );
             }
         }
         // An output directory that existed before keeps its mode and times.
@@ -136,12 +141,12 @@ impl OutputTree {
                 if sync { directory.sync() } else { Ok(()) }
             });
             if let Err(error) = finished {
-                failed.push((source.clone(), format!("cannot set mode and times: {error}")));
+                failed.push(Other { path: source.clone(), error: EntryError::ModeAndTimes(error) });
             }
         }
         if sync {
             let synced = self.root.sync().and_then(|()| sync_parent(&self.path));
-            failed.extend(synced.err().map(|error| (self.path.clone(), format!("cannot sync it: {error}"))));
+            failed.extend(synced.err().map(|error| Other { path: self.path.clone(), error: EntryError::Sync(error) }));
         }
         failed
     }

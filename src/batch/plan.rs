@@ -7,8 +7,9 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::error::BatchError;
+use super::error::{BatchError, EntryError};
 use super::journal;
+use super::messages::Other;
 use super::scan::{Inputs, Kind};
 use crate::store::error::{Doing, StoreError};
 use crate::store::file_id::FileId;
@@ -80,10 +81,8 @@ pub struct BatchPlan {
     pub directories: Vec<Mirrored>,
     /// Symbolic links.
     pub links: Vec<Mirrored>,
-    /// Entries that cannot be processed, and why.
-    pub skipped: Vec<(PathBuf, String)>,
-    /// Entries that could not be read, and why.
-    pub failed: Vec<(PathBuf, String)>,
+    /// Inputs that were skipped or could not be read.
+    pub others: Vec<Other>,
     /// Total bytes of the files.
     pub bytes: u64,
 }
@@ -95,6 +94,11 @@ const SOLO_BYTES_MIN: u64 = 4 * 1024 * 1024;
 const SOLO_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 impl BatchPlan {
+    /// The inputs that could not be read.
+    pub fn failed(&self) -> impl Iterator<Item = &Path> {
+        self.others.iter().filter(|other| !other.error.is_skip()).map(|other| &*other.path)
+    }
+
     /// The longest file that one thread does without a pipeline, in bytes. Other threads do other files meanwhile; at the end, when none are left,
     /// the file is small against the share of each of `jobs` threads.
     pub fn inline_bytes_max(&self, jobs: NonZeroUsize) -> u64 {
@@ -105,17 +109,14 @@ impl BatchPlan {
 /// Assigns outputs to `inputs`; `name` derives an output's file name from its input's. If
 /// `only_needed`, mirrors only directories that contain a file or link.
 pub fn plan(inputs: Inputs, only_needed: bool, name: impl Fn(&OsStr) -> OsString) -> BatchPlan {
-    let Inputs { found, skipped, failed, .. } = inputs;
-    let mut plan = BatchPlan { skipped, failed, ..BatchPlan::default() };
+    let Inputs { found, others, .. } = inputs;
+    let mut plan = BatchPlan { others, ..BatchPlan::default() };
     for found in found {
         match found.kind {
             Kind::File(identity) => {
                 let place = found.place.with_file_name(name(found.place.file_name().unwrap_or_default()));
                 if journal::is_own_name(&place) {
-                    plan.skipped.push((
-                        found.source,
-                        "its output would have a name that journals or temporaries have".to_owned(),
-                    ));
+                    plan.others.push(Other { path: found.source, error: EntryError::ReservedName });
                     continue;
                 }
                 plan.bytes += identity.bytes;
@@ -265,7 +266,7 @@ mod tests {
         let cut = |name: &OsStr| Path::new(name).file_stem().unwrap().to_owned();
         for places in [&["d/a.zst", "d/a.zstd"][..], &["x", "x.zst"], &["a.zst", "a/"]] {
             let error = refuse_doubles(&plan(inputs(places), false, cut)).unwrap_err();
-            assert!(error.to_string().contains("would both be written to"), "{error}");
+            assert!(matches!(error, BatchError::Collision { .. }), "{error}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::FileError;
-use super::messages::{BatchResults, Ended, Entry, Stopped};
+use super::messages::{BatchResults, Ended, Entry, Other, Stopped};
 use super::plan::BatchPlan;
 
 /// Number of slowest files reported.
@@ -17,20 +17,10 @@ pub struct BatchSummary {
     pub plan: Arc<BatchPlan>,
     /// Results of the files that were started.
     pub results: BatchResults,
-    /// Entries skipped or failed that are not files of the plan, such as unreadable directories and special files.
+    /// What was skipped or failed beside the files and the other inputs of the plan.
     pub others: Vec<Other>,
     /// Incomplete outputs of killed runs that were removed.
     pub cut_off_count: u64,
-}
-
-/// An entry that is not a file of the plan.
-pub struct Other {
-    /// Its path.
-    pub path: PathBuf,
-    /// Why it was skipped or failed.
-    pub reason: String,
-    /// It was skipped and did not fail.
-    pub is_skipped: bool,
 }
 
 /// Number of files per result.
@@ -55,6 +45,11 @@ pub struct Counts {
 }
 
 impl BatchSummary {
+    /// What was skipped or failed and is not a file of the plan.
+    pub fn others(&self) -> impl Iterator<Item = &Other> {
+        self.plan.others.iter().chain(&self.others)
+    }
+
     /// Counts the files per result.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts { files: self.plan.items.len() as u64, ..Counts::default() };
@@ -68,8 +63,9 @@ impl BatchSummary {
             } += 1;
         }
         counts.left = counts.files - self.results.entries.len() as u64;
-        counts.skipped = self.others.iter().filter(|other| other.is_skipped).count() as u64;
-        counts.failed += self.others.len() as u64 - counts.skipped;
+        for other in self.others() {
+            *if other.error.is_skip() { &mut counts.skipped } else { &mut counts.failed } += 1;
+        }
         counts
     }
 
@@ -113,22 +109,5 @@ impl Counts {
     /// Files that ended.
     pub fn ended(&self) -> u64 {
         self.files - self.left
-    }
-
-    /// The counts in words, without zeros.
-    pub fn line(&self) -> String {
-        let Counts { done, redone, unchanged, warned, failed, skipped, left, .. } = *self;
-        let words = [
-            (done, "done"),
-            (redone, "redone"),
-            (unchanged, "unchanged"),
-            (warned, "with a warning"),
-            (failed, "failed"),
-            (skipped, "skipped"),
-            (left, "left"),
-        ];
-        let told: Vec<String> =
-            words.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
-        if told.is_empty() { "none".to_owned() } else { told.join(", ") }
     }
 }

@@ -13,8 +13,9 @@ use std::path::{Component, Path, PathBuf};
 use ignore::WalkBuilder;
 use ignore::overrides::{Override, OverrideBuilder};
 
-use super::error::BatchError;
+use super::error::{BatchError, EntryError};
 use super::journal;
+use super::messages::Other;
 use crate::store::file_id::FileId;
 use crate::store::name::quoted;
 use crate::store::sys;
@@ -96,10 +97,8 @@ pub enum Kind {
 pub struct Inputs {
     /// In the order of the command line; directories are sorted by name.
     pub found: Vec<Found>,
-    /// Entries that cannot be processed, and why.
-    pub skipped: Vec<(PathBuf, String)>,
-    /// Entries that could not be read, and why.
-    pub failed: Vec<(PathBuf, String)>,
+    /// What was skipped or could not be read.
+    pub others: Vec<Other>,
     /// Named directories, which must not contain the output: device and inode.
     pub roots: HashSet<(u64, u64)>,
 }
@@ -143,7 +142,7 @@ impl Inputs {
         let metadata = match std::fs::metadata(path) {
             Ok(metadata) => metadata,
             Err(error) => {
-                self.failed.push((path.to_owned(), format!("cannot look at it: {error}")));
+                self.others.push(Other { path: path.to_owned(), error: EntryError::LookAt(error) });
                 return Ok(());
             }
         };
@@ -152,7 +151,7 @@ impl Inputs {
             return self.walk(path, &place, args);
         }
         match special(metadata.file_type()) {
-            Some(what) => self.skipped.push((path.to_owned(), format!("it is {what}"))),
+            Some(what) => self.others.push(Other { path: path.to_owned(), error: EntryError::Special(what) }),
             None => {
                 let kind = Kind::File(FileId::of(&metadata));
                 self.found.push(Found { source: path.to_owned(), depth: 0, place, kind });
@@ -170,8 +169,7 @@ impl Inputs {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
-                    let (path, error) = place_and_reason(&error, root);
-                    self.failed.push((path, error));
+                    self.others.push(failed_walk(error, root));
                     continue;
                 }
             };
@@ -189,8 +187,7 @@ impl Inputs {
         let metadata = match entry.metadata() {
             Ok(metadata) => metadata,
             Err(error) => {
-                let (path, error) = place_and_reason(&error, &source);
-                self.failed.push((path, error));
+                self.others.push(failed_walk(error, &source));
                 return;
             }
         };
@@ -203,7 +200,7 @@ impl Inputs {
             // A named link to a directory: the walk enters it.
             kind if kind.is_symlink() => Kind::Directory,
             kind => match special(kind) {
-                Some(what) => return self.skipped.push((source, format!("it is {what}"))),
+                Some(what) => return self.others.push(Other { path: source, error: EntryError::Special(what) }),
                 None => Kind::File(FileId::of(&metadata)),
             },
         };
@@ -240,15 +237,13 @@ fn globs(root: &Path, args: &Filter) -> Result<Override, BatchError> {
     builder.build().map_err(bad)
 }
 
-/// The path at which a walk failed, and the reason.
-fn place_and_reason(error: &ignore::Error, default: &Path) -> (PathBuf, String) {
-    // The walk's error text repeats the path.
-    let reason = || error.io_error().map_or_else(|| error.to_string(), |error| error.kind().to_string());
+/// The entry at which a walk failed; `default` if the error names none.
+fn failed_walk(error: ignore::Error, default: &Path) -> Other {
     match error {
-        ignore::Error::WithPath { path, .. } => (path.clone(), format!("cannot read it: {}", reason())),
-        ignore::Error::WithDepth { err, .. } => place_and_reason(err, default),
-        ignore::Error::Loop { child, .. } => (child.clone(), "it leads back to a directory that it is in".to_owned()),
-        _ => (default.to_owned(), format!("cannot read it: {}", reason())),
+        ignore::Error::WithPath { path, err } => Other { path, error: EntryError::Walk(*err) },
+        ignore::Error::WithDepth { err, .. } => failed_walk(*err, default),
+        ignore::Error::Loop { child, .. } => Other { path: child, error: EntryError::Loop },
+        error => Other { path: default.to_owned(), error: EntryError::Walk(error) },
     }
 }
 

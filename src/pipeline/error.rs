@@ -52,6 +52,12 @@ pub enum Cause {
     /// The age file is damaged, or no identity opens it.
     #[error(transparent)]
     Age(AgeError),
+    /// The input to salvage is not an age file, and no frames are in it.
+    #[error("it is neither a zstd nor an age file, and no frames are in it")]
+    NoFrames,
+    /// The input changed while it was read.
+    #[error("it changed while it was read")]
+    Changed,
     /// A range ends past the content.
     #[error("the range reaches to byte {range_end}, the content ends at byte {content_bytes}")]
     RangePastEnd {

@@ -163,6 +163,8 @@ impl Cause {
             Cause::Write(error) => Kind::of_io(error, Kind::Write),
             Cause::Zstd(error) => error.kind(),
             Cause::Age(error) => error.kind(),
+            Cause::NoFrames => Kind::Unrecognized,
+            Cause::Changed => Kind::Changed,
             Cause::RangePastEnd { .. } => Kind::RangePastEnd,
             Cause::Memory { .. } => Kind::TooLarge,
             Cause::NoMemory { .. } => Kind::NoMemory,

@@ -74,7 +74,7 @@ pub struct ChannelFigures {
 }
 
 impl ChannelFigures {
-    pub(super) fn new(name: Channel, capacity: usize) -> ChannelFigures {
+    pub(crate) fn new(name: Channel, capacity: usize) -> ChannelFigures {
         ChannelFigures { name, capacity, depth: histogram(), wait_ns: histogram(), blocked_ns: 0, idle_ns: 0 }
     }
 
@@ -106,7 +106,7 @@ pub struct StageFigures {
 }
 
 impl StageFigures {
-    pub(super) fn new(name: Stage, is_parallel: bool) -> StageFigures {
+    pub(crate) fn new(name: Stage, is_parallel: bool) -> StageFigures {
         StageFigures { name, is_parallel, service_ns: histogram(), busy_ns: 0, items_by_thread: vec![0] }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::advice::advice;
 use super::exit::Exit;
 use super::exit::FailedRun;
 use super::quantities::{past, quantiles};
@@ -54,7 +55,7 @@ pub fn json(report: &Report, batch: Option<&BatchSummary>, verb: Verb) -> Value 
             "busy_share": bottleneck.busy_share,
             "workers_enough": bottleneck.workers_enough,
             "speedup_max": bottleneck.speedup_max,
-            "advice": report.advice(),
+            "advice": advice(report),
         })),
     })
 }
@@ -96,19 +97,19 @@ fn batch_json(report: &Report, batch: &BatchSummary) -> Value {
 
 fn files_json(batch: &BatchSummary) -> Value {
     let files = batch.results.entries.iter().map(|entry| file_json(&batch.plan.items[entry.index], entry));
-    let others = batch.others.iter().map(|other| {
-        let ended = if other.is_skipped { "skipped" } else { "failed" };
+    let others = batch.others().map(|other| {
+        let kind = other.error.kind();
         json!({
             "source": other.path.to_string_lossy(),
             "output": null,
-            "ended": ended,
+            "ended": if kind.is_some() { "failed" } else { "skipped" },
             "read_bytes": 0,
             "written_bytes": 0,
             "content_bytes": 0,
             "took_ns": 0,
             "tries": 0,
-            "message": other.reason,
-            "kind": null,
+            "message": other.error.to_string(),
+            "kind": kind.map(|kind| kind.word()),
             "exit_code": null,
         })
     });

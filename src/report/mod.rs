@@ -13,6 +13,7 @@ pub mod notice;
 
 pub mod words;
 
+mod advice;
 mod file;
 mod hdr_log;
 mod json;

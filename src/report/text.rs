@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::advice::advice;
 use super::quantities::{past, quantiles};
+use super::words;
 use crate::batch::results::BatchSummary;
 use crate::pipeline::metrics::{ChannelFigures, Histogram, WindowFigures};
 use crate::pipeline::report::Report;
@@ -73,7 +75,7 @@ fn write_text(
     match batch {
         None => {
             writeln!(out, "peak memory {peak}; {} made for {}", counted(made, "buffer"), counted(taken, "use"))?;
-            write_wrapped(out, &format!("bottleneck: {}", report.advice()))
+            write_wrapped(out, &format!("bottleneck: {}", advice(report)))
         }
         Some(batch) => {
             writeln!(out, "peak memory {peak}")?;
@@ -87,7 +89,7 @@ fn write_text(
 
 fn write_files(out: &mut String, batch: &BatchSummary) -> std::fmt::Result {
     let counts = batch.counts();
-    write_wrapped(out, &format!("{}: {}", counted(counts.files, "file"), counts.line()))?;
+    write_wrapped(out, &format!("{}: {}", counted(counts.files, "file"), words::counts(&counts)))?;
     if batch.cut_off_count > 0 {
         writeln!(out, "removed what was left of {}", counted(batch.cut_off_count, "file that was cut off"))?;
     }

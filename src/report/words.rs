@@ -5,6 +5,7 @@ use std::path::Path;
 use super::notice;
 use crate::batch::error::FileError;
 use crate::batch::messages::{Stopped, Warning};
+use crate::batch::results::Counts;
 use crate::store::name::quoted;
 
 /// Why a file failed, in one line that names the file once.
@@ -22,6 +23,23 @@ pub fn warnings(source: &Path, warnings: &[Warning]) -> String {
         Warning::Kept(error) => format!("{source} is kept: {error}"),
     });
     words.collect::<Vec<_>>().join("; ")
+}
+
+/// The number of files per result, without zeros.
+pub fn counts(counts: &Counts) -> String {
+    let Counts { files: _, done, redone, unchanged, warned, failed, skipped, left } = *counts;
+    let words = [
+        (done, "done"),
+        (redone, "redone"),
+        (unchanged, "unchanged"),
+        (warned, "with a warning"),
+        (failed, "failed"),
+        (skipped, "skipped"),
+        (left, "left"),
+    ];
+    let told: Vec<String> =
+        words.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    if told.is_empty() { "none".to_owned() } else { told.join(", ") }
 }
 
 /// Why a batch stopped before all its files were done.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::error::TaskError;
 use super::executor::Executor;
@@ -12,7 +12,9 @@ use crate::format::age::AgeError;
 use crate::format::age::header::NONCE_LEN;
 use crate::format::age::stream::{SEALED_LEN, TAG_LEN};
 use crate::format::detect::{Layer, detect};
+use crate::format::zstd::ZstdError;
 use crate::format::zstd::scan::{Edge, Frame, FrameScanner};
+use crate::format::zstd::seek_table::TableError;
 use crate::pipeline::age_header::{age_failure, read_failure, read_header};
 use crate::pipeline::error::Failure;
 use crate::pipeline::names::Stage;
@@ -50,7 +52,30 @@ pub struct Inspection {
     /// Whether a seek table matches the frames' lengths and content sizes. Its checksums are not compared, since nothing is decoded.
     pub seek_table: bool,
     /// Why there is no usable seek table.
-    pub seek_table_problem: Option<String>,
+    pub seek_table_problem: Option<TableProblem>,
+}
+
+/// Why a file has no usable seek table, or none was looked for. In JSON it is its message.
+#[derive(Debug, thiserror::Error)]
+pub enum TableProblem {
+    /// The file is encrypted and there is no key.
+    #[error("not looked for: it is encrypted")]
+    Encrypted,
+    /// The file cannot seek, or is armored.
+    #[error("not looked for: this input can only be read once")]
+    ReadOnce,
+    /// There is no table, or it is not valid.
+    #[error(transparent)]
+    Unusable(TableError),
+    /// The table contradicts the frames.
+    #[error(transparent)]
+    Contradicts(ZstdError),
+}
+
+impl Serialize for TableProblem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// The age layer of a file.
@@ -106,7 +131,7 @@ fn inspect_header(reader: Box<dyn Read + Send>, layer: Layer) -> Result<Inspecti
         is_authenticated: false,
     };
     let file_bytes = header.len as u64 + payload_bytes;
-    let seek_table_problem = Some("not looked for: it is encrypted".to_owned());
+    let seek_table_problem = Some(TableProblem::Encrypted);
     Ok(Inspection { layers: vec!["age"], age: Some(age), file_bytes, seek_table_problem, ..Inspection::default() })
 }
 
@@ -120,7 +145,7 @@ fn inspect_opened(opened: Opened, mut file: &File, is_at_start: bool) -> Result<
             walk.found.seek_table_problem = judge_table(&mut reader)?;
             walk.passing_over(&mut reader)?;
         } else {
-            walk.found.seek_table_problem = Some("not looked for: this input can only be read once".to_owned());
+            walk.found.seek_table_problem = Some(TableProblem::ReadOnce);
             walk.reading(reader)?;
         }
         return walk.finish();
@@ -132,7 +157,7 @@ fn inspect_opened(opened: Opened, mut file: &File, is_at_start: bool) -> Result<
             let bytes = walk.scanner.offset();
             walk.found.seek_table_problem = match is_at_start && !is_armored {
                 true => judge_table(&mut SealedReader::new(file, payload_offset, &key).map_err(read_failure)?)?,
-                false => Some("not looked for: this input can only be read once".to_owned()),
+                false => Some(TableProblem::ReadOnce),
             };
             (walk.finish()?, bytes)
         }
@@ -153,11 +178,11 @@ fn inspect_opened(opened: Opened, mut file: &File, is_at_start: bool) -> Result<
 }
 
 /// Why a range read cannot use the seek table; `None` if it can.
-fn judge_table(file: &mut (impl Read + Seek)) -> Result<Option<String>, TaskError> {
+fn judge_table(file: &mut (impl Read + Seek)) -> Result<Option<TableProblem>, TaskError> {
     match read_table(file).and_then(|table| check_headers_before(file, &table, u64::MAX, || false)) {
         Ok(()) => Ok(None),
-        Err(RangeError::NoTable(error)) => Ok(Some(error.to_string())),
-        Err(RangeError::Damaged(error)) => Ok(Some(error.to_string())),
+        Err(RangeError::NoTable(error)) => Ok(Some(TableProblem::Unusable(error))),
+        Err(RangeError::Damaged(error)) => Ok(Some(TableProblem::Contradicts(error))),
         Err(RangeError::Io(error)) => Err(read_failure(error).into()),
     }
 }

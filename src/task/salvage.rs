@@ -1,7 +1,7 @@
 //! Salvages the intact parts of a damaged file, with or without an age layer.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use super::Produced;
@@ -163,7 +163,7 @@ fn save_stream(
     if detect(&head) != Layer::Zstd && !saver.is_stream() {
         return Err(match is_age_expected {
             true => Cause::Age(AgeError::Header("the version line is not that of age v1")),
-            false => Cause::Read(io::Error::other("it is neither a zstd nor an age file, and no frames are in it")),
+            false => Cause::NoFrames,
         });
     }
     saver.save(rescue).map(Some)

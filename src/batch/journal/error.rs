@@ -2,7 +2,6 @@
 
 use std::io;
 
-use super::names::NAME;
 use super::record::VERSION;
 
 /// Why a journal is unusable.
@@ -13,16 +12,21 @@ pub enum JournalError {
     Locked,
     /// A newer version of this program wrote it.
     #[error(
-        "its journal, {NAME}, is of version {version}; a newer pipeline wrote it, this one reads versions up to {}",
+        "its journal, {name}, is of version {version}; a newer pipeline wrote it, this one reads versions up to {}",
         VERSION
     )]
     Newer {
-        /// The journal's version.
+        /// Its name, and where it is if not in the tree.
+        name: String,
+        /// Its version.
         version: u32,
     },
     /// It is damaged from its first line, or another kind of file.
-    #[error("its journal, {NAME}, is damaged, or is no journal")]
-    Unknown,
+    #[error("its journal, {name}, is damaged, or is no journal")]
+    Unknown {
+        /// Its name, and where it is if not in the tree.
+        name: String,
+    },
     /// It could not be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -33,18 +33,18 @@ impl History {
     /// journal. `folder` is the user's own, with the records of inputs.
     pub fn read(tree: &Directory, folder: Option<&Directory>) -> Result<History, JournalError> {
         let Some(outputs) = tree.open_file(OsStr::new(NAME))? else { return Ok(History::default()) };
-        let outputs = Lines::read(&outputs)?;
-        let inputs = match (&outputs.id, folder) {
-            (Some(id), Some(folder)) => folder.open_file(&inputs_name(id))?,
-            _ => None,
+        let outputs = Lines::read(&outputs, OsStr::new(NAME))?;
+        let (Some(id), Some(folder)) = (&outputs.id, folder) else {
+            return Ok(History::of(outputs, Lines::default(), false));
         };
-        let inputs = inputs.map(|inputs| Lines::read(&inputs)).transpose()?;
+        let name = inputs_name(id);
+        let inputs = folder.open_file(&name)?.map(|inputs| Lines::read(&inputs, &name)).transpose()?;
         Ok(History::of(outputs, inputs.unwrap_or_default(), false))
     }
 
     /// Parses the bytes of an untrusted journal.
     pub fn parse(bytes: &[u8]) -> Result<History, JournalError> {
-        Ok(History::of(Lines::read(bytes)?, Lines::default(), false))
+        Ok(History::of(Lines::read(bytes, OsStr::new(NAME))?, Lines::default(), false))
     }
 
     /// With `is_apart`, takes inputs and settings only from `inputs`.

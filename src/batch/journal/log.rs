@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use serde::{Deserialize, Serialize};
 
 use super::error::JournalError;
+use super::names::shown;
 use super::record::{Line, VERSION};
 use crate::store::output::temporary_name;
 use crate::store::sys::{self, Directory};
@@ -63,31 +64,28 @@ impl<T> Default for Lines<T> {
 }
 
 impl<T: Line> Lines<T> {
-    pub(super) fn read(file: impl Read) -> Result<Lines<T>, JournalError> {
+    /// Reads the journal `name`.
+    pub(super) fn read(file: impl Read, name: &OsStr) -> Result<Lines<T>, JournalError> {
+        let unknown = || JournalError::Unknown { name: shown(name) };
+        let newer = |version| JournalError::Newer { name: shown(name), version };
         let (mut lines, mut line) = (Lines::default(), Vec::new());
         let mut reader = BufReader::new(file);
         loop {
-            let len = read_line(&mut reader, &mut line)?;
+            let len = read_line(&mut reader, &mut line)?.ok_or_else(unknown)?;
             if !line.ends_with(b"\n") {
                 // The end of the file, or a line cut off by a crash, which the next append overwrites.
-                return if lines.id.is_some() || may_become_head(&line) {
-                    Ok(lines)
-                } else {
-                    Err(JournalError::Unknown)
-                };
+                return if lines.id.is_some() || may_become_head(&line) { Ok(lines) } else { Err(unknown()) };
             }
             match (checked(&line).filter(|_| len <= LINE_LEN_MAX), &lines.id) {
                 (Some(text), None) => match serde_json::from_str(text) {
                     Ok(Head { pipeline_journal: version @ 1..=VERSION, id, made }) if is_id(&id) => {
                         (lines.id, lines.version, lines.is_made) = (Some(id), version, made);
                     }
-                    Ok(Head { pipeline_journal: version, .. }) if version > VERSION => {
-                        return Err(JournalError::Newer { version });
-                    }
-                    _ => return Err(newer_or_unknown(text)),
+                    Ok(Head { pipeline_journal: version, .. }) if version > VERSION => return Err(newer(version)),
+                    _ => return Err(newer_version(text).map_or_else(unknown, newer)),
                 },
                 (Some(text), Some(_)) => lines.told.extend(T::parse(lines.version, text)),
-                (None, None) => return Err(JournalError::Unknown),
+                (None, None) => return Err(unknown()),
                 (None, Some(_)) => lines.damaged_count += 1,
             }
             lines.end += len;
@@ -111,14 +109,14 @@ impl Log {
             return Err(JournalError::Locked);
         }
         let is_shared = file.metadata()?.nlink() > 1;
-        let mut lines = Lines::read(&file)?;
+        let mut lines = Lines::read(&file, name)?;
         let known = lines.id.clone();
         lines.is_made |= known.is_none() && (is_new || is_begun);
         let new = || id.map_or_else(|| sys::random_u64().map(|id| format!("{id:016x}")), |id| Ok(id.to_owned()));
         let id_there = known.clone().map_or_else(new, Ok)?;
         let mut log = Log { id: id_there, file, is_shared, end: lines.end, is_made: lines.is_made };
         if id.is_some_and(|id| id != log.id) || is_shared && known.is_none() {
-            return Err(JournalError::Unknown);
+            return Err(JournalError::Unknown { name: shown(name) });
         }
         if lines.version < VERSION {
             log = log.upgrade(directory, name, &lines.told)?;
@@ -179,28 +177,26 @@ pub(super) fn push_line(lines: &mut Vec<u8>, line: &impl Serialize) -> io::Resul
     writeln!(lines, "{:016x} {text}", checksum(text.as_bytes()))
 }
 
-/// Reads to the end of a line or of the file; returns the bytes read. For an overlong line, `line` holds only its end.
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> Result<u64, JournalError> {
+/// Reads to the end of a line or of the file; returns the bytes read. For an overlong line, `line` holds only its end; `None` if it is too long for a
+/// damaged journal.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<u64>> {
     let mut len = 0;
     while len < DAMAGE_LEN_MAX {
         line.clear();
         let read_len = reader.take(LINE_LEN_MAX).read_until(b'\n', line)? as u64;
         len += read_len;
         if line.ends_with(b"\n") || read_len < LINE_LEN_MAX {
-            return Ok(len);
+            return Ok(Some(len));
         }
     }
-    Err(JournalError::Unknown)
+    Ok(None)
 }
 
-/// The error for a first line that does not parse: a newer version may have other fields.
-fn newer_or_unknown(text: &str) -> JournalError {
-    let head: Option<serde_json::Value> = serde_json::from_str(text).ok();
-    let version = head.and_then(|head| u32::try_from(head.get("pipeline_journal")?.as_u64()?).ok());
-    match version.filter(|version| *version > VERSION) {
-        Some(version) => JournalError::Newer { version },
-        None => JournalError::Unknown,
-    }
+/// The version of a newer journal by its first line, which does not parse: that version may have other fields.
+fn newer_version(text: &str) -> Option<u32> {
+    let head: serde_json::Value = serde_json::from_str(text).ok()?;
+    let version = u32::try_from(head.get("pipeline_journal")?.as_u64()?).ok()?;
+    (version > VERSION).then_some(version)
 }
 
 /// Whether `bytes`, which hold no complete line, may be a journal whose creation a crash interrupted, not another file.
@@ -313,7 +309,7 @@ mod tests {
         let (tree, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let path = tree.path().join(NAME);
         let [directory, folder] = [tree.path(), apart.path()].map(|path| Directory::open(path).unwrap());
-        let is_newer = |result| matches!(result, Err(JournalError::Newer { version }) if version == newer);
+        let is_newer = |result| matches!(result, Err(JournalError::Newer { version, .. }) if version == newer);
         let open = |inputs| Journal::open(&directory, OsStr::new(NAME), inputs, false).map(drop);
         let of_newer = with_version(&plain, newer);
         std::fs::write(&path, &of_newer).unwrap();

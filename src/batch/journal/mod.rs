@@ -248,9 +248,9 @@ mod tests {
             std::fs::write(&path, &head).unwrap();
             let opened =
                 Journal::open(&directories[0], OsStr::new(NAME), InputRecords::InStateFolder(&directories[1]), false);
-            assert!(matches!(opened, Err(JournalError::Unknown)), "{id}");
+            assert!(matches!(opened, Err(JournalError::Unknown { .. })), "{id}");
             let read = History::read(&directories[0], Some(&directories[1]));
-            assert!(matches!(read, Err(JournalError::Unknown)), "{id}");
+            assert!(matches!(read, Err(JournalError::Unknown { .. })), "{id}");
         }
         assert_eq!(std::fs::read_dir(apart.path()).unwrap().count(), 1, "nothing was made beside the folder");
 
@@ -353,12 +353,28 @@ mod tests {
         again().unwrap();
         for other in ["text of mine\n", "0123456789abcdef {}\n", "text of mine", "0123456789abcdef {}", "abc\0"] {
             std::fs::write(folder.path().join(NAME), other).unwrap();
-            assert!(matches!(again(), Err(JournalError::Unknown)), "{other}");
+            assert!(matches!(again(), Err(JournalError::Unknown { .. })), "{other}");
             assert_eq!(std::fs::read_to_string(folder.path().join(NAME)).unwrap(), other);
         }
         std::fs::write(folder.path().join(NAME), "").unwrap();
         std::fs::hard_link(folder.path().join(NAME), folder.path().join("another name")).unwrap();
-        assert!(matches!(again(), Err(JournalError::Unknown)));
+        assert!(matches!(again(), Err(JournalError::Unknown { .. })));
+    }
+
+    #[test]
+    fn a_damaged_journal_is_named_with_its_place() {
+        let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        open(tree.path(), Some(state.path()));
+        let apart = std::fs::read_dir(state.path()).unwrap().next().unwrap().unwrap();
+        std::fs::write(apart.path(), "text of mine\n").unwrap();
+        let directories = [tree.path(), state.path()].map(|folder| Directory::open(folder).unwrap());
+        let [tree, state] = &directories;
+        let opened = Journal::open(tree, OsStr::new(NAME), InputRecords::InStateFolder(state), false).map(drop);
+        let read = History::read(tree, Some(state)).map(drop);
+        let shown = format!("{} in the state folder", apart.file_name().display());
+        for result in [opened, read] {
+            assert!(matches!(result, Err(JournalError::Unknown { name }) if name == shown));
+        }
     }
 
     #[test]

@@ -62,7 +62,10 @@ fn text(name: &str, found: &Inspection) -> String {
         lines.push(("ratio", found.ratio.map_or_else(unknown, |ratio| format!("{ratio:.3}"))));
         lines.push(("largest", found.frame_content_bytes_max.map_or_else(unknown, bytes)));
         lines.push(("window", bytes(found.window_bytes_max)));
-        lines.push(("seek table", found.seek_table_problem.clone().unwrap_or("fits the frames".to_owned())));
+        lines.push((
+            "seek table",
+            found.seek_table_problem.as_ref().map_or("fits the frames".to_owned(), ToString::to_string),
+        ));
     }
     lines.iter().map(|(key, value)| format!("{key:<11} {value}\n")).collect()
 }

@@ -5,7 +5,7 @@
 //! frames, but hardly a chain of them that ends exactly there.
 
 use std::collections::HashSet;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 
 use twox_hash::XxHash64;
@@ -241,7 +241,7 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
             Some(first) => {
                 let second = self.decode(range, rescue, &mut |content, rescue| rescue.write(content))?;
                 if second != Some(first) {
-                    return Err(Cause::Read(io::Error::other("it changed while it was read")));
+                    return Err(Cause::Changed);
                 }
             }
             None => {}

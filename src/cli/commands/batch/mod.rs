@@ -13,14 +13,14 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::batch::error::BatchError;
+use crate::batch::error::{BatchError, EntryError};
 use crate::batch::journal::{History, InputFate, Journal};
-use crate::batch::messages::{Ended, Entry};
+use crate::batch::messages::{Ended, Entry, Other};
 use crate::batch::operation::{Operation, wants_passphrase};
 use crate::batch::output_tree::OutputTree;
 use crate::batch::plan::{self, BatchPlan, Item};
 use crate::batch::policy::{Breaker, OnError, Retry};
-use crate::batch::results::{BatchSummary, Other};
+use crate::batch::results::BatchSummary;
 use crate::batch::scan::{self, Filter, InputSpec};
 use crate::batch::setup::{self, JournalKind, Opened};
 use crate::batch::{self, Batch, BatchOptions, RanBatch};
@@ -40,9 +40,6 @@ use crate::task::keys::{IdentitySources, Keyring};
 use crate::task::open::forbid_core_dumps;
 
 pub use names::{BatchNames, names};
-
-/// The message about a missing output whose input `--rm` deleted.
-const LOST: &str = "it is missing, and --rm had deleted its input; --force forgets it";
 
 /// The most files that are checked for a passphrase, to decide whether to prompt.
 const LOOKED_AT: usize = 16;
@@ -70,11 +67,11 @@ fn carry_out(
 ) -> anyhow::Result<Exit> {
     let Request { plan, output, options, is_whole, width, quiet } = request;
     let (plan, OutputOptions { force, sync, umask }) = (Arc::new(plan), options.output);
-    let mut others = others(&plan);
+    let mut others = Vec::new();
     let (tree, journal, history) = match output {
         Some((path, kind)) => {
             let (tree, mut journal, history) = open_tree(session, path, kind, options)?;
-            if let (true, Some(journal)) = (is_whole && plan.failed.is_empty(), &mut journal) {
+            if let (true, Some(journal)) = (is_whole && plan.failed().next().is_none(), &mut journal) {
                 others.extend(forget_gone(&plan, &history, &tree, journal, force)?);
             }
             let (mirrored, mut tree) = (Arc::clone(&plan), tree);
@@ -83,7 +80,7 @@ fn carry_out(
                 let not_made = tree.mirror(&mirrored.directories, &mirrored.links);
                 (tree, not_made)
             })?;
-            others.extend(not_made.into_iter().map(failed));
+            others.extend(not_made);
             (Some(tree), journal, history)
         }
         None => (None, None, Arc::default()),
@@ -165,13 +162,12 @@ fn finish_tree(
     sync: bool,
 ) -> anyhow::Result<Vec<Other>> {
     let finished = Arc::clone(plan);
-    let not_finished = session.wait("finish", move |_| {
+    Ok(session.wait("finish", move |_| {
         // A directory that could not be read is left out: with its source's mode the next run could not enter it.
-        let unread: HashSet<&Path> = finished.failed.iter().map(|(path, _)| &**path).collect();
+        let unread: HashSet<&Path> = finished.failed().collect();
         let directories = finished.directories.iter().filter(|directory| !unread.contains(&*directory.source));
         tree.finish(directories, umask, sync)
-    })?;
-    Ok(not_finished.into_iter().map(failed).collect())
+    })?)
 }
 
 /// Writes each failed file with its cause, each skipped file, and each hint once.
@@ -190,10 +186,10 @@ fn tell_failures(summary: &BatchSummary) {
             Ended::Done | Ended::Redone | Ended::Unchanged => {}
         }
     }
-    for Other { path, reason, is_skipped } in &summary.others {
-        match is_skipped {
-            true => problem::warn(&format!("{} is skipped: {reason}", quoted(path))),
-            false => problem::tell(&format!("pipeline: error: {}: {reason}\n", quoted(path))),
+    for Other { path, error } in summary.others() {
+        match error.is_skip() {
+            true => problem::warn(&format!("{} is skipped: {error}", quoted(path))),
+            false => problem::tell(&format!("pipeline: error: {}: {error}\n", quoted(path))),
         }
     }
     if let Some(stopped) = summary.results.stopped {
@@ -239,7 +235,7 @@ fn forget_gone(
     let gone = unplanned(plan, history).into_iter().filter(is_gone);
     let (lost, gone): (Vec<_>, Vec<_>) = gone.partition(|place| is_lost(place) && !force);
     journal.forget(&gone).map_err(BatchError::JournalWrite)?;
-    Ok(lost.into_iter().map(|place| failed((tree.path.join(place), LOST.to_owned()))).collect())
+    Ok(lost.into_iter().map(|place| Other { path: tree.path.join(place), error: EntryError::Lost }).collect())
 }
 
 /// The places that the journal knows and the plan does not, sorted.
@@ -318,16 +314,6 @@ fn keyring(session: &mut Session, plan: &BatchPlan, sources: &IdentitySources) -
         keyring.settle(|| files().any(wants_passphrase))?;
         Ok::<Keyring, BatchError>(keyring)
     })??)
-}
-
-/// The inputs that cannot be processed: failed and skipped ones.
-fn others(plan: &BatchPlan) -> Vec<Other> {
-    let skipped = plan.skipped.iter().cloned().map(|(path, reason)| Other { path, reason, is_skipped: true });
-    plan.failed.iter().cloned().map(failed).chain(skipped).collect()
-}
-
-fn failed((path, reason): (PathBuf, String)) -> Other {
-    Other { path, reason, is_skipped: false }
 }
 
 /// The path of the file list, which may be `-`; empty without a list.

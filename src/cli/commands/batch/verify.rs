@@ -1,10 +1,12 @@
 //! `pipeline verify` on a tree, which is compared with its journal if it has one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Request, carry_out, history_of, keyring, options, plan_in_place, unplanned};
+use crate::batch::error::EntryError;
 use crate::batch::journal::History;
+use crate::batch::messages::Other;
 use crate::batch::operation::VerifyFiles;
 use crate::batch::plan::BatchPlan;
 use crate::cli::args::{ProgressArg, Typed, VerifyArgs};
@@ -43,7 +45,7 @@ pub fn run(args: VerifyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resu
         let mut plan = plan_in_place(session, &args.input, &args.filter)?;
         let history = history_of(session, &args.input)?;
         if args.filter.takes_all() {
-            plan.failed.extend(missing(&plan, &history, &args.input));
+            plan.others.extend(missing(&plan, &history, &args.input));
         }
         let keys = Keys::Read(Box::new(keyring(session, &plan, &identities)?));
         let rate_limit = resolve::rate_limit(&args.pace, &session.wake)?;
@@ -56,7 +58,7 @@ pub fn run(args: VerifyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resu
 }
 
 /// The outputs that the journal knows and that are missing.
-fn missing(plan: &BatchPlan, history: &History, root: &Path) -> Vec<(PathBuf, String)> {
+fn missing(plan: &BatchPlan, history: &History, root: &Path) -> Vec<Other> {
     let missing = unplanned(plan, history).into_iter();
-    missing.map(|place| (root.join(place), "it is missing: the journal knows it".to_owned())).collect()
+    missing.map(|place| Other { path: root.join(place), error: EntryError::Missing }).collect()
 }
