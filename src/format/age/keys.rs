@@ -175,7 +175,7 @@ impl Identity {
     }
 
     fn parse_ssh(text: &str) -> Result<Identity, KeyError> {
-        if ssh::has_zeros_for_a_private_number(text) {
+        if ssh::is_private_refused(text) {
             return Err(KeyError::UnknownIdentity);
         }
         let identity = age::ssh::Identity::from_buffer(text.as_bytes(), None).map_err(|_| KeyError::UnknownIdentity)?;

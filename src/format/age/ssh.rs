@@ -8,6 +8,9 @@ use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 
 /// The key type that holds numbers.
 const RSA: &[u8] = b"ssh-rsa";
+/// The lines around a private key.
+const BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
+const END: &str = "-----END OPENSSH PRIVATE KEY-----";
 /// Start of an OpenSSH private key (OpenSSH, PROTOCOL.key).
 const PRIVATE_MAGIC: &[u8] = b"openssh-key-v1\0";
 /// Bytes after the three strings on how a private key is encrypted: the key count, which is one.
@@ -22,11 +25,28 @@ pub(super) fn has_zeros_for_a_number(text: &str) -> bool {
     BASE64_STANDARD_NO_PAD.decode(base64).is_ok_and(|key| is_wrong(&key))
 }
 
-/// The same for the unencrypted part of the PEM private key in `text`.
-pub(super) fn has_zeros_for_a_private_number(text: &str) -> bool {
-    let base64: String = text.split("-----").nth(2).unwrap_or_default().split_whitespace().collect();
-    let key = zeroize::Zeroizing::new(BASE64_STANDARD.decode(base64).unwrap_or_default());
+/// Whether the crate might panic on the private key in `text`: its unencrypted part holds such a number, or it is not whole lines of base64
+/// between the markers. The crate refuses that too, but parses the lines in front of what is wrong first.
+pub(super) fn is_private_refused(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix(BEGIN) else { return false };
+    let Some(base64) = rest.split_once(END).and_then(|(body, _)| joined_lines(body)) else { return true };
+    let key = zeroize::Zeroizing::new(BASE64_STANDARD.decode(&*base64).unwrap_or_default());
     is_private_wrong(&key).unwrap_or(false)
+}
+
+/// The lines of base64 in `body`, joined; `None` if there is anything else.
+fn joined_lines(body: &str) -> Option<zeroize::Zeroizing<String>> {
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    let mut lines = body.lines();
+    let is_whole = lines.next()?.is_empty() && body.ends_with('\n');
+    let mut joined = zeroize::Zeroizing::new(String::with_capacity(body.len()));
+    for line in lines {
+        if line.is_empty() || !line.bytes().all(is_base64) {
+            return None;
+        }
+        joined.push_str(line);
+    }
+    is_whole.then_some(joined)
 }
 
 /// Checks both halves of a private key; `None` if cut.
@@ -84,11 +104,28 @@ mod tests {
             let recipient = format!("ssh-rsa {} comment", BASE64_STANDARD.encode(public(zeros)));
             assert!(matches!(Recipient::parse(&recipient), Err(KeyError::UnsupportedSsh)));
             for identity in [private(&public(&[3]), zeros), private(&public(zeros), &[1])] {
-                assert!(has_zeros_for_a_private_number(&identity));
+                assert!(is_private_refused(&identity));
                 for text in [identity.clone(), identity.replace('\n', "\r\n")] {
                     assert!(matches!(Identity::parse_file(&text), Err((1, KeyError::UnknownIdentity))));
                 }
             }
+        }
+    }
+
+    /// The `age` crate parses the lines in front of what is wrong before it looks further.
+    #[test]
+    fn a_private_key_with_more_than_lines_of_base64_is_refused_and_does_not_panic() {
+        let identity = private(&public(&[3]), &[0]);
+        for (end, other) in [
+            ("\n-----END", "\nAAAA PRIVATE KEY-----\n-----END"),
+            ("\n-----END", "\n\nA\n-----END"),
+            ("\n-----END", "\n\n-----END"),
+            ("\n-----END", " A\n-----END"),
+            ("\n-----END OPENSSH PRIVATE KEY-----", "\nA PRIVATE KEY-----"),
+            ("\n-----END", "-----END"),
+        ] {
+            let text = identity.replace(end, other);
+            assert!(matches!(Identity::parse_file(&text), Err((1, KeyError::UnknownIdentity))), "{text}");
         }
     }
 
@@ -100,7 +137,10 @@ mod tests {
         }
         for name in ["ssh-ed25519", "ssh-rsa", "ssh-encrypted"] {
             let path = format!("{}/tests/support/keys/{name}", env!("CARGO_MANIFEST_DIR"));
-            assert!(!has_zeros_for_a_private_number(&std::fs::read_to_string(&path).unwrap()));
+            let private = std::fs::read_to_string(&path).unwrap();
+            for text in [private.clone(), private.replace('\n', "\r\n")] {
+                assert!(!is_private_refused(&text) && Identity::parse_file(&text).is_ok(), "{name}");
+            }
             assert!(!has_zeros_for_a_number(&std::fs::read_to_string(path + ".pub").unwrap()));
         }
     }
