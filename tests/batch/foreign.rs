@@ -56,16 +56,14 @@ fn a_link_that_takes_the_place_of_a_directory_meanwhile_leads_nowhere() {
 #[test]
 fn what_rm_left_as_all_there_is_is_missed_until_that_is_said_to_be_right() {
     let dir = TestDir::new();
-    let lost = "'out/day1.zst': it is missing, and --rm had deleted its input; --force forgets it";
+    let missing = |name: &str| vec![(name.to_owned(), "journal_differs".to_owned())];
     dir.write("spool/day1", b"the first day");
     dir.ok("process spool out -q --rm");
     fs::remove_file(dir.path("out/day1.zst")).unwrap();
     dir.write("spool/day2", b"the second day");
     for _ in 0..2 {
-        let ran = dir.run("process spool out -q --rm");
-        assert!(ran.status.code() == Some(3) && ran.stderr.contains(lost), "{ran}");
-        let ran = dir.run("verify out -q");
-        assert!(ran.status.code() == Some(3) && ran.stderr.contains("day1.zst': it is missing"), "{ran}");
+        assert_eq!(dir.failed_kinds("process spool out -q --rm", 3), missing("out/day1.zst"));
+        assert_eq!(dir.failed_kinds("verify out -q", 3), missing("out/day1.zst"));
     }
     dir.ok("process spool out -q --rm --force");
     dir.ok("verify out -q");
@@ -76,7 +74,7 @@ fn what_rm_left_as_all_there_is_is_missed_until_that_is_said_to_be_right() {
     fs::remove_file(dir.path("both/q/two.zst")).unwrap();
     dir.ok("process p q/ p/one -o both -q --force --exclude two");
     dir.ok("process p/one both/ -q --force");
-    assert!(dir.run("verify both -q").stderr.contains("two.zst': it is missing"));
+    assert_eq!(dir.failed_kinds("verify both -q", 3), missing("both/q/two.zst"));
 }
 
 #[test]
@@ -87,8 +85,8 @@ fn salvage_leaves_what_was_restored_whole_of_an_older_input_and_says_so() {
     dir.ok("restore made back -q");
     dir.write("in/file", b"the second version, which is longer");
     dir.ok("process in made -q");
-    let ran = dir.run("restore --salvage made back -q");
-    assert!(ran.status.code() == Some(3) && ran.stderr.contains("was restored whole, from what has changed"), "{ran}");
+    let kept = vec![("made/file.zst".to_owned(), "would_overwrite".to_owned())];
+    assert_eq!(dir.failed_kinds("restore --salvage made back -q", 3), kept);
     assert_eq!(dir.read("back/file"), b"the first version");
     dir.ok("restore --salvage made back -q --force");
     assert_eq!(dir.read("back/file"), b"the second version, which is longer");
@@ -113,8 +111,8 @@ fn what_links_lead_to_is_not_deleted() {
     dir.write("victim/file", b"not in the tree");
     fs::create_dir(dir.path("tree")).unwrap();
     symlink("../victim", dir.path("tree/link")).unwrap();
-    let ran = dir.run("process tree out -q --links follow --rm");
-    assert!(ran.status.code() == Some(2) && ran.stderr.contains("would delete what links lead to"), "{ran}");
+    let said = dir.fails("process tree out -q --links follow --rm", 2);
+    assert!(said.contains("--rm") && said.contains("--links follow"), "{said}");
     dir.ok("process tree out -q --rm");
     assert!(dir.path("victim/file").exists() && dir.path("tree/link").is_symlink());
 }
@@ -130,8 +128,8 @@ fn a_tree_brings_no_journal_and_no_temporaries_with_it() {
     }
     dir.write("made/..zst", &other);
     dir.write("made/...zst", &other);
-    let ran = dir.run("restore made back -q");
-    assert!(ran.status.code() == Some(3) && ran.stderr.matches("would have a name that").count() == 2, "{ran}");
+    let (report, _) = dir.batch_report("restore made back -q", 3);
+    assert_eq!((&report["batch"]["skipped_count"], &report["batch"]["failed_count"]), (&2.into(), &0.into()));
     assert_eq!((dir.read("back/..zst"), finished(&dir.path("back")).len()), (dir.read("tree/d000/f00000"), 4));
     assert_eq!(dir.read("back/d000/f00001"), dir.read("tree/d000/f00001"));
 }

@@ -15,9 +15,9 @@ fn a_name_that_comes_again_does_not_replace_what_rm_left_of_the_one_before() {
         dir.ok("process logs archive -q --rm");
         assert!(!dir.path("logs/app.log").exists());
         dir.write("logs/app.log", b"the second day, longer");
-        let ran = dir.run(again);
-        assert_eq!(ran.status.code(), Some(3), "{again}: {ran}");
-        assert!(ran.stderr.contains("may be all there is of an input that --rm deleted\nhint: --force"), "{ran}");
+        let kept = vec![("logs/app.log".to_owned(), "would_overwrite".to_owned())];
+        assert_eq!(dir.failed_kinds(again, 3), kept, "{again}");
+        assert!(dir.run(again).stderr.contains("\nhint: --force"), "{again}");
         assert_eq!(dir.ok("cat archive/app.log.zst").stdout, b"the first day");
         assert!(dir.path("logs/app.log").exists());
         dir.ok("process logs archive -q --force");
@@ -40,9 +40,8 @@ fn an_input_whose_output_nothing_shows_to_be_whole_stays_however_often_rm_is_ask
         assert_eq!(dir.read("back/foreign"), dir.read("plain"));
     }
     // --require-table refuses a file that an earlier run accepted.
-    let ran = dir.run("restore made back -q --require-table");
-    assert!(ran.stderr.contains("without --require-table it is restored"), "{ran}");
-    assert_eq!(ran.status.code(), Some(3));
+    let refused = vec![("made/foreign.zst".to_owned(), "table_missing".to_owned())];
+    assert_eq!(dir.failed_kinds("restore made back -q --require-table", 3), refused);
 }
 
 #[test]
@@ -57,9 +56,9 @@ fn rm_of_what_an_earlier_run_did_deletes_no_input_whose_output_is_wrong() {
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&path, bytes).unwrap();
     fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
-    let ran = dir.run("process tree out -q --rm");
-    assert_eq!(ran.status.code(), Some(3), "{ran}");
-    assert!(ran.stderr.contains("f00001' is kept: its output is not what was written"), "{ran}");
+    let (report, said) = dir.batch_report("process tree out -q --rm", 3);
+    let warned = report["files"].as_array().unwrap().iter().filter(|file| file["ended"] == "warned");
+    assert_eq!(warned.map(|file| file["source"].as_str().unwrap()).collect::<Vec<_>>(), ["tree/d000/f00001"], "{said}");
     assert_eq!(finished(&dir.path("tree")).len(), 1);
 }
 
@@ -141,8 +140,8 @@ fn what_was_deleted_on_both_sides_is_missed_until_the_next_whole_run() {
     dir.ok("process tree out -q");
     fs::remove_file(dir.path("tree/d000/f00002")).unwrap();
     fs::remove_file(dir.path("out/d000/f00002.zst")).unwrap();
-    let ran = dir.run("verify out -q");
-    assert!(ran.status.code() == Some(3) && ran.stderr.contains("f00002.zst': it is missing"), "{ran}");
+    let missing = vec![("out/d000/f00002.zst".to_owned(), "journal_differs".to_owned())];
+    assert_eq!(dir.failed_kinds("verify out -q", 3), missing);
     dir.ok("process tree out -q --exclude f00001");
     assert_eq!(dir.run("verify out -q").status.code(), Some(3), "only a run of the whole tree tells");
     dir.ok("process tree out -q");

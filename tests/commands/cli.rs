@@ -28,58 +28,58 @@ fn errors_are_one_line_with_the_path_and_the_cause() {
     dir.write("recipients", b"# the team\n\nnobody\n");
     dir.write("age", b"age-encryption.org/v1\n-> X25519 abc\n");
     dir.ok("process in in.zst -q");
-    for (line, code, said) in [
-        ("process missing out", 1, "cannot open 'missing': No such file or directory"),
-        ("process dir", 2, "'dir' is a directory, and OUT is missing\nhint: give a directory"),
-        ("inspect dir", 1, "'dir' is a directory\nhint: process, restore, verify and rekey take"),
-        ("process in missing/out", 1, "cannot create 'missing/out': No such file or directory"),
-        ("process - dir", 2, "standard input has no name that an output in 'dir' could have"),
-        ("process in in.zst", 1, "'in.zst' already exists\nhint: --force overwrites it"),
-        ("process in", 1, "'in.zst' already exists"),
-        ("process in in -f", 1, "'in' and 'in' are the same file"),
-        ("process in /dev/full", 1, "process 'in': '/dev/full': cannot write: No space left on device"),
-        ("restore empty out", 4, "'empty': it is empty"),
-        ("restore plain out", 1, "restore 'plain': it is neither a zstd nor an age file: it begins with 'plain te'"),
-        ("restore age out", 4, "restore 'age': age header: it is cut short"),
-        ("process in out.age", 2, "asks for encryption, but nobody to encrypt to is given\nhint: -r"),
-        ("process in out --no-compress", 2, "--no-compress without a recipient"),
-        ("process in out -a", 2, "--armor is for encrypted files"),
-        ("process in out -r nobody", 2, "--recipient: not a recipient"),
-        ("process in out -R empty", 2, "recipients file 'empty' holds no recipient"),
-        ("process in out --passphrase-file empty", 2, "the passphrase is empty"),
-        ("restore in.zst out --no-decompress", 2, "--no-decompress takes off an age layer"),
-        ("restore in.zst in", 1, "'in' already exists"),
-        ("verify plain", 1, "'plain': it is neither"),
-        ("cat plain", 1, "'plain': it is neither"),
-        ("inspect plain", 1, "'plain': it is neither"),
-        ("verify in.zst --against missing", 1, "cannot open 'missing'"),
-        ("restore plain", 2, "cannot tell OUT from 'plain': it has no suffix to take off\nhint: give OUT"),
-        ("process in out --channel-depth 0", 2, "a channel depth of 0 is not between 1 and 4096"),
-        ("process in out --workers 99999", 2, "99999 workers are too many"),
-        ("process in out --chunk-size 100", 2, "a chunk of 100 bytes is not a multiple of 64K"),
-        ("process in out --chunk-size 1T", 2, "a chunk of 1099511627776 bytes"),
-        ("process in out --chunk-size 4X", 2, "unknown suffix \"X\""),
-        ("process in out --level 0", 2, "there is no level 0"),
-        ("process in out --level 23", 2, "there is no level 23"),
-        (
-            "process in out --levle 3",
-            2,
-            "unexpected argument '--levle' found\nhint: a similar argument exists: '--level'",
-        ),
-        ("process in out -R recipients", 2, "recipients file 'recipients', line 3: not a recipient"),
-        ("restore in out -i recipients", 2, "identity file 'recipients', line 3: not an identity"),
-        ("process in out -9", 2, "unexpected argument '-9' found\nhint: a level is given as --level N"),
-        ("process in out -19", 2, "hint: a level is given as --level N"),
-        ("process in out.log", 1, "hint: IN and OUT are one file each"),
-        ("process", 2, "IN is missing"),
-        ("process in - --rm", 2, "--rm needs IN and OUT to be files"),
-        ("cat in.zst --range 5..2", 2, "the range ends at 2, before it starts at 5"),
-        ("cat in.zst --range 1..400000", 1, "the range reaches to byte 400000, the content ends at byte 300000"),
-        ("restore in.zst out --window-max 3M", 2, "not a power of two"),
-        ("frobnicate in out", 2, "unrecognized subcommand 'frobnicate'"),
+    // A run that could not start has no report, so only its message can tell the name.
+    for (line, code, kind, name) in [
+        ("process missing out", 1, "not_found", "'missing'"),
+        ("process dir", 2, "", "'dir'"),
+        ("inspect dir", 1, "", "'dir'"),
+        ("process in missing/out", 1, "not_found", "'missing/out'"),
+        ("process - dir", 2, "", "'dir'"),
+        ("process in in.zst", 1, "would_overwrite", "'in.zst'"),
+        ("process in", 1, "would_overwrite", "'in.zst'"),
+        ("process in in -f", 1, "same_file", "'in'"),
+        ("process in /dev/full", 1, "no_space", "'/dev/full'"),
+        ("restore empty out", 4, "empty", "'empty'"),
+        ("restore plain out", 1, "unrecognized", "'plain te'"),
+        ("restore age out", 4, "damaged_header", "'age'"),
+        ("process in out.age", 2, "", "hint: -r"),
+        ("process in out --no-compress", 2, "", "--no-compress"),
+        ("process in out -a", 2, "", "--armor"),
+        ("process in out -r nobody", 2, "bad_key", "--recipient"),
+        ("process in out -R empty", 2, "bad_key", "'empty'"),
+        ("process in out --passphrase-file empty", 2, "bad_key", "'empty'"),
+        ("restore in.zst out --no-decompress", 2, "usage", "--no-decompress"),
+        ("restore in.zst in", 1, "would_overwrite", "'in'"),
+        ("verify plain", 1, "unrecognized", "'plain'"),
+        ("cat plain", 1, "unrecognized", "'plain'"),
+        ("inspect plain", 1, "", "'plain'"),
+        ("verify in.zst --against missing", 1, "not_found", "'missing'"),
+        ("restore plain", 2, "", "'plain'"),
+        ("process in out --channel-depth 0", 2, "", "4096"),
+        ("process in out --workers 99999", 2, "", "99999"),
+        ("process in out --chunk-size 100", 2, "", "64K"),
+        ("process in out --chunk-size 1T", 2, "", "1099511627776"),
+        ("process in out --chunk-size 4X", 2, "", "\"X\""),
+        ("process in out --level 0", 2, "", "0"),
+        ("process in out --level 23", 2, "", "23"),
+        ("process in out --levle 3", 2, "", "'--level'"),
+        ("process in out -R recipients", 2, "bad_key", "'recipients', line 3"),
+        ("restore in out -i recipients", 2, "bad_key", "'recipients', line 3"),
+        ("process in out -9", 2, "", "--level N"),
+        ("process in out -19", 2, "", "--level N"),
+        ("process in out.log", 1, "would_overwrite", "'out.log'"),
+        ("process", 2, "", "IN"),
+        ("process in - --rm", 2, "", "--rm"),
+        ("cat in.zst --range 5..2", 2, "", "5"),
+        ("cat in.zst --range 1..400000", 1, "range_past_end", "300000"),
+        ("restore in.zst out --window-max 3M", 2, "", "3M"),
+        ("frobnicate in out", 2, "", "'frobnicate'"),
     ] {
-        let stderr = dir.fails(line, code);
-        assert!(stderr.contains(said), "{line}: {stderr}");
+        let said = dir.fails(line, code);
+        assert!(said.contains(name), "{line}: {said}");
+        if !kind.is_empty() {
+            dir.fails_as(line, code, kind);
+        }
     }
     assert!(dir.run("").status.code() == Some(2));
 }
@@ -147,7 +147,7 @@ fn a_forced_output_replaces_the_file_a_link_leads_to_and_keeps_the_link() {
     dir.write("target", b"old");
     symlink("target", dir.path("link")).unwrap();
     symlink("nowhere", dir.path("dangling")).unwrap();
-    dir.fails("process in link -q", 1);
+    dir.fails_as("process in link -q", 1, "would_overwrite");
     dir.ok("process in link -qf");
     dir.ok("process in dangling -q");
     assert!(fs::symlink_metadata(dir.path("link")).unwrap().is_symlink());
@@ -164,8 +164,7 @@ fn input_and_output_may_not_be_the_same_file_by_whatever_name() {
     fs::hard_link(dir.path("in"), dir.path("hard")).unwrap();
     for out in ["in", "./in", "link", "hard", "../PARENT/in"] {
         let out = out.replace("PARENT", dir.root().file_name().unwrap().to_str().unwrap());
-        let said = dir.fails(&format!("process in {out} -qf"), 1);
-        assert!(said.contains("are the same file"), "{said}");
+        dir.fails_as(&format!("process in {out} -qf"), 1, "same_file");
     }
     let appending = fs::File::options().append(true).open(dir.path("in")).unwrap();
     let ran = dir.command(["process", "in", "-"]).stdout(appending).output().unwrap();
@@ -177,7 +176,7 @@ fn input_and_output_may_not_be_the_same_file_by_whatever_name() {
 fn rm_deletes_the_source_only_once_all_is_well() {
     let (dir, content) = dir_with_input();
     dir.write("old", b"");
-    dir.fails("process in old --rm -q", 1);
+    dir.fails_as("process in old --rm -q", 1, "would_overwrite");
     assert_eq!(dir.read("in"), content);
     dir.fails("process in new --rm --no-sync -q", 2);
     dir.fails("process in /dev/null --rm -q", 2);
@@ -189,6 +188,12 @@ fn rm_deletes_the_source_only_once_all_is_well() {
     dir.write("cut", &dir.read("out")[..dir.read("out").len() - 29]);
     let ran = dir.run("restore cut back --rm");
     assert!(ran.status.code() == Some(3) && dir.path("cut").exists(), "{ran:?}");
+}
+
+/// Asserts that `stderr` is one warning that names `name`.
+fn assert_warned_of(stderr: &[u8], name: &str) {
+    let said = String::from_utf8_lossy(stderr);
+    assert!(said.starts_with("pipeline: warning: ") && said.contains(name) && said.lines().count() == 1, "{said}");
 }
 
 #[test]
@@ -203,7 +208,7 @@ fn a_source_that_changes_while_it_is_read_is_told_and_never_deleted() {
     std::io::copy(&mut fs::File::open(dir.path("fifo")).unwrap(), &mut std::io::sink()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(3));
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "pipeline: warning: 'in' changed while it was read\n");
+    assert_warned_of(&output.stderr, "'in'");
 }
 
 #[test]
@@ -219,7 +224,7 @@ fn a_source_that_changes_while_it_is_rekeyed_is_told() {
     std::io::copy(&mut fs::File::open(dir.path("fifo")).unwrap(), &mut std::io::sink()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(3));
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "pipeline: warning: 'a' changed while it was read\n");
+    assert_warned_of(&output.stderr, "'a'");
 }
 
 #[test]
@@ -237,9 +242,10 @@ fn a_report_never_overwrites_input_or_output_and_is_opened_before_the_run() {
     ] {
         dir.fails(line, 2);
     }
-    dir.fails("process in out --stats-file missing/report -q", 1);
+    dir.fails_as("process in out --stats-file missing/report -q", 1, "not_found");
     dir.write("bad", &good[..good.len() / 2]);
     dir.fails("restore bad out --stats-file report -q", 4);
+    dir.fails_as("restore bad out -q", 4, "truncated_frame");
     assert_eq!((dir.read("in"), dir.read("good")), (content, good));
     dir.write("report", b"an old and longer report".repeat(1000).as_slice());
     dir.ok("verify good --stats json --stats-file report");
@@ -250,16 +256,17 @@ fn a_report_never_overwrites_input_or_output_and_is_opened_before_the_run() {
 fn closed_standard_descriptors_are_errors() {
     let (dir, _) = dir_with_input();
     dir.ok("process in good -q");
-    for (line, said) in [
-        ("process in - -q >&-", "cannot write standard output: it is closed"),
-        ("cat good >&-", "cannot write standard output: it is closed"),
-        ("inspect good >&-", "standard output: it is closed"),
-        ("process - out -q <&-", "cannot open standard input: it is closed"),
+    for (line, kind) in [
+        ("process in - -q --stats json >&-", "write"),
+        ("cat good --stats json >&-", "write"),
+        ("process - out -q --stats json <&-", "read"),
     ] {
         let script = format!("{} {line}", env!("CARGO_BIN_EXE_pipeline"));
         let ran = dir.tool("bash", &["-c", &script], None).unwrap();
-        assert!(ran.status.code() == Some(1) && ran.stderr.contains(said), "{line}: {ran:?}");
+        assert!(ran.is_failure(1, kind), "{line}: {ran:?}");
     }
+    let script = format!("{} inspect good >&-", env!("CARGO_BIN_EXE_pipeline"));
+    assert_eq!(dir.tool("bash", &["-c", &script], None).unwrap().status.code(), Some(1));
     assert_eq!(dir.names(), ["good", "in"]);
 }
 
@@ -364,10 +371,9 @@ fn stdout_carries_data_only_and_a_full_disk_is_an_error() {
     assert_eq!(dir.ok("restore out -").stdout, content);
     for line in ["cat out --range 0..+1K", "restore out -", "process in -"] {
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
-        let output = dir.command(line.split_whitespace()).stdout(full).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{line}");
-        assert!(said.contains("standard output: cannot write: No space left on device"), "{line}: {said}");
+        let mut command = dir.command(line.split_whitespace().chain(["--stats", "json"]));
+        let ran = finish(command.stdout(full).output().unwrap());
+        assert!(ran.is_failure(1, "no_space"), "{line}: {ran}");
     }
 }
 
@@ -405,7 +411,7 @@ fn the_environment_counts_where_there_is_no_flag() {
     assert_eq!(output.status.code(), Some(2));
     let output = line().env("PIPELINE_WORKERS", "lots").output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("the environment variable PIPELINE_WORKERS: workers: 'lots' is not a number"), "{said}");
+    assert!(said.contains("PIPELINE_WORKERS") && said.contains("'lots'"), "{said}");
 }
 
 #[test]
@@ -421,7 +427,8 @@ fn reports_go_where_they_are_asked_to() {
         assert_eq!(report["waits"].as_array().unwrap().len(), waits);
         assert!(report["peak_memory_bytes"].as_u64().unwrap() > 0);
     }
-    assert!(dir.ok("process in e --engine mutex").stderr.contains("permit"));
+    let waits = dir.report("process in e --engine mutex")["waits"].clone();
+    assert!(waits.as_array().unwrap().iter().any(|wait| wait["name"] == "permit"), "{waits}");
 }
 
 #[test]
@@ -443,7 +450,8 @@ fn inspect_tells_what_a_file_holds() {
     assert!(text.contains("frames      5 (5 with a checksum)"), "{text}");
     let cut = &dir.read("out")[..9000];
     dir.write("cut", cut);
-    assert!(dir.fails("inspect cut", 4).contains("truncated: the input ends at offset 9000"));
+    assert!(dir.fails("inspect cut", 4).contains("9000"));
+    assert_eq!(dir.fails_as("verify cut", 4, "truncated_frame")["frame"], 0);
 }
 
 #[test]
@@ -452,11 +460,9 @@ fn windows_above_the_limit_are_refused_with_a_hint() {
     let content = text(40 << 20, 2);
     let Some(ran) = dir.tool("zstd", &["-q", "-1", "--long=28", "-c", "-"], Some(&content)) else { return };
     dir.write("wide", &ran.stdout);
+    dir.fails_as("restore wide out -q", 1, "window_too_large");
     let said = dir.fails("restore wide out -q", 1);
-    assert!(
-        said.contains("needs a window of 268435456 bytes") && said.contains("hint: --window-max 256M accepts it"),
-        "{said}"
-    );
+    assert!(said.contains("268435456") && said.contains("\nhint: --window-max 256M"), "{said}");
     dir.ok("restore wide out -q -M 256M");
     assert!(dir.read("out") == content);
 }
@@ -466,8 +472,9 @@ fn the_mutex_mode_refuses_what_does_not_fit_memory() {
     let dir = TestDir::new();
     let sparse = fs::File::create(dir.path("sparse")).unwrap();
     sparse.set_len(1 << 43).unwrap();
+    dir.fails_as("process sparse out --engine mutex -q", 1, "too_large");
     let said = dir.fails("process sparse out --engine mutex -q", 1);
-    assert!(said.contains("holds the whole input in memory") && said.contains("hint: --engine channels"), "{said}");
+    assert!(said.contains("\nhint: --engine channels"), "{said}");
 }
 
 #[test]
@@ -481,10 +488,7 @@ fn names_that_are_no_text_are_shown_escaped() {
     assert_eq!(output.status.code(), Some(1));
     let output = dir.command(["restore".as_ref(), name, "out".as_ref()]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(
-        said,
-        "pipeline: error: restore 'new\\nline \\xff': it is neither a zstd nor an age file: it begins with 'content'\n"
-    );
+    assert!(said.contains("'new\\nline \\xff'") && said.contains("'content'") && said.lines().count() == 1, "{said}");
     let ran = dir.command(["process".as_ref(), name, "-q".as_ref()]).output().unwrap();
     assert!(ran.status.success() && dir.names().len() == 2);
 }
@@ -501,7 +505,7 @@ fn sigusr1_asks_how_far_it_is_and_stops_nothing() {
     let mut said = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     said.read_line(&mut line).unwrap();
-    assert!(line.starts_with("pipeline: read ") && line.contains("written "), "{line}");
+    assert!(line.starts_with("pipeline: ") && line.contains("293 KiB"), "{line}");
     drop(stdin);
     assert!(child.wait().unwrap().success());
     dir.ok("verify out --against in -q");
@@ -531,15 +535,15 @@ fn tune_prints_a_command_line_that_works_and_the_figures_behind_it() {
     let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
     assert!(said.lines().last().unwrap().starts_with("pipeline process 'in put' --workers="), "{said}");
     assert!(said.lines().last().unwrap().ends_with("--level=19"), "the highest keeps up with a byte a second: {said}");
-    assert!(dir.fails("tune -", 2).contains("has to be a regular file"));
+    dir.fails("tune -", 2);
     dir.write("empty", b"");
-    assert!(dir.fails("tune empty", 2).contains("'empty' or the sample is empty"));
+    assert!(dir.fails("tune empty", 2).contains("'empty'"));
     let ran = dir.run("tune empty-but-one --rounds 1");
     assert_eq!(ran.status.code(), Some(1));
     let ran = finish(
         dir.command(["tune", "in put", "-q", "--rounds", "1", "--sample", "1M", "--at-least", "1T"]).output().unwrap(),
     );
-    assert!(ran.status.code() == Some(3) && ran.stderr.contains("no level that was tried"), "{ran}");
+    assert!(ran.status.code() == Some(3) && ran.stderr.starts_with("pipeline: warning: "), "{ran}");
 }
 
 #[test]
@@ -549,13 +553,15 @@ fn an_input_that_is_processed_already_is_pointed_out() {
     assert!(!dir.ok("process in in.zst").stderr.contains("hint: "));
     dir.ok(&format!("process in in.age -r {recipient} -q"));
     dir.ok(&format!("process in in.txt -a -r {recipient} -q"));
-    for (line, said) in [
-        ("process in.zst a", "hint: 'in.zst' is a zstd file already, and gets no smaller; restore brings back"),
-        (&format!("process in.zst b --no-compress -r {recipient}"), "hint: 'in.zst' is a zstd file, so restore will"),
-        ("process in.age c", "hint: 'in.age' is an age file already"),
-        (&format!("process in.txt d.age -r {recipient}"), "hint: 'in.txt' is an age file already"),
+    for (line, name, layer) in [
+        ("process in.zst a", "hint: 'in.zst'", "zstd"),
+        (&format!("process in.zst b --no-compress -r {recipient}"), "hint: 'in.zst'", "zstd"),
+        ("process in.age c", "hint: 'in.age'", "age"),
+        (&format!("process in.txt d.age -r {recipient}"), "hint: 'in.txt'", "age"),
     ] {
-        assert!(dir.ok(line).stderr.contains(said), "{line}");
+        let said = dir.ok(line).stderr;
+        let hint = said.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{line}: {said}"));
+        assert!(hint.split(' ').any(|word| word == layer), "{line}: {hint}");
     }
     assert_eq!(dir.ok("process in.zst e -q").stderr, "");
 }

@@ -45,20 +45,20 @@ fn mistakes_in_the_configuration_are_errors_of_every_command_and_name_their_line
     let dir = bench_with("level = 3\n\n[profile.never-used]\nlevel = 77\n");
     for line in ["process in out", "restore in out", "verify in", "cat in", "inspect in", "tune in", "config show"] {
         let said = dir.fails(line, 2);
-        assert!(said.contains("config/pipeline/config.toml', line 4: level: there is no level 77"), "{line}: {said}");
-        assert!(said.contains("\nhint: --no-config"), "{line}: {said}");
+        assert!(said.contains("config/pipeline/config.toml', line 4: level: "), "{line}: {said}");
+        assert!(said.contains("77") && said.contains("\nhint: --no-config"), "{line}: {said}");
     }
     dir.ok("process in out --no-config");
     dir.ok("completions bash");
     dir.ok("keygen");
     dir.write("typo.toml", b"chanel-depth = 3");
     let said = dir.fails("process in out -f --config typo.toml", 2);
-    assert!(said.contains("there is no setting 'chanel-depth'\nhint: a similar one exists: channel-depth"), "{said}");
-    assert!(dir.fails("process in out -f --config missing.toml", 2).contains("cannot read 'missing.toml'"));
+    assert!(said.contains("'chanel-depth'\nhint: ") && said.contains(": channel-depth\n"), "{said}");
+    assert!(dir.fails("process in out -f --config missing.toml", 2).contains("'missing.toml'"));
     let said = dir.fails("process in out -f --no-config --profile mine", 2);
-    assert!(said.contains("no profile 'mine'\nhint: there are debug, high-performance, standard"), "{said}");
+    assert!(said.contains("'mine'\nhint: ") && said.contains("debug, high-performance, standard\n"), "{said}");
     let said = dir.fails("process in out -f --no-config --profile standart", 2);
-    assert!(said.contains("hint: a similar one exists: standard"), "{said}");
+    assert!(said.contains("'standart'\nhint: ") && said.contains(": standard\n"), "{said}");
 }
 
 #[test]
@@ -82,14 +82,14 @@ fn a_profile_says_whom_to_encrypt_to_and_who_opens() {
     dir.ok("verify ours --config c.toml --profile backup -q");
     dir.write("bad.toml", b"[profile.backup]\nlevel = 1\nrecipients = ['age1nobody']\n");
     let said = dir.fails("process in bad --config bad.toml --profile backup", 2);
-    assert!(said.contains("'bad.toml', line 3: recipients: not a recipient"), "{said}");
+    assert!(said.contains("'bad.toml', line 3: recipients: "), "{said}");
     dir.write("top.toml", b"recipients = ['age1nobody']\n");
     let said = dir.fails("process in bad --config top.toml", 2);
-    assert!(said.contains("line 1: recipients stands in a profile"), "{said}");
+    assert!(said.contains("'top.toml', line 1: recipients "), "{said}");
     for (text, key) in [("recipients = []", "recipients"), ("recipients-files = ['']", "recipients-files")] {
         dir.write("empty.toml", format!("[profile.never-used]\n{text}").as_bytes());
         let said = dir.fails("process in bad --config empty.toml", 2);
-        assert!(said.contains(&format!("line 2: {key}: it is empty")), "{said}");
+        assert!(said.contains(&format!("'empty.toml', line 2: {key}: ")), "{said}");
     }
     // A passphrase in the environment adds to the profile, and opens an encrypted identity.
     dir.ok("process key locked --no-compress --passphrase-file in -q");
@@ -104,9 +104,10 @@ fn a_profile_says_whom_to_encrypt_to_and_who_opens() {
 #[test]
 fn verification_by_setting_is_done_where_it_can_be() {
     let dir = bench_with("verify = true");
-    assert!(dir.ok("process in out").stderr.contains("verified: "));
+    let verified = |ran: crate::support::Ran| ran.stderr.lines().any(|line| line.starts_with("verified: "));
+    assert!(verified(dir.ok("process in out")) && !verified(dir.ok("process in other --no-config")));
     assert!(!dir.ok("process in - -q").stdout.is_empty());
-    assert!(dir.fails("process in - --verify", 2).contains("--verify reads OUT back"));
+    assert!(dir.fails("process in - --verify", 2).contains("--verify"));
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn what_is_in_force_is_shown_with_its_source_and_gives_the_same_again() {
     assert!(line("level = 9").ends_with("config/pipeline/config.toml', line 1"), "{shown}");
     assert!(line("channel-depth = 11").ends_with("line 3"), "{shown}");
     assert!(line("# memory").ends_with("# not set"), "{shown}");
-    assert!(line("workers = 2").ends_with("# the environment variable PIPELINE_WORKERS"), "{shown}");
+    assert!(line("workers = 2").ends_with(" PIPELINE_WORKERS"), "{shown}");
     assert!(line("# chunk-size = \"8M\"").ends_with("# default"), "{shown}");
     dir.write("again.toml", shown.as_bytes());
     assert_eq!(shape(&dir, "process in out --config again.toml"), (1, 11, 1));
@@ -150,7 +151,7 @@ fn what_is_logged_is_asked_for_and_holds_no_secret() {
     assert!(!logged("process in -f", "pipeline::cli=debug").contains("a thread ends"));
     let mut command = dir.command(["process", "in", "-f"]);
     let ran = finish(command.env("PIPELINE_LOG", "loud").output().unwrap());
-    assert!(ran.stderr.contains("PIPELINE_LOG: log: 'loud' is neither a level"), "{ran}");
+    assert!(ran.stderr.contains("PIPELINE_LOG: log: 'loud'"), "{ran}");
     assert_eq!(ran.status.code(), Some(2));
 }
 
@@ -163,5 +164,5 @@ fn a_flag_to_be_quiet_or_to_write_a_file_counts_before_a_setting_for_reports() {
     dir.ok("process in out -f --config none.toml --stats-file said");
     assert!(dir.read("said").starts_with(b"processed: "));
     let said = dir.fails("process in out2 --config none.toml --stats-file none.toml", 2);
-    assert!(said.contains("that is --config"), "{said}");
+    assert!(said.contains("--stats-file") && said.contains("--config"), "{said}");
 }

@@ -169,8 +169,7 @@ fn man_pages_that_are_there_are_overwritten_only_by_force() {
     let page = dir.read("pages/pipeline.1");
     dir.write("pages/pipeline.1", b"mine");
     fs::remove_file(dir.path("pages/pipeline-cat.1")).unwrap();
-    let said = dir.fails("man pages", 1);
-    assert!(said.contains("already exists"), "{said}");
+    dir.fails("man pages", 1);
     assert!(dir.read("pages/pipeline.1") == b"mine" && !dir.path("pages/pipeline-cat.1").exists());
     dir.ok("man pages --force");
     assert_eq!(dir.read("pages/pipeline.1"), page);

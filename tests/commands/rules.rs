@@ -237,6 +237,36 @@ fn there_is_no_unwrap_outside_of_tests() {
     assert_eq!(users_of("src", &[".unwrap()"]), names(&[]));
 }
 
+/// The string literals in `code` that a `str` method searches for.
+fn searched_for(code: &str) -> Vec<&str> {
+    let methods = [".contains(\"", ".starts_with(\"", ".ends_with(\"", ".matches(\"", ".find(\""];
+    let literals = |method| code.split(method).skip(1).filter_map(|rest: &str| rest.split('"').next());
+    methods.into_iter().flat_map(literals).collect()
+}
+
+/// Whether `text` has three words of English in a row, as a message has.
+fn is_prose(text: &str) -> bool {
+    let is_word =
+        |word: &&str| word.len() > 1 && word.trim_end_matches([',', ':', '.']).bytes().all(|b| b.is_ascii_lowercase());
+    let words: Vec<&str> = text.split(' ').collect();
+    words.windows(3).any(|words| words.iter().all(is_word))
+}
+
+/// Failures have kinds, so that messages can be mended without a test that quotes them.
+#[test]
+fn no_test_reads_a_message() {
+    assert!(
+        is_prose("'a' already exists and was not") && !is_prose("frame 0 at offset 14: ") && !is_prose("hint: -i FILE")
+    );
+    assert_eq!(searched_for(r#"said.contains("no such file") && said.ends_with("x")"#), ["no such file", "x"]);
+    // The losses of a salvage are reported by messages alone; the loader's and a panic's messages are not ours.
+    let reads_messages = names(&["formats/salvage.rs", "faults/system_calls.rs"]);
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let readers = sources("tests").into_iter().filter(|(_, code)| searched_for(code).into_iter().any(is_prose));
+    let readers = readers.map(|(path, _)| path.strip_prefix(&tests).unwrap().display().to_string());
+    assert_eq!(readers.filter(|path| path != "commands/rules.rs").collect::<BTreeSet<String>>(), reads_messages);
+}
+
 #[test]
 fn files_are_one_idea_long() {
     for (path, code) in sources("src") {

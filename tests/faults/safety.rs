@@ -1,7 +1,7 @@
 //! Tests of what protects a source and its copy beyond a single run: verification of the output, and producers whose
 //! failure counts.
 
-use crate::support::{TestDir, can_trace, noise, text};
+use crate::support::{TestDir, can_trace, finish, noise, text};
 
 #[test]
 fn verify_passes_what_was_written_right_in_every_layer() {
@@ -20,7 +20,7 @@ fn verify_passes_what_was_written_right_in_every_layer() {
             "--passphrase-file passphrase".to_owned(),
         ] {
             let said = dir.ok(&format!("process in out --chunk-size 64K --verify -f {flags}")).stderr;
-            assert!(said.contains("read back, their content is what was read"), "{index} {flags}: {said}");
+            assert!(said.lines().any(|line| line.starts_with("verified: ")), "{index} {flags}: {said}");
         }
     }
     dir.ok("process in gone.zst --verify --rm -q");
@@ -42,7 +42,7 @@ fn verify_finds_a_write_that_was_lost_and_keeps_the_source() {
             // Skips the second write of the writing thread and reports it as done.
             let line = format!(
                 "-f -qq -o trace -e trace=write -e inject=write:retval=65536:when=2 \
-                 {pipeline} process in {out} --chunk-size 64K -q -f {check} {flags}"
+                 {pipeline} process in {out} --chunk-size 64K -q --stats json -f {check} {flags}"
             );
             let ran = dir.tool("strace", &Vec::from_iter(line.split_whitespace()), None).unwrap();
             assert!(dir.read("trace").windows(8).any(|part| part == b"INJECTED"), "{line}");
@@ -53,8 +53,7 @@ fn verify_finds_a_write_that_was_lost_and_keeps_the_source() {
         std::fs::remove_file(dir.path("unnoticed")).unwrap();
         let before = dir.names();
         let ran = run("--verify --rm", "old");
-        assert_eq!(ran.status.code(), Some(4), "{flags}: {}", ran.stderr);
-        assert!(ran.stderr.contains("what was written to 'old' is not right"), "{}", ran.stderr);
+        assert_eq!((ran.status.code(), &ran.error()["path"]), (Some(4), &"'old'".into()), "{flags}: {ran}");
         assert_eq!((dir.names(), dir.read("old")), (before, b"old content".to_vec()));
     }
 }
@@ -80,16 +79,13 @@ fn a_command_is_an_input_and_its_failure_is_the_runs() {
         assert!(dir.read("back") == content, "{flags}");
         std::fs::remove_file(dir.path("back")).unwrap();
         std::fs::remove_file(dir.path("out")).unwrap();
-        for (script, said) in [
-            ("cat data; exit 3", "output of 'sh': the command failed, exit status: 3"),
-            ("cat data; kill -9 $$", "the command failed, signal: 9 (SIGKILL)"),
-            ("exit 1", "the command failed, exit status: 1"),
-        ] {
+        for (script, status) in [("cat data; exit 3", "3"), ("cat data; kill -9 $$", "SIGKILL"), ("exit 1", "1")] {
             let before = dir.names();
-            let line = format!("process --stdin-from-command out -q {flags} -- sh -c");
-            let ran = dir.command(line.split_whitespace().chain([script])).output().unwrap();
-            let stderr = String::from_utf8_lossy(&ran.stderr);
-            assert!(ran.status.code() == Some(1) && stderr.contains(said), "{flags} {script}: {stderr}");
+            let line = format!("process --stdin-from-command out -q --stats json {flags} -- sh -c");
+            let ran = finish(dir.command(line.split_whitespace().chain([script])).output().unwrap());
+            let message = ran.error()["message"].as_str().unwrap().to_owned();
+            let is_told = message.contains("'sh'") && message.contains(status);
+            assert!(ran.is_failure(1, "command_failed") && is_told, "{flags} {script}: {ran}");
             assert_eq!(dir.names(), before, "{flags} {script}");
         }
     }
@@ -110,23 +106,23 @@ fn a_command_is_an_input_and_its_failure_is_the_runs() {
     let ran = ran.unwrap();
     assert_eq!(ran.status.code(), Some(1));
     dir.write("partial", &ran.stdout);
-    assert!(dir.fails("verify partial -q", 4).contains("seek table"), "what went to stdout lacks its end");
+    // What went to standard output lacks its end.
+    dir.fails_as("verify partial -q", 4, "table_missing");
 }
 
 #[test]
 fn a_command_that_cannot_run_or_is_missing_is_told() {
     let dir = TestDir::new();
     dir.write("in", b"content");
-    assert!(
-        dir.fails("process --stdin-from-command out -q -- no-such-command", 1).contains("cannot run 'no-such-command'")
-    );
+    let error = dir.fails_as("process --stdin-from-command out -q -- no-such-command", 1, "command_failed");
+    assert!(error["message"].as_str().unwrap().contains("'no-such-command'"), "{error}");
     dir.fails("process --stdin-from-command out -q", 2);
     dir.fails("process --stdin-from-command in out -q -- cat", 2);
     dir.fails("process --stdin-from-command out --rm -q -- cat in", 2);
     dir.write("there", b"x");
     dir.write("started", b"");
     std::fs::remove_file(dir.path("started")).unwrap();
-    dir.fails("process --stdin-from-command there -q -- touch started", 1);
+    dir.fails_as("process --stdin-from-command there -q -- touch started", 1, "would_overwrite");
     // After `--` a word is a file name, not a command.
     dir.write("-in", b"content");
     dir.ok("process -q -- -in -out");

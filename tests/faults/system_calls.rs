@@ -104,7 +104,7 @@ const SCENARIOS: [Scenario; 20] = [
     Scenario { line: "process in out -q --engine mutex -f", old: Some("old"), right: Right::File("mutex") },
     Scenario { line: "process in out -q -w 2 --chunk-size 64K --verify -f", old: Some("old"), right: Right::File("z") },
     Scenario {
-        line: "process --stdin-from-command out -q -w 2 --chunk-size 64K -f -- cat in",
+        line: "process --stdin-from-command out -q --stats json -w 2 --chunk-size 64K -f -- cat in",
         old: Some("old"),
         right: Right::File("z"),
     },
@@ -297,7 +297,7 @@ impl Site {
             broken.extend(self.badly_failed(sweep.kind, ran, trace));
         }
         // The command handles a fault in its own way, and the run reports its failure.
-        let is_others = ran.stderr.contains("the command failed");
+        let is_others = ran.stderr.contains(r#""kind":"command_failed""#);
         let may_fail = matches!(sweep.scenario.right, Right::Never) || is_others;
         if ran.status.code() == Some(1) && sweep.error == "EINTR" && !may_fail {
             broken.push("an interrupted call is no failure".to_owned());

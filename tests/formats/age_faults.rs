@@ -63,7 +63,7 @@ impl Keys {
     /// Runs the binary on `file` with the X25519 identity, the post-quantum identity and the passphrase.
     fn run(&self, file: &[u8]) -> Ran {
         self.dir.write("file", file);
-        let line = "restore file - -i key -i pq -q";
+        let line = "restore file - -i key -i pq -q --stats json";
         let output = self.dir.command(line.split(' ')).env("AGE_PASSPHRASE", "password").output().unwrap();
         Ran {
             status: output.status,

@@ -78,8 +78,9 @@ fn a_compressed_block_without_bytes_is_damage_in_light_and_in_heavy_frames() {
         let (ran, out) = restore(&mut supervisor, &frame(b""));
         assert!(ran.is_ok() && out.len() == rle_count << 17);
         let (ran, out) = restore(&mut supervisor, &frame(b"\x04\0\0"));
-        let said = zstd_error(ran.unwrap_err()).to_string();
-        assert_eq!((&said[..], out.len()), ("frame 0 at offset 0: a compressed block holds no bytes", 0));
+        let error = zstd_error(ran.unwrap_err());
+        let is_damage = matches!(error, ZstdError::Damaged { frame_index: 0, offset: 0, damage: Damage::Decode(_) });
+        assert!(is_damage && out.is_empty(), "{error}");
     }
 }
 
@@ -111,12 +112,8 @@ fn garbage_behind_a_frame_is_damage_with_its_offset() {
     file.extend(b"garbage");
     let (ran, out) = restore(&mut supervisor, &file);
     let error = zstd_error(ran.unwrap_err());
-    assert_eq!(
-        error.to_string(),
-        format!(
-            "frame 3 at offset {len}: trailing garbage: neither a zstd frame nor a skippable frame begins here, but 67 61 72 62"
-        )
-    );
+    let damage = Damage::TrailingGarbage("67 61 72 62".to_owned());
+    assert_eq!(error, ZstdError::Damaged { frame_index: 3, offset: len, damage });
     assert!(error.is_damage());
     assert_eq!(out, content, "what was right in front of the garbage came out first");
 }
@@ -173,16 +170,18 @@ fn a_damaged_file_leaves_no_output_and_exits_with_4() {
     let good = dir.read("good");
     let mut flipped = good.clone();
     flipped[5000] ^= 4;
-    for (name, bytes) in [
-        ("flipped", flipped),
-        ("cut", good[..good.len() / 2].to_vec()),
-        ("garbage", [&good[..], b"more"].concat()),
-        ("cut by one", good[..good.len() - 1].to_vec()),
+    for (name, kind, bytes) in [
+        ("flipped", "damaged_frame", flipped),
+        ("cut", "truncated_frame", good[..good.len() / 2].to_vec()),
+        ("garbage", "trailing_garbage", [&good[..], b"more"].concat()),
+        ("cut by one", "truncated_frame", good[..good.len() - 1].to_vec()),
     ] {
         dir.write("bad", &bytes);
         for line in ["restore bad back -q", "restore bad back -q --engine mutex", "verify bad -q", "cat bad -q"] {
             let said = dir.fails(line, 4);
-            assert!(said.contains("frame ") && said.contains("at offset "), "{name}, {line}: {said}");
+            let error = dir.fails_as(line, 4, kind);
+            let (frame, offset) = (error["frame"].as_u64().unwrap(), error["offset"].as_u64().unwrap());
+            assert!(said.contains(&format!("frame {frame} at offset {offset}: ")), "{name}, {line}: {said}");
         }
         dir.write("old", b"old content");
         dir.fails("restore bad old -qf", 4);
@@ -203,11 +202,11 @@ fn a_file_cut_at_a_frame_edge_is_restored_with_a_warning_and_refused_by_verify()
         (first_frame_len - 8..first_frame_len + 8).find(|at| good[*at..].starts_with(b"\x28\xb5\x2f\xfd")).unwrap();
     dir.write("cut", &good[..cut]);
     let said = dir.ok("restore cut back --stats none").stderr;
-    assert_eq!(said, "pipeline: warning: 'cut': no seek table: whether frames are missing at the end cannot be told\n");
+    assert!(said.starts_with("pipeline: warning: 'cut': ") && said.lines().count() == 1, "{said}");
     assert_eq!(dir.read("back"), &content[..65536]);
     std::fs::remove_file(dir.path("back")).unwrap();
-    dir.fails("restore cut back -q --require-table", 4);
-    dir.fails("verify cut -q", 4);
+    dir.fails_as("restore cut back -q --require-table", 4, "table_missing");
+    dir.fails_as("verify cut -q", 4, "table_missing");
     dir.ok("verify cut -q --foreign");
     dir.ok("verify good -q");
 }
@@ -226,7 +225,8 @@ fn verify_compares_with_the_original() {
         ("changed", [&content[..99_999], b"\0", &content[100_000..]].concat(), 99_999),
     ] {
         dir.write("other", &other);
+        dir.fails_as("verify good -q --against other", 1, "content_differs");
         let said = dir.fails("verify good -q --against other", 1);
-        assert!(said.contains(&format!("'other' differs from the content at byte {at}")), "{name}: {said}");
+        assert!(said.contains("'other'") && said.ends_with(&format!(" {at}\n")), "{name}: {said}");
     }
 }

@@ -84,6 +84,21 @@ impl std::fmt::Display for Ran {
     }
 }
 
+impl Ran {
+    /// The `error` of the JSON report of a run that failed and was given `--stats json`.
+    pub fn error(&self) -> serde_json::Value {
+        let json = self.stderr.lines().find(|line| line.starts_with('{')).unwrap_or_default();
+        let report: serde_json::Value = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {self}"));
+        assert_eq!(report["error"]["exit_code"].as_i64(), self.status.code().map(i64::from), "{self}");
+        report["error"].clone()
+    }
+
+    /// Whether the run ended with `code` and reported a failure of `kind`.
+    pub fn is_failure(&self, code: i32, kind: &str) -> bool {
+        self.status.code() == Some(code) && self.error()["kind"] == kind
+    }
+}
+
 impl TestDir {
     pub fn new() -> TestDir {
         TestDir { directory: tempfile::tempdir().unwrap() }
@@ -164,6 +179,15 @@ impl TestDir {
         ran
     }
 
+    /// Like [`fails`](TestDir::fails) with a JSON report, whose error must be of `kind`. Returns the error.
+    pub fn fails_as(&self, line: &str, code: i32, kind: &str) -> serde_json::Value {
+        let before = self.names();
+        let ran = self.run(&line.replacen(' ', " --stats json ", 1));
+        assert!(ran.is_failure(code, kind), "{line}, {code} {kind}: {ran}");
+        assert_eq!(self.names(), before, "{line} left something behind");
+        ran.error()
+    }
+
     /// Runs the binary, which must exit with `code`, print one error line, and leave no new file.
     pub fn fails(&self, line: &str, code: i32) -> String {
         let before = self.names();
@@ -182,6 +206,14 @@ impl TestDir {
         let ran = self.ok(&format!("{line} --stats json"));
         let json = ran.stderr.lines().find(|line| line.starts_with('{')).unwrap_or_default();
         serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {}", ran.stderr))
+    }
+
+    /// The `kind` in the batch report of each file or other entry that failed, by its source. The batch must exit with `code`.
+    pub fn failed_kinds(&self, line: &str, code: i32) -> Vec<(String, String)> {
+        let (report, _) = self.batch_report(line, code);
+        let failed = report["files"].as_array().unwrap().iter().filter(|file| file["ended"] == "failed");
+        let word = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        failed.map(|file| (word(&file["source"]), word(&file["kind"]))).collect()
     }
 
     /// The report of a batch that exits with `code`, as JSON, and the other lines of standard error.
