@@ -102,7 +102,7 @@ impl Known {
                 Some(known) => known,
                 None => continue,
             };
-            path = error.downcast_ref::<StoreError>().and_then(StoreError::path).map(str::to_owned).or(path);
+            path = store_error_in(error).and_then(StoreError::path).map(str::to_owned).or(path);
             let exit = match failure_in(error).map(|failure| &failure.cause) {
                 Some(Cause::Signal(signal)) => Exit::Stopped(*signal),
                 Some(Cause::Write(error)) if is_stdout && error.kind() == ErrorKind::BrokenPipe => {
@@ -126,6 +126,14 @@ fn failure_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Failure> {
             Some(BatchError::Run(failure)) => Some(failure),
             _ => error.downcast_ref::<Failure>(),
         },
+    }
+}
+
+/// The error of a file in `error`, if any.
+fn store_error_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a StoreError> {
+    match (error.downcast_ref::<TaskError>(), error.downcast_ref::<BatchError>()) {
+        (Some(TaskError::Store(error)), _) | (_, Some(BatchError::Store(error))) => Some(error),
+        _ => error.downcast_ref::<StoreError>(),
     }
 }
 
