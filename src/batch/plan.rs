@@ -15,6 +15,7 @@ use crate::store::error::{Doing, StoreError};
 use crate::store::file_id::FileId;
 use crate::store::input::Input;
 use crate::store::name::quoted;
+use crate::store::output::Place;
 use crate::store::sys::{self, Directory};
 
 /// One file of a batch.
@@ -137,8 +138,13 @@ pub fn plan(inputs: Inputs, only_needed: bool, name: impl Fn(&OsStr) -> OsString
     plan
 }
 
-/// Refuses a plan that writes an output twice or over an input.
-pub fn check(plan: &BatchPlan, root: &Path, roots: &HashSet<(u64, u64)>) -> Result<(), BatchError> {
+/// Refuses a plan that writes an output twice, over an input, or over a file of `read`: the files that flags name, with the flags.
+pub fn check(
+    plan: &BatchPlan,
+    root: &Path,
+    roots: &HashSet<(u64, u64)>,
+    read: &[(&'static str, Place)],
+) -> Result<(), BatchError> {
     refuse_inside_of_inputs(root, roots)?;
     for directory in plan.directories.iter().filter(|directory| !directory.place.as_os_str().is_empty()) {
         let place = root.join(&directory.place);
@@ -147,7 +153,22 @@ pub fn check(plan: &BatchPlan, root: &Path, roots: &HashSet<(u64, u64)>) -> Resu
         }
     }
     refuse_doubles(plan)?;
-    refuse_inputs_as_outputs(plan, root)
+    refuse_inputs_as_outputs(plan, root)?;
+    plan.items.iter().try_for_each(|item| refuse_in_use(&root.join(&item.place), read))
+}
+
+/// Refuses a plan that replaces or deletes an input of `read`: the files that flags name, with the flags.
+pub fn check_inputs(plan: &BatchPlan, read: &[(&'static str, Place)]) -> Result<(), BatchError> {
+    plan.items.iter().try_for_each(|item| refuse_in_use(&item.source, read))
+}
+
+fn refuse_in_use(path: &Path, read: &[(&'static str, Place)]) -> Result<(), BatchError> {
+    // Most batches read one such file or none.
+    let place = if read.is_empty() { None } else { Place::of(path) };
+    match read.iter().find(|(_, read)| Some(read) == place.as_ref()) {
+        Some((by, _)) => Err(BatchError::InUse { path: quoted(path), by }),
+        None => Ok(()),
+    }
 }
 
 /// Refuses outputs in an input directory: the next run would read them.

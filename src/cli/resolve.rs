@@ -86,6 +86,7 @@ pub fn report_options(args: &ReportArgs, settings: &Settings, unasked: ProgressA
         stats_file: args.stats_file.clone(),
         prometheus: args.prometheus.clone(),
         hdr_log: args.hdr_log.clone(),
+        force: false,
         progress: progress.unwrap_or(unasked).into(),
         size_hint: args.size_hint,
         quiet: args.quiet,

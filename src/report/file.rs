@@ -1,4 +1,4 @@
-//! Report files: refused if they are IN, OUT or another report's file, and opened before the run.
+//! Report files: refused if the run uses them for something else or they hold something else, and opened before the run.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -8,40 +8,11 @@ use std::path::{Path, PathBuf};
 use super::options::ReportOptions;
 use super::say;
 use crate::pipeline::kind::Kind;
-use crate::store::error::StoreError;
+use crate::store::error::{Doing, StoreError};
 use crate::store::name::quoted;
 use crate::store::output::{Output, OutputOptions, Place, patient_writer};
+use crate::store::reserved::ReservedPath;
 use crate::store::sys::{self, WakeUp};
-
-/// A file that the command reads or writes.
-#[derive(Clone, Copy, Debug)]
-pub enum ReservedPath<'a> {
-    /// A file that is read, with its name in messages; `-` is standard input.
-    In(&'static str, &'a Path),
-    /// A file that is written; `-` is standard output.
-    Out(&'a Path),
-}
-
-impl ReservedPath<'_> {
-    fn name(&self) -> &'static str {
-        match self {
-            ReservedPath::In(name, _) => name,
-            ReservedPath::Out(_) => "OUT",
-        }
-    }
-
-    fn place(&self) -> Option<Place> {
-        let (path, standard): (_, fn() -> io::Result<File>) = match self {
-            ReservedPath::In(_, path) => (path, sys::stdin),
-            ReservedPath::Out(path) => (path, sys::stdout),
-        };
-        match path.as_os_str() == "-" {
-            // If the standard stream is closed, opening it later reports that.
-            true => Place::of_open(&standard().ok()?.metadata().ok()?),
-            false => Place::of(path),
-        }
-    }
-}
 
 /// Why a report cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +37,22 @@ pub enum ReportError {
         path: String,
         /// The other use of the file.
         other: String,
+    },
+    /// The file exists and is not an earlier report.
+    #[error("{flag} cannot be {path}: it exists, and is no earlier report")]
+    Foreign {
+        /// The flag that names the file.
+        flag: &'static str,
+        /// The path, quoted.
+        path: String,
+    },
+    /// The path is a link to a file, or to nothing.
+    #[error("{flag} cannot be {path}: it is a symbolic link")]
+    Link {
+        /// The flag that names the file.
+        flag: &'static str,
+        /// The path, quoted.
+        path: String,
     },
     /// The file cannot be prepared.
     #[error("{flag}")]
@@ -104,9 +91,11 @@ impl ReportError {
     /// The kind of this error.
     pub fn kind(&self) -> Kind {
         match self {
-            ReportError::StandardOutput(_) | ReportError::StandardError { .. } | ReportError::ReservedPath { .. } => {
-                Kind::Usage
-            }
+            ReportError::StandardOutput(_)
+            | ReportError::StandardError { .. }
+            | ReportError::ReservedPath { .. }
+            | ReportError::Foreign { .. }
+            | ReportError::Link { .. } => Kind::Usage,
             ReportError::Prepare { source, .. } | ReportError::Publish { source, .. } => source.kind(),
             ReportError::Write { source, .. } => Kind::of_io(source, Kind::Write),
         }
@@ -118,7 +107,52 @@ fn stderr_place() -> Option<Place> {
     Place::of_open(&sys::stderr().ok()?.metadata().ok()?)
 }
 
-/// Refuses report files that are the same file as one in `taken`, or as each other.
+/// Directories whose links are descriptors of this process.
+const DESCRIPTORS: [&str; 2] = ["/dev/fd", "/proc/self/fd"];
+
+/// Links to descriptors of this process.
+const STANDARD_STREAMS: [&str; 3] = ["/dev/stdin", "/dev/stdout", "/dev/stderr"];
+
+/// How a report of each flag begins. The text of `--stats-file` begins with the operation in the past, its JSON with the first field.
+const BEGINNINGS: [(&str, &[&str]); 3] = [
+    (
+        "--stats-file",
+        &["{\"batch\":", "{\"command\":", "processed: ", "restored: ", "verified: ", "read: ", "rekeyed: "],
+    ),
+    ("--prometheus", &["# HELP pipeline_"]),
+    ("--hdr-log", &["#[Logged with pipeline]"]),
+];
+
+/// Refuses a file with other content than an earlier report of `flag`, unless `force`, and a link that does not lead to a FIFO, a device or a
+/// descriptor: what is written through it would be elsewhere than the name says.
+fn refuse_foreign(flag: &'static str, path: &Path, force: bool) -> Result<(), ReportError> {
+    let is_descriptor = DESCRIPTORS.iter().any(|folder| path.parent() == Some(Path::new(folder)))
+        || STANDARD_STREAMS.iter().any(|name| path == Path::new(name));
+    let is_file = std::fs::metadata(path).map(|metadata| metadata.is_file());
+    if is_descriptor || is_file.as_ref().is_ok_and(|is_file| !is_file) {
+        return Ok(());
+    }
+    if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+        return Err(ReportError::Link { flag, path: quoted(path) });
+    }
+    if force || is_file.is_err() {
+        return Ok(());
+    }
+    let mut head = Vec::new();
+    let prepare = |error| ReportError::Prepare { flag, source: Doing::Read.failed(&quoted(path))(error) };
+    let file = sys::open_to_read(path).map_err(prepare)?;
+    file.take(BEGINNING_LEN_MAX).read_to_end(&mut head).map_err(prepare)?;
+    let known = BEGINNINGS.iter().find(|(name, _)| *name == flag).map_or(&[][..], |(_, known)| known);
+    match head.is_empty() || known.iter().any(|beginning| head.starts_with(beginning.as_bytes())) {
+        true => Ok(()),
+        false => Err(ReportError::Foreign { flag, path: quoted(path) }),
+    }
+}
+
+/// Longer than every beginning.
+const BEGINNING_LEN_MAX: u64 = 64;
+
+/// Refuses report files that are the same file as one in `taken`, or as each other, or hold something else.
 pub fn refuse_shared(options: &ReportOptions, taken: &[ReservedPath<'_>]) -> Result<(), ReportError> {
     let mut known: Vec<(&str, Place)> = taken.iter().filter_map(|taken| Some((taken.name(), taken.place()?))).collect();
     let asked =
@@ -136,6 +170,7 @@ pub fn refuse_shared(options: &ReportOptions, taken: &[ReservedPath<'_>]) -> Res
             return Err(ReportError::ReservedPath { flag, path: quoted(path), other: (*other).to_owned() });
         }
         known.push((flag, place));
+        refuse_foreign(flag, path, options.force)?;
     }
     Ok(())
 }

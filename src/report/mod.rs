@@ -27,6 +27,7 @@ use std::time::SystemTime;
 
 use crate::batch::results::{BatchSummary, Counts};
 use crate::pipeline::report::Report;
+use crate::store::reserved::ReservedPath;
 use crate::task::Verb;
 use exit::Exit;
 use file::{ReportFile, refuse_shared};
@@ -34,7 +35,7 @@ use options::{ReportForm, ReportOptions};
 use prometheus::{Ended, Label};
 
 pub use exit::FailedRun;
-pub use file::{ReportError, ReservedPath};
+pub use file::ReportError;
 pub use text::{bytes, duration};
 
 /// The reports of one run.

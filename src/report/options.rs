@@ -13,6 +13,8 @@ pub struct ReportOptions {
     pub prometheus: Option<PathBuf>,
     /// The file for the HdrHistogram log.
     pub hdr_log: Option<PathBuf>,
+    /// Replace files that are not earlier reports.
+    pub force: bool,
     /// The form of progress.
     pub progress: ProgressForm,
     /// The expected length of a pipe, in bytes.

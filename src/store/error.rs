@@ -36,6 +36,14 @@ pub enum StoreError {
         /// The output.
         output: String,
     },
+    /// A file that would be replaced or deleted is read for something else.
+    #[error("{path} cannot be replaced or deleted: it is the file of {by}")]
+    InUse {
+        /// The file.
+        path: String,
+        /// The flag that names it.
+        by: &'static str,
+    },
     /// The output is a block device and `--force` was not given.
     #[error("{0} is a block device")]
     BlockDevice(String),
@@ -133,7 +141,7 @@ impl StoreError {
                 Kind::WrongFileType
             }
             StoreError::Exists(_) | StoreError::BlockDevice(_) => Kind::WouldOverwrite,
-            StoreError::SameFile { .. } => Kind::SameFile,
+            StoreError::SameFile { .. } | StoreError::InUse { .. } => Kind::SameFile,
             StoreError::NotAFileName(_) => Kind::Write,
             StoreError::NotReadable(_) | StoreError::EmptyPassphrase(_) => Kind::Usage,
             StoreError::Stopped => Kind::Stopped,
@@ -150,6 +158,7 @@ impl StoreError {
             | StoreError::OutputIsDirectory(name)
             | StoreError::Exists(name)
             | StoreError::SameFile { output: name, .. }
+            | StoreError::InUse { path: name, .. }
             | StoreError::BlockDevice(name)
             | StoreError::NotAFileName(name)
             | StoreError::NotReadable(name)

@@ -14,6 +14,8 @@ pub mod output;
 
 pub mod producer;
 
+pub mod reserved;
+
 pub mod digest;
 
 pub mod rate_limit;

@@ -247,7 +247,7 @@ fn a_report_never_overwrites_input_or_output_and_is_opened_before_the_run() {
     dir.fails("restore bad out --stats-file report -q", 4);
     dir.fails_as("restore bad out -q", 4, "truncated_frame");
     assert_eq!((dir.read("in"), dir.read("good")), (content, good));
-    dir.write("report", b"an old and longer report".repeat(1000).as_slice());
+    dir.write("report", b"processed: an old and longer report".repeat(1000).as_slice());
     dir.ok("verify good --stats json --stats-file report");
     serde_json::from_slice::<serde_json::Value>(&dir.read("report")).unwrap();
 }

@@ -9,6 +9,7 @@ mod config;
 mod docs;
 mod help;
 mod keys;
+mod overwriting;
 mod reports;
 mod rules;
 

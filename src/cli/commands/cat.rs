@@ -8,9 +8,9 @@ use crate::cli::resolve;
 use crate::cli::session::{Session, tell};
 use crate::cli::settings::Settings;
 use crate::pipeline::memory::restore_bytes;
-use crate::report::ReservedPath;
 use crate::store::input::Input;
 use crate::store::output::{Output, OutputOptions};
+use crate::store::reserved::{INPUT, ReservedPath};
 use crate::task::keys::IdentitySources;
 use crate::task::open::{ReadOptions, open, position};
 use crate::task::read_range::{RangeSpec, read_range};
@@ -20,6 +20,7 @@ use crate::task::{self, Produced, Verb};
 pub fn run(args: CatArgs, settings: &Settings) -> anyhow::Result<Exit> {
     // The content often goes to a terminal, so that progress is shown only if a flag requests it.
     let mut report = resolve::report_options(&args.report, settings, ProgressArg::Never)?;
+    report.force = args.force;
     report.form = args.report.stats.map(Into::into);
     report.progress = args.report.progress.unwrap_or(ProgressArg::Never).into();
     let identities = resolve::identities(&args.identities, settings)?;
@@ -32,7 +33,7 @@ pub fn run(args: CatArgs, settings: &Settings) -> anyhow::Result<Exit> {
         tell: if report.quiet { |_| () } else { tell },
     };
     let mut session = Session::start(&report)?;
-    let mut taken = vec![ReservedPath::In("IN", &args.input), ReservedPath::Out(Path::new("-"))];
+    let mut taken = vec![ReservedPath::In(INPUT, &args.input), ReservedPath::Out(Path::new("-"))];
     taken.extend(super::taken_keys(&identities));
     taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     super::with_reports((Verb::Cat, &report), &taken, &mut session, |session, reports| {

@@ -25,15 +25,17 @@ use crate::cli::problem::{self, Exit, Problem, quoted};
 use crate::cli::resolve::Names;
 use crate::cli::session::Session;
 use crate::report::options::ReportOptions;
-use crate::report::{Reports, ReservedPath, notice};
+use crate::report::{Reports, notice};
 use crate::store::file_id::FileId;
 use crate::store::input::Input;
 use crate::store::output::Output;
+use crate::store::reserved::{ReservedPath, refuse_overwriting};
 use crate::task::keys::IdentitySources;
 use crate::task::publish::delete_input;
 use crate::task::{self, Produced, Verb};
 
-/// Runs `command` with its reports: prepares their files before, which must not be among `taken`, and writes the reports after.
+/// Runs `command` with its reports: prepares their files before, and writes the reports after. `taken` are all files that the run uses: no report may be among
+/// them, and none may be written or deleted that is read for something else.
 fn with_reports(
     (verb, options): (Verb, &ReportOptions),
     taken: &[ReservedPath<'_>],
@@ -41,7 +43,9 @@ fn with_reports(
     command: impl FnOnce(&mut Session, &mut Reports<'_>) -> anyhow::Result<Exit>,
 ) -> anyhow::Result<Exit> {
     let mut reports = Reports::prepare(verb, options, taken, session.umask)?;
-    let ended = reports.open().map_err(Into::into).and_then(|()| command(session, &mut reports));
+    let opened = reports.open().map_err(Into::into);
+    let checked = opened.and_then(|()| refuse_overwriting(taken).map_err(Into::into));
+    let ended = checked.and_then(|()| command(session, &mut reports));
     reports.finish(ended, |error: &anyhow::Error| problem::describe(error))
 }
 

@@ -16,12 +16,12 @@ use crate::pipeline::kind::Kind;
 use crate::pipeline::memory;
 use crate::pipeline::plan::{Compress, Seal};
 use crate::pipeline::threads::Concurrency;
-use crate::report::ReservedPath;
 use crate::report::options::ReportOptions;
 use crate::store::error::StoreError;
 use crate::store::input::Input;
 use crate::store::output::{Output, OutputOptions};
 use crate::store::producer::{Producer, ProducerReader};
+use crate::store::reserved::{INPUT, ReservedPath};
 use crate::task::executor::Executor;
 use crate::task::keys::RecipientSources;
 use crate::task::open::forbid_core_dumps;
@@ -58,11 +58,13 @@ pub fn run(mut args: ProcessArgs, typed: &Typed, settings: &Settings) -> anyhow:
         return super::batch::process::run(args, typed, &names, settings);
     }
     typed.refuse_batch_flags()?;
-    let request = resolve(&args, settings)?;
+    let mut request = resolve(&args, settings)?;
+    request.report.force = args.files.force;
     let mut session = Session::start(&request.report)?;
     let mut taken = vec![ReservedPath::Out(&request.names.output)];
     if !args.stdin_from_command {
-        taken.push(ReservedPath::In("IN", &request.names.input));
+        taken.push(ReservedPath::In(INPUT, &request.names.input));
+        taken.extend(args.files.rm.then_some(ReservedPath::Deleted(&request.names.input)));
     }
     let recipients = request.recipients.as_ref();
     taken.extend(taken_files("--recipients-file", recipients.map_or(&[], |recipients| &recipients.files)));

@@ -11,9 +11,9 @@ use crate::cli::session::{Session, refuse_terminal, tell};
 use crate::cli::settings::Settings;
 use crate::pipeline::names::Stage;
 use crate::pipeline::report::Report;
-use crate::report::ReservedPath;
 use crate::store::input::Input;
 use crate::store::output::{Output, OutputOptions};
+use crate::store::reserved::{INPUT, ReservedPath};
 use crate::task::error::{Notice, TaskError};
 use crate::task::executor::Executor;
 use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources};
@@ -32,7 +32,8 @@ pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resul
     }
     typed.refuse_batch_flags()?;
     typed.refuse(&UNUSED, "one file is rekeyed by one thread")?;
-    let report = resolve::report_options(&args.report, settings, ProgressArg::Never)?;
+    let mut report = resolve::report_options(&args.report, settings, ProgressArg::Never)?;
+    report.force = args.force;
     // The passphrase in the environment is for opening IN.
     let new_passphrase = (args.encrypt.passphrase || args.new_passphrase_file.is_some())
         .then(|| PassphraseSources { file: args.new_passphrase_file.clone(), ..PassphraseSources::default() });
@@ -50,7 +51,8 @@ pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resul
         _ => return Err(Problem::usage("rekey writes to OUT, or with --in-place over IN, which is then a file").into()),
     };
     let mut session = Session::start(&report)?;
-    let mut taken = vec![ReservedPath::In("IN", &args.input), ReservedPath::Out(out)];
+    let mut taken = vec![ReservedPath::Out(out)];
+    taken.extend((!args.in_place).then_some(ReservedPath::In(INPUT, &args.input)));
     taken.extend(super::taken_keys(&identities));
     taken.extend(super::taken_files("--recipients-file", &recipients.files));
     taken.extend(super::taken_files("--new-passphrase-file", args.new_passphrase_file.as_slice()));

@@ -9,10 +9,10 @@ use crate::cli::resolve::{self, Names};
 use crate::cli::session::{Session, tell};
 use crate::cli::settings::Settings;
 use crate::pipeline::memory::restore_bytes;
-use crate::report::ReservedPath;
 use crate::report::options::ReportOptions;
 use crate::store::input::Input;
 use crate::store::output::{Output, OutputOptions};
+use crate::store::reserved::{INPUT, ReservedPath};
 use crate::task::keys::IdentitySources;
 use crate::task::open::{ReadOptions, open};
 use crate::task::restore::{RestoreSpec, restore};
@@ -32,7 +32,8 @@ pub fn run(args: RestoreArgs, typed: &Typed, settings: &Settings) -> anyhow::Res
         return super::batch::restore::run(args, typed, &names, settings);
     }
     typed.refuse_batch_flags()?;
-    let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
+    let mut report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
+    report.force = args.files.force;
     let identities = resolve::identities(&args.identities, settings)?;
     let input = args.files.input.as_deref().unwrap_or(Path::new(""));
     resolve::check_sources(input, &args.identities.passphrases, &[("--identity", &identities.files)])?;
@@ -52,7 +53,8 @@ pub fn run(args: RestoreArgs, typed: &Typed, settings: &Settings) -> anyhow::Res
     };
     let request = Request { names, spec, identities, report };
     let mut session = Session::start(&request.report)?;
-    let mut taken = vec![ReservedPath::In("IN", &request.names.input), ReservedPath::Out(&request.names.output)];
+    let mut taken = vec![ReservedPath::In(INPUT, &request.names.input), ReservedPath::Out(&request.names.output)];
+    taken.extend(args.files.rm.then_some(ReservedPath::Deleted(&request.names.input)));
     taken.extend(super::taken_keys(&request.identities));
     taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     super::with_reports((Verb::Restore, &request.report), &taken, &mut session, |session, reports| {

@@ -13,6 +13,7 @@ use crate::report::notice;
 use crate::report::options::ReportOptions;
 use crate::store::input::Input;
 use crate::store::output::{Output, OutputOptions};
+use crate::store::reserved::{INPUT, ReservedPath, refuse_overwriting};
 use crate::task::error::Notice;
 use crate::task::error::SalvageOutcome;
 use crate::task::keys::IdentitySources;
@@ -49,6 +50,10 @@ pub fn run(
     refuse_contradictions(args)?;
     typed.refuse(&UNUSED, "--salvage of one file is one thread and makes no report")?;
     let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
+    let mut taken = vec![ReservedPath::In(INPUT, &names.input), ReservedPath::Out(&names.output)];
+    taken.extend(super::taken_keys(&identities));
+    taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
+    refuse_overwriting(&taken)?;
     let mut session = Session::start(report)?;
     let input = Input::open(&names.input)?;
     if !input.metadata.is_file() || position(&input)? != 0 {

@@ -8,8 +8,8 @@ use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
 use crate::pipeline::memory::restore_bytes;
-use crate::report::ReservedPath;
 use crate::store::input::Input;
+use crate::store::reserved::{INPUT, ReservedPath};
 use crate::task::keys::IdentitySources;
 use crate::task::open::{ReadOptions, open};
 use crate::task::verify::{VerifySpec, verify};
@@ -36,7 +36,7 @@ pub fn run(args: VerifyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resu
         return Err(Problem::usage("standard input cannot be both IN and ORIGINAL").into());
     }
     let mut session = Session::start(&report)?;
-    let mut taken = vec![ReservedPath::In("IN", &args.input)];
+    let mut taken = vec![ReservedPath::In(INPUT, &args.input)];
     taken.extend(args.against.as_deref().map(|path| ReservedPath::In("ORIGINAL", path)));
     taken.extend(super::taken_keys(&identities));
     taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));

@@ -1,6 +1,6 @@
 //! An output that is written in place: a device, a FIFO or standard output.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ impl Stream {
         if kind.is_block_device() && !output_options.force {
             return Err(StoreError::BlockDevice(name));
         }
-        let file = OpenOptions::new().write(true).open(path).map_err(Doing::Write.failed(&name))?;
+        let file = sys::open_device(&path, kind.is_block_device()).map_err(Doing::Write.failed(&name))?;
         let output_options = OutputOptions { sync: output_options.sync && kind.is_block_device(), ..output_options };
         Ok(Stream { name, is_stdout: false, output_options, target: Target::Open(file) })
     }

@@ -27,6 +27,12 @@ pub fn open_to_write(path: &Path) -> io::Result<File> {
     options.write(true).create(true).truncate(false).custom_flags(flags.cast_signed()).open(path)
 }
 
+/// Opens a device for writing. A block device is opened exclusively, which fails if it is mounted or in use by the kernel.
+pub fn open_device(path: &Path, is_block: bool) -> io::Result<File> {
+    let flags = if is_block { OFlags::EXCL } else { OFlags::empty() };
+    OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
 /// Identifies a file by device and inode, and a block device by its device number.
 pub fn identity(metadata: &Metadata) -> (u64, u64) {
     match metadata.file_type().is_block_device() {

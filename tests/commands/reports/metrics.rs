@@ -148,7 +148,7 @@ fn a_run_that_fails_says_so_and_when_one_last_did_not() {
     }
     // Nothing is kept from a missing or foreign file.
     for name in ["new.prom", "other.prom"] {
-        dir.write("other.prom", &[0xFF; 100]);
+        dir.write("other.prom", b"# HELP pipeline_\xff\xff");
         assert_eq!(dir.run(&format!("verify bad --prometheus {name}")).status.code(), Some(4));
         assert_eq!(metrics(&dir, name).len(), 4);
     }
@@ -158,11 +158,12 @@ fn a_run_that_fails_says_so_and_when_one_last_did_not() {
 fn the_file_is_replaced_at_once_and_named_in_every_sample() {
     let (dir, _) = dir_with_input();
     let name = "a \"b\\c\nd.prom";
-    std::fs::write(dir.path("old"), "old").unwrap();
+    let old = b"# HELP pipeline_old x\n";
+    std::fs::write(dir.path("old"), old).unwrap();
     std::fs::hard_link(dir.path("old"), dir.path(name)).unwrap();
     let output = dir.command(["process", "in", "out", "-q", "--prometheus", name]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(dir.read("old"), b"old", "what a reader has open stays whole");
+    assert_eq!(dir.read("old"), old, "what a reader has open stays whole");
     for family in metrics(&dir, name).values() {
         for (_, labels) in family.samples.keys() {
             assert_eq!(labels["run"], "a \"b\\c\nd");

@@ -33,8 +33,9 @@ use crate::pipeline::plan::Engine;
 use crate::pipeline::report::Report;
 use crate::pipeline::threads::Concurrency;
 use crate::pipeline::write;
-use crate::report::{Reports, ReservedPath, notice, words};
+use crate::report::{Reports, notice, words};
 use crate::store::output::OutputOptions;
+use crate::store::reserved::{ReservedPath, places_read};
 use crate::task::executor::Executor;
 use crate::task::keys::{IdentitySources, Keyring};
 use crate::task::open::forbid_core_dumps;
@@ -246,30 +247,43 @@ fn unplanned<'a>(plan: &BatchPlan, history: &'a History) -> Vec<&'a Path> {
     unplanned
 }
 
-/// Scans the inputs and plans their outputs; `name` derives an output's file name. Writes nothing.
+/// Scans the inputs and plans their outputs; `name` derives an output's file name. Writes nothing. No output, and with `is_rm` no input, may be
+/// one of the files in `taken`.
 fn plan(
     session: &mut Session,
     names: &BatchNames,
     list: &ListArgs,
+    (taken, is_rm): (&[ReservedPath<'_>], bool),
     name: impl Fn(&OsStr) -> OsString + Send + 'static,
 ) -> anyhow::Result<BatchPlan> {
     let ListArgs { files_from, files0_from, filter } = list.clone();
     let (paths, output) = (names.inputs.clone(), names.output.clone());
     let spec = InputSpec { paths, files_from, files0_from, filter: filter_of(&filter) };
+    let read = places_read(taken);
     Ok(session.wait("list", move |_| {
         let inputs = scan::scan(&spec)?;
         let roots = inputs.roots.clone();
         let plan = plan::plan(inputs, !spec.filter.include.is_empty(), name);
-        plan::check(&plan, &output, &roots)?;
+        plan::check(&plan, &output, &roots, &read)?;
+        if is_rm {
+            plan::check_inputs(&plan, &read)?;
+        }
         Ok::<BatchPlan, BatchError>(plan)
     })??)
 }
 
-/// Scans one directory and plans outputs with the same names.
-fn plan_in_place(session: &mut Session, input: &Path, filter: &FilterArgs) -> anyhow::Result<BatchPlan> {
-    let (input, filter) = (input.to_owned(), filter_of(filter));
+/// Scans one directory and plans outputs with the same names, none of which may be one of the files in `taken`.
+fn plan_in_place(
+    session: &mut Session,
+    input: &Path,
+    filter: &FilterArgs,
+    taken: &[ReservedPath<'_>],
+) -> anyhow::Result<BatchPlan> {
+    let (input, filter, read) = (input.to_owned(), filter_of(filter), places_read(taken));
     Ok(session.wait("list", move |_| {
-        scan::scan_in(&input, &filter).map(|inputs| plan::plan(inputs, false, OsStr::to_owned))
+        let plan = plan::plan(scan::scan_in(&input, &filter)?, false, OsStr::to_owned);
+        plan::check_inputs(&plan, &read)?;
+        Ok::<BatchPlan, BatchError>(plan)
     })??)
 }
 

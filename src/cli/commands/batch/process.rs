@@ -15,8 +15,8 @@ use crate::cli::session::Session;
 use crate::cli::settings::{Settings, known};
 use crate::pipeline::memory;
 use crate::pipeline::plan::{Compress, Engine};
-use crate::report::ReservedPath;
 use crate::store::output::OutputOptions;
+use crate::store::reserved::ReservedPath;
 use crate::task::Verb;
 use crate::task::executor::Executor;
 use crate::task::keys::RecipientSources;
@@ -26,7 +26,8 @@ use crate::task::process::ProcessSpec;
 /// Processes the files of `names`.
 pub fn run(args: ProcessArgs, typed: &Typed, names: &BatchNames, settings: &Settings) -> anyhow::Result<Exit> {
     typed.refuse_pipe_flags()?;
-    let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
+    let mut report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
+    report.force = args.files.force;
     let passphrase = resolve::new_passphrase(&args.encrypt, &args.passphrases);
     refuse_passphrases(passphrase.is_some())?;
     let recipients = resolve::recipients(&args.encrypt, None, settings);
@@ -53,7 +54,7 @@ pub fn run(args: ProcessArgs, typed: &Typed, names: &BatchNames, settings: &Sett
     taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     with_reports((Verb::Process, &report), &taken, &mut session, |session, reports| {
         let name = move |name: &OsStr| output_name(name, compress.is_some(), is_sealed);
-        let plan = plan(session, names, &args.list, name)?;
+        let plan = plan(session, names, &args.list, (&taken, args.files.rm), name)?;
         let prompter = session.prompter();
         let recipients = recipients.clone().map(|sources| {
             forbid_core_dumps()?;

@@ -15,8 +15,8 @@ use crate::cli::session::Session;
 use crate::cli::settings::Settings;
 use crate::pipeline::memory::BASE_BYTES;
 use crate::pipeline::threads::Concurrency;
-use crate::report::ReservedPath;
 use crate::store::output::OutputOptions;
+use crate::store::reserved::ReservedPath;
 use crate::task::Verb;
 use crate::task::executor::Executor;
 use crate::task::open::ReadOptions;
@@ -25,7 +25,8 @@ use crate::task::rekey::{REKEY_BYTES, RekeySpec};
 /// Rekeys all files in the directory IN.
 pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Result<Exit> {
     typed.refuse_pipe_flags()?;
-    let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
+    let mut report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
+    report.force = args.force;
     refuse_passphrases(args.new_passphrase_file.is_some() || args.encrypt.passphrase)?;
     let recipients = resolve::recipients(&args.encrypt, None, settings);
     let identities = resolve::identities(&args.identities, settings)?;
@@ -52,7 +53,7 @@ pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resul
     with_reports((Verb::Rekey, &report), &taken, &mut session, |session, reports| {
         let plan = match args.in_place {
             true => {
-                let mut plan = plan_in_place(session, &args.input, &args.filter)?;
+                let mut plan = plan_in_place(session, &args.input, &args.filter, &taken)?;
                 // In place there is nothing to mirror.
                 (plan.directories, plan.links) = Default::default();
                 plan
@@ -60,7 +61,7 @@ pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resul
             false => {
                 let names = BatchNames { inputs: vec![args.input.clone()], output: output.clone() };
                 let list = ListArgs { files_from: None, files0_from: None, filter: args.filter.clone() };
-                plan(session, &names, &list, OsStr::to_owned)?
+                plan(session, &names, &list, (&taken, false), OsStr::to_owned)?
             }
         };
         let keyring = keyring(session, &plan, &identities)?;

@@ -15,8 +15,9 @@ use crate::cli::session::{Session, tell};
 use crate::cli::settings::Settings;
 use crate::pipeline::memory::restore_bytes;
 use crate::pipeline::plan::Engine;
-use crate::report::{ReservedPath, notice};
+use crate::report::notice;
 use crate::store::output::OutputOptions;
+use crate::store::reserved::ReservedPath;
 use crate::task::Verb;
 use crate::task::open::{Keys, ReadOptions};
 use crate::task::restore::RestoreSpec;
@@ -25,7 +26,8 @@ use crate::task::salvage::SalvageSpec;
 /// Restores the files of `names`.
 pub fn run(args: RestoreArgs, typed: &Typed, names: &BatchNames, settings: &Settings) -> anyhow::Result<Exit> {
     typed.refuse_pipe_flags()?;
-    let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
+    let mut report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
+    report.force = args.files.force;
     let identities = resolve::identities(&args.identities, settings)?;
     let files = [("--identity", identities.files.as_slice())];
     resolve::check_sources(list_input(&args.list), &args.identities.passphrases, &files)?;
@@ -48,7 +50,7 @@ pub fn run(args: RestoreArgs, typed: &Typed, names: &BatchNames, settings: &Sett
         let decompress = !args.no_decompress;
         // A name without a known suffix is kept; it does not collide, because the output is in another directory.
         let name = move |name: &OsStr| resolve::restored_name(name, decompress).unwrap_or_else(|| name.to_owned());
-        let plan = plan(session, names, &args.list, name)?;
+        let plan = plan(session, names, &args.list, (&taken, args.files.rm), name)?;
         let keys = Keys::Read(Box::new(keyring(session, &plan, &identities)?));
         let (wake, rate_limit) = (session.wake.clone(), resolve::rate_limit(&args.pace, &session.wake)?);
         let operation: Arc<dyn Operation> = match args.salvage {

@@ -16,8 +16,8 @@ use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
 use crate::pipeline::memory::restore_bytes;
-use crate::report::ReservedPath;
 use crate::store::output::OutputOptions;
+use crate::store::reserved::ReservedPath;
 use crate::task::Verb;
 use crate::task::open::{Keys, ReadOptions};
 use crate::task::verify::VerifySpec;
@@ -42,7 +42,7 @@ pub fn run(args: VerifyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resu
     let mut taken: Vec<ReservedPath<'_>> = taken_keys(&identities).collect();
     taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     with_reports((Verb::Verify, &report), &taken, &mut session, |session, reports| {
-        let mut plan = plan_in_place(session, &args.input, &args.filter)?;
+        let mut plan = plan_in_place(session, &args.input, &args.filter, &[])?;
         let history = history_of(session, &args.input)?;
         if args.filter.takes_all() {
             plan.others.extend(missing(&plan, &history, &args.input));
