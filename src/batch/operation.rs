@@ -25,7 +25,7 @@ use crate::task::keys::{Keyring, Recipients};
 use crate::task::open::{Keys, ReadOptions, open};
 use crate::task::process::{ProcessSpec, Source, process};
 use crate::task::rekey::{REKEY_BYTES, RekeySpec, look, rekey};
-use crate::task::restore::{RestoreSpec, restore};
+use crate::task::restore::{RestoreSpec, TableRule, restore};
 use crate::task::salvage::{self, SalvageSpec, salvage};
 use crate::task::verify::{VerifySpec, verify};
 use crate::task::{self, Verb, wrap};
@@ -171,7 +171,7 @@ impl Operation for RestoreFiles {
 
     /// If a table is required, an output whose input had none counts as stale.
     fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
-        match self.spec.require_table && record.fate == InputFate::Needed {
+        match self.spec.table == TableRule::Required && record.fate == InputFate::Needed {
             true => Verdict::Stale,
             false => judge_by_input(&self.spec(), item, record, checksum),
         }

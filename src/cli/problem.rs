@@ -131,6 +131,7 @@ fn hint_of_task(error: &TaskError) -> Option<String> {
         TaskError::Store(error) => hint_of_store(error),
         TaskError::Key(error) => hint_of_key(error),
         TaskError::TableRequired(_) => Some("without --require-table it is restored"),
+        TaskError::TableContradicts(_) => Some("restore --ignore-table accepts the frames as they are"),
         TaskError::TableMissing(_) => Some("--foreign accepts a file without a valid seek table"),
         _ => None,
     };

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::cli::args::{
-    EncryptArgs, EngineArg, FileArgs, IdentityArgs, PaceArgs, PassphraseArgs, ProgressArg, ReportArgs, StatsArg,
-    WidthArgs,
+    EncryptArgs, EngineArg, FileArgs, IdentityArgs, PaceArgs, PassphraseArgs, ProgressArg, ReportArgs, RestoreArgs,
+    StatsArg, WidthArgs,
 };
 use crate::cli::problem::Problem;
 use crate::cli::settings::Settings;
@@ -24,6 +24,7 @@ use crate::store::name::quoted;
 use crate::store::rate_limit::RateLimit;
 use crate::store::sys::{self, WakeUp};
 use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources};
+use crate::task::restore::TableRule;
 
 /// The names of standard input.
 const STDIN_NAMES: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
@@ -190,6 +191,15 @@ pub fn fitted(
                 "one worker alone takes {mebibytes} MiB of memory, more than the {limit} allowed"
             )))
         }
+    }
+}
+
+/// Resolves what seek tables have to show.
+pub fn table_rule(args: &RestoreArgs) -> TableRule {
+    match (args.require_table, args.ignore_table) {
+        (true, _) => TableRule::Required,
+        (false, false) => TableRule::Checked,
+        (false, true) => TableRule::Ignored,
     }
 }
 

@@ -221,7 +221,7 @@ impl TableError {
     /// The kind of failure if a valid table is required.
     pub fn kind(&self) -> Kind {
         match self {
-            TableError::Missing => Kind::TableMissing,
+            TableError::Missing | TableError::FewerFrames => Kind::TableMissing,
             _ => Kind::TableContradicts,
         }
     }

@@ -53,6 +53,9 @@ pub enum TaskError {
     /// A valid seek table is required, and the file has none.
     #[error("{0}")]
     TableRequired(TableError),
+    /// The seek table contradicts the frames.
+    #[error("{0}: a frame is damaged, or frames are missing")]
+    TableContradicts(TableError),
     /// A bare compressed file has no valid seek table, so a cut between frames cannot be excluded.
     #[error("{0}, so frames that are missing would not be noticed")]
     TableMissing(TableError),
@@ -202,9 +205,10 @@ impl TaskError {
             TaskError::Unrecognized(_) => Kind::Unrecognized,
             TaskError::Empty => Kind::Empty,
             TaskError::NotAge | TaskError::SalvageArmored => Kind::NotAge,
-            TaskError::TableRequired(error) | TaskError::TableMissing(error) | TaskError::TableWrong(error) => {
-                error.kind()
-            }
+            TaskError::TableRequired(error)
+            | TaskError::TableContradicts(error)
+            | TaskError::TableMissing(error)
+            | TaskError::TableWrong(error) => error.kind(),
             TaskError::ReadBack(error) => error.kind(),
             TaskError::WrongLength { .. }
             | TaskError::WrongContent

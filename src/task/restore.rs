@@ -12,6 +12,17 @@ use crate::store::input::Input;
 use crate::store::output::Output;
 use crate::store::sys::WakeUp;
 
+/// What seek tables have to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableRule {
+    /// A bare file has one, and it lists the frames.
+    Required,
+    /// Those that are there do not contradict the frames.
+    Checked,
+    /// Nothing: a contradiction is a notice.
+    Ignored,
+}
+
 /// How to restore inputs; shared by all files of a batch.
 #[derive(Clone)]
 pub struct RestoreSpec {
@@ -23,8 +34,8 @@ pub struct RestoreSpec {
     pub window_log_max: u32,
     /// Frames inside an age layer are decoded.
     pub decompress: bool,
-    /// A bare file without a valid seek table is refused.
-    pub require_table: bool,
+    /// What seek tables have to show.
+    pub table: TableRule,
     /// The output is digested.
     pub digest: bool,
 }
@@ -57,11 +68,15 @@ pub fn restore(
     let mut produced = Produced::of(outcome);
     produced.read = opened.read.map(|read| read.digest());
     produced.written = written.map(|written| written.digest());
+    let Some(TableStatus::Unusable(error)) = table else { return Ok(produced) };
+    let is_contradicted = error.is_contradiction();
+    match spec.table {
+        TableRule::Required if is_bare => return Err(TaskError::TableRequired(error)),
+        TableRule::Required | TableRule::Checked if is_contradicted => return Err(TaskError::TableContradicts(error)),
+        _ => {}
+    }
     // An age payload needs no table: its final segment proves that it is complete.
-    if let (true, Some(TableStatus::Unusable(error))) = (is_bare, table) {
-        if spec.require_table {
-            return Err(TaskError::TableRequired(error));
-        }
+    if is_bare || is_contradicted {
         // The input is the only source of frames that may be missing.
         produced.is_input_needed = true;
         produced.notices.push(Notice::NoTable { input: input.name.clone(), error });

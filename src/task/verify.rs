@@ -21,7 +21,7 @@ pub struct VerifySpec {
     pub width: Concurrency,
     /// The largest window accepted, as its logarithm to base 2.
     pub window_log_max: u32,
-    /// A bare file without a valid seek table is accepted.
+    /// A bare file without a seek table, or with more frames than it lists, is accepted.
     pub foreign: bool,
     /// The content is digested.
     pub digest: bool,
@@ -47,8 +47,14 @@ pub fn verify(
     let ends = RunEnds { input: opened.reader, input_bytes: input.bytes(), output: writer, is_counted: true };
     let outcome = executor.run(&plan.narrowed_to(input.bytes()), ends);
     let outcome = outcome.map_err(|failure| mismatch(failure, original))?;
-    if let (true, false, Some(TableStatus::Unusable(error))) = (is_bare, spec.foreign, &outcome.summary.table) {
-        return Err(TaskError::TableMissing(error.clone()));
+    match &outcome.summary.table {
+        Some(TableStatus::Unusable(error)) if error.is_contradiction() => {
+            return Err(TaskError::TableContradicts(error.clone()));
+        }
+        Some(TableStatus::Unusable(error)) if is_bare && !spec.foreign => {
+            return Err(TaskError::TableMissing(error.clone()));
+        }
+        _ => {}
     }
     let read = opened.read.map(|read| read.digest());
     let written = content.map(|content| content.digest());

@@ -2,8 +2,8 @@
 
 use crate::in_memory::{entry, frame, restore, run, seekable, table};
 use crate::support::{TestDir, noise, text};
-use pipeline::format::zstd::codec::Level;
-use pipeline::format::zstd::seek_table::{TableError, TableStatus};
+use pipeline::format::zstd::codec::{Level, content_checksum};
+use pipeline::format::zstd::seek_table::{Entry, TableError, TableStatus};
 use pipeline::format::zstd::{Damage, ZstdError};
 use pipeline::pipeline::error::{Cause, Failure};
 use pipeline::pipeline::plan::{Compress, Process, Work};
@@ -93,7 +93,7 @@ fn frames_that_moved_are_told_by_the_table() {
     for (name, parts, status) in [
         ("right", vec![&frame_a, &frame_b, &whole], TableStatus::Valid),
         ("swapped", vec![&frame_b, &frame_a, &whole], TableStatus::Unusable(TableError::OtherFrames)),
-        ("doubled", vec![&frame_a, &frame_b, &frame_b, &whole], TableStatus::Unusable(TableError::OtherFrames)),
+        ("doubled", vec![&frame_a, &frame_b, &frame_b, &whole], TableStatus::Unusable(TableError::FewerFrames)),
         ("missing", vec![&frame_a, &whole], TableStatus::Unusable(TableError::OtherFrames)),
         ("appended", vec![&frame_a, &frame_b, &whole, &frame_a], TableStatus::Unusable(TableError::Missing)),
         ("two tables", vec![&frame_a, &frame_b, &whole, &whole], TableStatus::Unusable(TableError::OtherFrames)),
@@ -127,6 +127,52 @@ fn a_wrong_checksum_names_the_frame_and_its_offset() {
     let damage = ZstdError::Damaged { frame_index: 1, offset: edges[0] as u64, damage: Damage::Checksum };
     assert_eq!(zstd_error(ran.unwrap_err()), damage);
     assert!(content.starts_with(&out) && out.len() <= 300);
+}
+
+/// A flipped bit in a raw block without a checksum of its own leaves valid zstd with other bytes.
+#[test]
+fn a_table_that_contradicts_the_frames_is_damage_unless_it_is_ignored() {
+    let (dir, recipient) = TestDir::with_key();
+    let raw = |content: &[u8; 5]| [&b"\x28\xb5\x2f\xfd\x20\x05\x29\x00\x00"[..], content].concat();
+    let right = Entry { compressed_len: 14, content_len: 5, checksum: content_checksum(b"plain") };
+    let plain = frame(b"front");
+    for (name, parts, code) in [
+        ("right", vec![raw(b"plain"), table(&[right])], 0),
+        ("two files", vec![raw(b"plain"), table(&[right]), raw(b"plain"), table(&[right])], 0),
+        // What is in front of a seekable file may have had no table.
+        ("frames in front", vec![plain.clone(), raw(b"plain"), table(&[right])], 3),
+        ("flipped", vec![raw(b"plaim"), table(&[right])], 4),
+        ("other length", vec![raw(b"plain"), table(&[Entry { content_len: 6, ..right }])], 4),
+        ("missing frame", vec![raw(b"plain"), table(&[right, right])], 4),
+        ("flipped, then a whole file", vec![raw(b"plaim"), table(&[right]), raw(b"plain"), table(&[right])], 4),
+        (
+            "frames in front, then flipped",
+            vec![plain, raw(b"plain"), table(&[right]), raw(b"plaim"), table(&[right])],
+            4,
+        ),
+    ] {
+        dir.write("in", &parts.concat());
+        let run = |line: &str| dir.run(&format!("{line} -qf --stats json")).status.code();
+        assert_eq!(run("restore in out"), Some(if code == 4 { 4 } else { 0 }), "{name}");
+        assert_eq!(dir.path("out").exists(), code != 4, "{name}");
+        let is_warned =
+            dir.run("restore in out -f --ignore-table --stats none").stderr.starts_with("pipeline: warning: ");
+        assert_eq!((is_warned, dir.path("out").exists()), (code != 0, true), "{name}");
+        std::fs::remove_file(dir.path("out")).unwrap();
+        if code == 4 {
+            for line in ["restore in out", "restore in out --engine mutex", "restore in out --require-table"] {
+                dir.fails_as(&format!("{line} -q"), 4, "table_contradicts");
+            }
+            for line in ["verify in -q", "verify in -q --foreign"] {
+                dir.fails_as(line, 4, "table_contradicts");
+            }
+        }
+        // The same below an age layer, which proves only that nobody changed it.
+        dir.ok(&format!("process in sealed -qf --no-compress -r {recipient}"));
+        assert_eq!(run("restore sealed out -i key"), Some(if code == 4 { 4 } else { 0 }), "{name}, sealed");
+        let _ = std::fs::remove_file(dir.path("out"));
+    }
+    dir.fails("restore in out --ignore-table --require-table", 2);
 }
 
 /// An input that fails, or panics, at the end of its bytes.

@@ -146,6 +146,9 @@ pub struct RestoreArgs {
     /// Refuse a file without a valid seek table: a cut at a frame edge would not be seen
     #[arg(long)]
     pub require_table: bool,
+    /// Warn only where a seek table and the frames contradict each other
+    #[arg(long, conflicts_with = "require_table")]
+    pub ignore_table: bool,
     /// Give what is intact and authentic of a damaged file, say what is lost, exit 4; needs OUT
     ///
     /// Of many files, those that lost something are named at the end, exit 3.

@@ -48,7 +48,7 @@ pub fn run(args: RestoreArgs, typed: &Typed, settings: &Settings) -> anyhow::Res
         engine: resolve::engine(args.engine),
         window_log_max: resolve::window_log_max(args.limits.window_log_max, settings)?,
         decompress,
-        require_table: args.require_table,
+        table: resolve::table_rule(&args),
         digest: false,
     };
     let request = Request { names, spec, identities, report };

@@ -99,8 +99,10 @@ fn judge(outcome: SalvageOutcome, (input, output): (&str, String), quiet: bool) 
 
 /// Refuses flags that do not go with `--salvage`.
 pub(super) fn refuse_contradictions(args: &RestoreArgs) -> Result<(), Problem> {
-    match args.files.rm || args.require_table {
-        true => Err(Problem::usage("--salvage is for files that are damaged, --rm and --require-table are not")),
+    match args.files.rm || args.require_table || args.ignore_table {
+        true => Err(Problem::usage(
+            "--salvage is for damaged files: --rm, --require-table and --ignore-table do not go with it",
+        )),
         false => Ok(()),
     }
 }

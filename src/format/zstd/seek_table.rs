@@ -115,9 +115,25 @@ pub enum TableError {
     /// Only the table gives the content size of this frame before the range.
     #[error("frame {0} does not declare its content's size, so the seek table cannot be held against it")]
     Unproven(u64),
-    /// The table does not list the frames in the stream.
+    /// The table lists as many frames as are in front of it, or more, and gives other lengths or checksums.
     #[error("the seek table does not list the frames in front of it")]
     OtherFrames,
+    /// The table lists fewer frames than are in front of it, as when a file without a table was put in front.
+    #[error("the seek table lists fewer frames than are in front of it")]
+    FewerFrames,
+}
+
+impl TableError {
+    /// Whether the table shows that frames are wrong or missing. Without a table, or with frames in front of those it lists, nothing tells.
+    pub fn is_contradiction(&self) -> bool {
+        match self {
+            TableError::Missing | TableError::Unproven(_) | TableError::FewerFrames => false,
+            TableError::ReservedBits
+            | TableError::WrongSize(_)
+            | TableError::WrongSum { .. }
+            | TableError::OtherFrames => true,
+        }
+    }
 }
 
 /// The last [`FOOTER_LEN`] bytes of a seekable file.
@@ -343,7 +359,17 @@ impl TableCheck {
         let lists_the_frames = self.is_listable
             && u64::from(table.footer.frame_count) == self.frame_count
             && table.entries_digest == hash.finish();
-        let error = self.error.take().or((!lists_the_frames).then_some(TableError::OtherFrames));
+        let found = match u64::from(table.footer.frame_count) < self.frame_count {
+            _ if lists_the_frames => None,
+            true => Some(TableError::FewerFrames),
+            false => Some(TableError::OtherFrames),
+        };
+        // A contradiction outweighs what tells nothing.
+        let is_worse = found.as_ref().is_some_and(TableError::is_contradiction);
+        let error = match self.error.take() {
+            Some(before) if before.is_contradiction() || !is_worse => Some(before),
+            _ => found,
+        };
         *self = TableCheck { table_count: self.table_count + 1, error, ..TableCheck::default() };
     }
 

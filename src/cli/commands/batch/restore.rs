@@ -61,8 +61,8 @@ pub fn run(args: RestoreArgs, typed: &Typed, names: &BatchNames, settings: &Sett
                 Arc::new(SalvageFiles { spec, keys, on_loss })
             }
             false => {
-                let (engine, require_table) = (Engine::Channels, args.require_table);
-                let spec = RestoreSpec { width, engine, window_log_max, decompress, require_table, digest: true };
+                let (engine, table) = (Engine::Channels, resolve::table_rule(&args));
+                let spec = RestoreSpec { width, engine, window_log_max, decompress, table, digest: true };
                 Arc::new(RestoreFiles { spec, keys, read: ReadOptions { wake, rate_limit, digest: true } })
             }
         };
