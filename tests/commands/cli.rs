@@ -253,21 +253,36 @@ fn a_report_never_overwrites_input_or_output_and_is_opened_before_the_run() {
 }
 
 #[test]
-fn closed_standard_descriptors_are_errors() {
+fn a_closed_standard_output_is_an_error_where_data_goes_there() {
     let (dir, _) = dir_with_input();
     dir.ok("process in good -q");
     for (line, kind) in [
         ("process in - -q --stats json >&-", "write"),
         ("cat good --stats json >&-", "write"),
-        ("process - out -q --stats json <&-", "read"),
+        ("process in - -q --stats json 1<>/dev/null", "write"),
     ] {
         let script = format!("{} {line}", env!("CARGO_BIN_EXE_pipeline"));
         let ran = dir.tool("bash", &["-c", &script], None).unwrap();
         assert!(ran.is_failure(1, kind), "{line}: {ran:?}");
     }
-    let script = format!("{} inspect good >&-", env!("CARGO_BIN_EXE_pipeline"));
-    assert_eq!(dir.tool("bash", &["-c", &script], None).unwrap().status.code(), Some(1));
     assert_eq!(dir.names(), ["good", "in"]);
+    // Supervisors open /dev/null for reading and writing, which looks like a closed descriptor.
+    for (line, code) in [
+        ("--version", 0),
+        ("process in all -q", 0),
+        ("process - none -q", 0),
+        ("process in - -q", 1),
+        ("process in - -qf", 0),
+        ("inspect good", 0),
+        ("verify all -q", 0),
+        ("keygen", 1),
+        ("keygen -o key", 0),
+    ] {
+        let script = format!("{} {line} 0<>/dev/null 1<>/dev/null 2<>/dev/null", env!("CARGO_BIN_EXE_pipeline"));
+        let ran = dir.tool("bash", &["-c", &script], None).unwrap();
+        assert_eq!(ran.status.code(), Some(code), "{line}");
+    }
+    assert_eq!(dir.ok("cat none").stdout, b"");
 }
 
 #[test]

@@ -116,6 +116,23 @@ fn mistakes_with_keys_are_told_with_a_hint_and_without_the_secret() {
     assert!(dir.read("key").ends_with(format!("{secret}\n").as_bytes()));
 }
 
+#[test]
+fn a_key_gets_its_name_when_it_is_whole_private_and_on_the_disk() {
+    let dir = TestDir::new();
+    let calls = "trace=write,fsync,rename,renameat,renameat2,linkat";
+    let args = ["-f", "-y", "-qq", "-o", "trace", "-e", calls, PIPELINE, "keygen", "-o", "key"];
+    let Some(ran) = dir.tool("strace", &args, None) else { return };
+    assert!(ran.status.success(), "{ran}");
+    assert_eq!(fs::metadata(dir.path("key")).unwrap().permissions().mode() & 0o7777, 0o600);
+    let trace = String::from_utf8(dir.read("trace")).unwrap();
+    let at =
+        |what: &str| trace.lines().position(|call| call.contains(what)).unwrap_or_else(|| panic!("{what}: {trace}"));
+    let (written, named) = (at("# public key: "), at("\"key\""));
+    let syncs: Vec<usize> =
+        (0..).zip(trace.lines()).filter(|(_, call)| call.contains("fsync(")).map(|(i, _)| i).collect();
+    assert!(written < syncs[0] && syncs[0] < named && named < syncs[1], "{trace}");
+}
+
 /// Runs `script` in a shell on a pseudo-terminal. Each of `answers` is a prompt to wait for and the text to type then.
 /// Returns all output of the terminal.
 fn on_a_terminal(dir: &TestDir, script: &str, answers: &[(&str, &str)]) -> String {

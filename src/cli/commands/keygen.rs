@@ -1,6 +1,6 @@
 //! `pipeline keygen`: generates an age identity, classic or post-quantum.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret;
@@ -8,12 +8,14 @@ use anyhow::Context;
 use zeroize::Zeroizing;
 
 use crate::cli::args::{KeygenArgs, PassphraseArgs};
-use crate::cli::problem::{self, Exit, Problem, quoted};
+use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::format::age::hybrid;
 use crate::pipeline::plan::WORK_FACTOR_MAX_DEFAULT;
-use crate::store::sys;
+use crate::store::error::{Doing, StoreError};
+use crate::store::output::{Output, OutputOptions};
+use crate::store::sys::{self, WakeUp};
 use crate::task::keys::IdentitySources;
 
 /// Runs the command.
@@ -40,23 +42,29 @@ pub fn run(args: KeygenArgs) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
+/// Permission bits that a key file lacks.
+const PRIVATE_UMASK: u32 = 0o177;
+
 /// Writes `text` to a new private file, or to stdout.
 fn write_out(text: &str, output: Option<&Path>) -> anyhow::Result<Exit> {
     match output {
-        None => problem::print(text)?,
+        None => {
+            sys::stdout_for_data().context("standard output")?;
+            problem::print(text)?;
+        }
         Some(path) => {
-            let mut file = sys::create_private(path).map_err(|error| match error.kind() {
-                ErrorKind::AlreadyExists => Problem::failed(format!("{} already exists", quoted(path)))
-                    .hint("keys are never overwritten")
-                    .into(),
-                _ => anyhow::Error::new(error).context(format!("cannot write to {}", quoted(path))),
+            // Complete, private and on disk before it gets its name: an incomplete key is useless, and would block the next attempt.
+            let options = OutputOptions { force: false, sync: true, umask: PRIVATE_UMASK };
+            let output = Output::prepare(path, &[], options).map_err(|error| match error {
+                StoreError::Exists(_) => {
+                    Problem::new(error.kind(), error.to_string()).hint("keys are never overwritten").into()
+                }
+                error => anyhow::Error::new(error),
             })?;
-            let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-            if written.is_err() {
-                // An incomplete key is useless, and would block the next attempt.
-                let _ = std::fs::remove_file(path);
-            }
-            written.with_context(|| format!("cannot write to {}", quoted(path)))?;
+            let wake = WakeUp::new().context("cannot wait for the output")?;
+            let written = output.writer(&wake)?.write_all(text.as_bytes());
+            written.map_err(Doing::Write.failed(output.name()))?;
+            output.commit(None, || false)?;
         }
     }
     Ok(Exit::Done)

@@ -29,10 +29,11 @@ enum Target {
 }
 
 impl Stream {
-    /// Standard output, unless it is one of `inputs`.
+    /// Standard output, unless it is one of `inputs`. Unless forced, fails if it seems to be closed.
     pub(super) fn stdout(inputs: &[&Input], output_options: OutputOptions) -> Result<Stream, StoreError> {
         let name = "standard output".to_owned();
-        let file = sys::stdout().map_err(Doing::Write.failed(&name))?;
+        let opened = if output_options.force { sys::stdout() } else { sys::stdout_for_data() };
+        let file = opened.map_err(Doing::Write.failed(&name))?;
         let metadata = file.metadata().map_err(Doing::LookAt.failed(&name))?;
         refuse_input(&name, &metadata, inputs)?;
         let output_options = OutputOptions { sync: output_options.sync && metadata.is_file(), ..output_options };

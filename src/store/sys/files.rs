@@ -58,31 +58,32 @@ pub fn advise_sequential(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
 }
 
-/// A duplicate of standard input. Fails if it is closed.
+/// A duplicate of standard input.
 pub fn stdin() -> io::Result<File> {
-    unless_closed(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
-/// A duplicate of standard output. Fails if it is closed.
+/// A duplicate of standard output, for text. For data see [`stdout_for_data`].
 pub fn stdout() -> io::Result<File> {
-    unless_closed(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
-/// A duplicate of standard error. Fails if it is closed.
-pub fn stderr() -> io::Result<File> {
-    unless_closed(File::from(io::stderr().as_fd().try_clone_to_owned()?))
-}
-
-/// Rust's runtime replaces a closed standard descriptor by /dev/null, opened for reading
-/// and writing; a shell's `>/dev/null` opens it only for writing.
-fn unless_closed(file: File) -> io::Result<File> {
+/// A duplicate of standard output. Fails if it is closed, or `/dev/null` opened for reading and writing, which Rust's runtime puts in the place of
+/// a closed descriptor: the data would be gone without an error. A shell's `>/dev/null` opens it only for writing.
+pub fn stdout_for_data() -> io::Result<File> {
+    let file = stdout()?;
     let metadata = file.metadata()?;
     let is_null = metadata.file_type().is_char_device() && metadata.rdev() == rustix::fs::makedev(1, 3);
     let flags = rustix::fs::fcntl_getfl(&file)?;
-    if is_null && flags & OFlags::RWMODE == OFlags::RDWR {
-        return Err(io::Error::other("it is closed"));
+    match is_null && flags & OFlags::RWMODE == OFlags::RDWR {
+        true => Err(io::Error::other("it is closed, or /dev/null opened for reading and writing")),
+        false => Ok(file),
     }
-    Ok(file)
+}
+
+/// A duplicate of standard error.
+pub fn stderr() -> io::Result<File> {
+    Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?))
 }
 
 /// Opens an inherited descriptor, by its number, as a separate file.
