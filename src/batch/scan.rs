@@ -60,10 +60,10 @@ pub enum Links {
 pub struct InputSpec {
     /// Files and directories.
     pub paths: Vec<PathBuf>,
-    /// A list of names, one per line; `-` is standard input.
-    pub files_from: Option<PathBuf>,
-    /// A list of names, each terminated by a zero byte.
-    pub files0_from: Option<PathBuf>,
+    /// Lists of names, one per line; `-` is standard input.
+    pub files_from: Vec<PathBuf>,
+    /// Lists of names, each terminated by a zero byte.
+    pub files0_from: Vec<PathBuf>,
     /// Selects files in directories.
     pub filter: Filter,
 }
@@ -108,14 +108,14 @@ pub struct Inputs {
 pub fn scan(spec: &InputSpec) -> Result<Inputs, BatchError> {
     let (paths, args) = (&spec.paths, spec);
     let mut inputs = Inputs::default();
-    let lists = [(&args.files_from, b'\n'), (&args.files0_from, 0)];
-    for (list, separator) in lists.iter().filter_map(|(list, separator)| Some((list.as_ref()?, *separator))) {
+    let of_lines = args.files_from.iter().map(|list| (list, b'\n'));
+    for (list, separator) in of_lines.chain(args.files0_from.iter().map(|list| (list, 0))) {
         for path in read_list(list, separator)? {
             let place = place_of(&path)?;
             inputs.take(&path, place, &args.filter)?;
         }
     }
-    let is_alone = paths.len() == 1 && args.files_from.is_none() && args.files0_from.is_none();
+    let is_alone = paths.len() == 1 && args.files_from.is_empty() && args.files0_from.is_empty();
     for path in paths {
         let is_top = is_alone && path.is_dir();
         let name = path.components().next_back().and_then(|last| match last {

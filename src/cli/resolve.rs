@@ -135,10 +135,14 @@ pub fn passphrase_sources(args: &PassphraseArgs) -> PassphraseSources {
     }
 }
 
+/// Whether `path` names standard input.
+pub fn is_stdin(path: &Path) -> bool {
+    STDIN_NAMES.iter().any(|name| path == Path::new(name))
+}
+
 /// Refuses passphrase descriptors that are not open or are for output, and key sources that are standard input while IN is too, which
 /// would read it twice. `files` are the key files of other flags. Call it first: an opened file could take the descriptor's number.
 pub fn check_sources(input: &Path, passphrases: &PassphraseArgs, files: &[(&str, &[PathBuf])]) -> Result<(), Problem> {
-    let is_stdin = |path: &Path| STDIN_NAMES.iter().any(|name| path == Path::new(name));
     let twice = |what: &str| Problem::usage(format!("standard input cannot be both IN and {what}"));
     let of_environment = || std::env::var_os("AGE_PASSPHRASE_FD")?.to_str()?.parse().ok();
     for (name, fd) in [("--passphrase-fd", passphrases.passphrase_fd), ("AGE_PASSPHRASE_FD", of_environment())] {

@@ -38,6 +38,15 @@ pub enum TaskError {
     /// The input is neither a zstd nor an age file.
     #[error("it is neither a zstd nor an age file: it begins with {0}")]
     Unrecognized(String),
+    /// The input is a zstd file of a format before version 1 (0.2 to 0.7).
+    #[error("it is a zstd file of the old format 0.{0}, which is not supported")]
+    OldZstd(u8),
+    /// The input ends within the magic number of a zstd frame.
+    #[error("it is cut short: it ends inside zstd's magic number")]
+    CutMagic,
+    /// The input ends within the first line of an age file.
+    #[error("it is cut short: it ends inside age's first line")]
+    CutAgeLine,
     /// The input is empty.
     #[error("it is empty: it has neither an age header nor a zstd frame")]
     Empty,
@@ -145,6 +154,9 @@ pub enum KeySourceError {
     /// A passphrase is empty.
     #[error("{0}: the passphrase is empty")]
     PassphraseEmpty(String),
+    /// Both variables for a passphrase are set.
+    #[error("AGE_PASSPHRASE and AGE_PASSPHRASE_FD are both set")]
+    TwoVariables,
     /// `AGE_PASSPHRASE_FD` is not a number.
     #[error("AGE_PASSPHRASE_FD is no number")]
     NotADescriptor,
@@ -165,6 +177,7 @@ impl KeySourceError {
         match self {
             KeySourceError::Io { source, .. } => Kind::of_io(source, Kind::Read),
             KeySourceError::Locked { source, .. } => source.kind(),
+            KeySourceError::TwoVariables => Kind::Usage,
             KeySourceError::Recipient { .. }
             | KeySourceError::Identity { .. }
             | KeySourceError::NoRecipient(_)
@@ -202,7 +215,9 @@ impl TaskError {
             TaskError::Wrap(KeyError::MixedRecipients | KeyError::NoRecipient) | TaskError::NoAgeLayer => Kind::Usage,
             TaskError::Wrap(error) => error.kind(),
             TaskError::CommandFailed(_) => Kind::CommandFailed,
-            TaskError::Unrecognized(_) => Kind::Unrecognized,
+            TaskError::Unrecognized(_) | TaskError::OldZstd(_) => Kind::Unrecognized,
+            TaskError::CutMagic => Kind::TruncatedFrame,
+            TaskError::CutAgeLine => Kind::DamagedHeader,
             TaskError::Empty => Kind::Empty,
             TaskError::NotAge | TaskError::SalvageArmored => Kind::NotAge,
             TaskError::TableRequired(error)

@@ -57,6 +57,9 @@ impl PassphraseSources {
     }
 
     fn read_variables(&self, prompter: &Prompter) -> Result<Option<SecretString>, KeySourceError> {
+        if self.variable.is_some() && self.variable_descriptor.is_some() {
+            return Err(KeySourceError::TwoVariables);
+        }
         if let Some(value) = &self.variable {
             let value = value.to_str().ok_or_else(|| KeySourceError::NotText("AGE_PASSPHRASE".to_owned()))?;
             return not_empty(Zeroizing::new(value.to_owned()), "AGE_PASSPHRASE").map(Some);

@@ -9,7 +9,7 @@ use super::executor::Executor;
 use super::keys::{IdentitySources, Keyring};
 use crate::format::age::armor;
 use crate::format::age::stream::PayloadKey;
-use crate::format::detect::{DETECT_LEN, Layer, detect};
+use crate::format::detect::{DETECT_LEN, Layer, Part, detect, old_zstd_version, part_of};
 use crate::pipeline::age_header::{Peeled, peel_with, read_header};
 use crate::pipeline::names::Stage;
 use crate::pipeline::plan::{Content, ContentRange, Decompress, Expect, Restore, Start};
@@ -197,6 +197,14 @@ fn require_zstd(head: &[u8]) -> Result<(), TaskError> {
         // Any file may have been truncated to nothing.
         Layer::Empty => Err(TaskError::Empty),
         Layer::Age | Layer::AgeArmor | Layer::Other => {
+            match part_of(head) {
+                Some(Part::Magic) => return Err(TaskError::CutMagic),
+                Some(Part::AgeLine) => return Err(TaskError::CutAgeLine),
+                None => {}
+            }
+            if let Some(version) = old_zstd_version(head) {
+                return Err(TaskError::OldZstd(version));
+            }
             let first = &head[..head.len().min(8)];
             Err(TaskError::Unrecognized(quoted(OsStr::from_bytes(first))))
         }

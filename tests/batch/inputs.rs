@@ -292,6 +292,21 @@ fn a_tree_that_holds_compressed_files_comes_back_from_an_age_layer_alone() {
     crate::support::tree::assert_same(&dir.path("tree"), &dir.path("back"), "--no-decompress");
 }
 
+#[test]
+fn several_lists_count_all() {
+    let dir = dir_with_files();
+    dir.write("first", b"one\n");
+    dir.write("second", b"two\n");
+    dir.write("third", b"one\0two\0");
+    let (report, _) = dir.batch_report("process --files-from first --files-from second -o out -q", 0);
+    assert_eq!(report["batch"]["done_count"], 2);
+    let (report, _) = dir.batch_report("process --files0-from third -o out2 -q", 0);
+    assert_eq!(report["batch"]["done_count"], 2);
+    // A file of both lists has two outputs of one name; two lists cannot both be standard input.
+    dir.fails("process --files0-from third --files0-from third -o out3 -q", 2);
+    dir.fails("process --files-from - --files-from - -o out3 -q", 2);
+}
+
 /// A name whose kind changed between two runs.
 #[test]
 fn a_name_that_became_of_another_kind_is_told_by_restore_and_one_of_both_can_be_left_out() {

@@ -454,6 +454,24 @@ fn a_key_is_never_taken_from_what_is_the_input_or_from_a_descriptor_that_is_not_
 }
 
 #[test]
+fn two_variables_for_a_passphrase_are_refused_where_one_is_used() {
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("in", b"content");
+    dir.write("passphrase", b"x");
+    dir.ok(&format!("process in sealed -q -r {recipient}"));
+    dir.ok("process in locked -q --passphrase-file passphrase");
+    let run = |line: &str| {
+        let mut command = dir.command(line.split(' ').chain(["--stats", "json"]));
+        finish(command.env("AGE_PASSPHRASE", "x").env("AGE_PASSPHRASE_FD", "0").output().unwrap())
+    };
+    assert!(run("verify locked -q").is_failure(2, "usage"));
+    assert!(run("process in other -p -q").is_failure(2, "usage"));
+    for line in ["verify sealed -q -i key", "verify locked -q --passphrase-file passphrase", "process in bare -q"] {
+        assert!(run(line).status.success(), "{line}");
+    }
+}
+
+#[test]
 fn rekey_takes_a_new_passphrase_from_a_file() {
     let (dir, recipient) = TestDir::with_key();
     dir.write("in", b"content");

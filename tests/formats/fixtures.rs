@@ -86,6 +86,26 @@ fn bad_fixtures_are_refused_by_the_kind_and_place_of_their_damage() {
 }
 
 #[test]
+fn files_cut_at_their_beginning_and_files_of_old_formats_are_named_as_that() {
+    let dir = TestDir::new();
+    for (bytes, code, kind) in [
+        (&b"\x28\xb5\x2f"[..], 4, "truncated_frame"),
+        (b"\x28", 4, "truncated_frame"),
+        (b"\x50\x2a\x4d", 4, "truncated_frame"),
+        (b"age-encryption", 4, "damaged_header"),
+        (b"\x27\xb5\x2f\xfd and so on", 1, "unrecognized"),
+        (b"(text", 1, "unrecognized"),
+    ] {
+        dir.write("file", bytes);
+        for line in ["restore file out -q", "verify file -q", "cat file -q"] {
+            dir.fails_as(line, code, kind);
+        }
+    }
+    dir.write("file", b"\x27\xb5\x2f\xfd and so on");
+    assert!(dir.fails("inspect file", 1).contains("0.7"));
+}
+
+#[test]
 fn any_cutting_of_the_input_gives_the_same_edges() {
     for (name, bytes) in generate::all() {
         let edges_of = |step: usize| {

@@ -47,10 +47,10 @@ pub struct FileArgs {
 pub struct ListArgs {
     /// Take the files that are listed here, one a line, - for stdin; they keep their paths below OUT
     #[arg(long, value_name = "FILE")]
-    pub files_from: Option<PathBuf>,
+    pub files_from: Vec<PathBuf>,
     /// The same with a zero byte behind each name, as find -print0 writes it
     #[arg(long, value_name = "FILE", conflicts_with = "files_from")]
-    pub files0_from: Option<PathBuf>,
+    pub files0_from: Vec<PathBuf>,
     /// Of directories, which files.
     #[command(flatten)]
     pub filter: FilterArgs,

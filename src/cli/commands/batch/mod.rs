@@ -25,6 +25,7 @@ use crate::batch::scan::{self, Filter, InputSpec};
 use crate::batch::setup::{self, JournalKind, Opened};
 use crate::batch::{self, Batch, BatchOptions, RanBatch};
 use crate::cli::args::{BatchArgs, EngineArg, FileArgs, FilterArgs, LinksArg, ListArgs, OnErrorArg};
+use crate::cli::commands::taken_files;
 use crate::cli::problem::{self, Exit, Problem, quoted};
 use crate::cli::resolve;
 use crate::cli::session::{Session, tell};
@@ -330,14 +331,15 @@ fn keyring(session: &mut Session, plan: &BatchPlan, sources: &IdentitySources) -
     })??)
 }
 
-/// The path of the file list, which may be `-`; empty without a list.
+/// The path of the list that is standard input, if one is; empty otherwise.
 fn list_input(list: &ListArgs) -> &Path {
-    list.files_from.as_deref().or(list.files0_from.as_deref()).unwrap_or(Path::new(""))
+    let mut lists = list.files_from.iter().chain(&list.files0_from);
+    lists.find(|list| resolve::is_stdin(list)).map_or(Path::new(""), |list| list)
 }
 
 fn taken_lists(list: &ListArgs) -> impl Iterator<Item = ReservedPath<'_>> {
     let lists = [("--files-from", &list.files_from), ("--files0-from", &list.files0_from)];
-    lists.into_iter().filter_map(|(flag, path)| Some(ReservedPath::In(flag, path.as_deref()?)))
+    lists.into_iter().flat_map(|(flag, paths)| taken_files(flag, paths))
 }
 
 /// Refuses a passphrase, which costs a second and 256 MiB for each file because each has its own salt.

@@ -17,7 +17,11 @@ pub struct BatchNames {
 
 /// The names of a batch; `None` if there is no directory, list, second input or output directory in `files` and `list`.
 pub fn names(files: &FileArgs, list: &ListArgs) -> Result<Option<BatchNames>, Problem> {
-    let has_list = list.files_from.is_some() || list.files0_from.is_some();
+    let lists = || list.files_from.iter().chain(&list.files0_from);
+    let has_list = lists().next().is_some();
+    if lists().filter(|list| *list == Path::new("-")).count() > 1 {
+        return Err(Problem::usage("standard input cannot be two lists"));
+    }
     let positionals = files.input.iter().chain(&files.out).chain(&files.more).cloned();
     let (inputs, output): (Vec<PathBuf>, _) = match (&files.output, has_list) {
         (Some(output), _) => (positionals.collect(), Some(output.clone())),
@@ -76,8 +80,8 @@ mod tests {
 
     fn list(files_from: Option<&str>) -> ListArgs {
         ListArgs {
-            files_from: files_from.map(PathBuf::from),
-            files0_from: None,
+            files_from: files_from.map(PathBuf::from).into_iter().collect(),
+            files0_from: Vec::new(),
             filter: FilterArgs {
                 include: Vec::new(),
                 exclude: Vec::new(),

@@ -75,7 +75,7 @@ pub fn run(args: ProcessArgs, typed: &Typed, names: &BatchNames, settings: &Sett
         let kind = if is_sealed { JournalKind::Apart } else { JournalKind::Beside };
         let ListArgs { files_from, files0_from, filter } = &args.list;
         let is_one_tree = names.inputs.len() == 1 && names.inputs[0].is_dir();
-        let is_whole = is_one_tree && files_from.is_none() && files0_from.is_none() && filter.takes_all();
+        let is_whole = is_one_tree && files_from.is_empty() && files0_from.is_empty() && filter.takes_all();
         let output = Some((&*names.output, kind));
         let request = Request { plan, output, options, is_whole, width, quiet: report.quiet };
         carry_out(session, reports, request, Arc::new(operation))

@@ -60,7 +60,7 @@ pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Resul
             }
             false => {
                 let names = BatchNames { inputs: vec![args.input.clone()], output: output.clone() };
-                let list = ListArgs { files_from: None, files0_from: None, filter: args.filter.clone() };
+                let list = ListArgs { files_from: Vec::new(), files0_from: Vec::new(), filter: args.filter.clone() };
                 plan(session, &names, &list, (&taken, false), OsStr::to_owned)?
             }
         };
