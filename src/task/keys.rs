@@ -13,6 +13,7 @@ use age_core::format::FileKey;
 use zeroize::Zeroizing;
 
 use super::error::{KeySourceError, Notice, TaskError};
+use crate::format::age::AgeError;
 use crate::format::age::header::Header;
 use crate::format::age::keys::{self, Identity, Recipient, key_lines};
 use crate::format::detect::{Layer, detect};
@@ -203,6 +204,14 @@ impl Keyring {
     pub fn settle(&mut self, is_wanted: impl FnOnce() -> bool) -> Result<(), TaskError> {
         self.prompt = None;
         let given = self.passphrase()?;
+        if let (Some(passphrase), Some(identities)) = (&given, Arc::get_mut(&mut self.identities)) {
+            // Once, not for each file: it is slow on purpose.
+            for identity in identities {
+                if let Some(unlocked) = identity.unlock(passphrase) {
+                    *identity = unlocked;
+                }
+            }
+        }
         if given.is_none() && self.identities.is_empty() && is_wanted() {
             self.passphrase = Some(self.prompter.passphrase("passphrase")?);
         }
@@ -217,7 +226,14 @@ impl Keyring {
     /// Unwraps the file key of `header`.
     pub fn unwrap(&mut self, header: &Header) -> Result<FileKey, TaskError> {
         if !keys::is_for_passphrase(header) {
-            return self.unwrap_with(header, &self.identities);
+            let given = match self.identities.iter().any(|identity| identity.wants_passphrase(header)) {
+                true => self.given_passphrase()?,
+                false => None,
+            };
+            return match given {
+                Some(passphrase) => self.unwrap_with_locked(header, &passphrase),
+                None => self.unwrap_with(header, &self.identities),
+            };
         }
         let passphrase: Vec<Identity> = self.passphrase()?.map(Identity::Passphrase).into_iter().collect();
         // Without a passphrase, the error names the identities that do not match.
@@ -230,14 +246,40 @@ impl Keyring {
         unwrapped.map_err(|error| age_header::age_failure(error).into())
     }
 
-    /// The passphrase: reads variables and asks only when it is needed. Reads a descriptor once.
-    fn passphrase(&mut self) -> Result<Option<SecretString>, TaskError> {
+    /// Unwraps with the first identity that matches. `passphrase` is that of the encrypted ssh keys, which never ask then.
+    fn unwrap_with_locked(&self, header: &Header, passphrase: &SecretString) -> Result<FileKey, TaskError> {
+        let mut failure = AgeError::NoMatch {
+            stanzas: header.stanza_types().join(", "),
+            identities: self.identities.iter().map(Identity::kind).collect(),
+        };
+        for identity in self.identities.iter() {
+            let unlocked = identity.unlock(passphrase);
+            if unlocked.is_none() && identity.wants_passphrase(header) {
+                failure = AgeError::WrongPassphrase;
+                continue;
+            }
+            let identity = std::slice::from_ref(unlocked.as_ref().unwrap_or(identity));
+            match keys::unwrap(header, identity, &self.prompter, self.work_factor_max) {
+                Err(AgeError::NoMatch { .. }) => {}
+                unwrapped => return unwrapped.map_err(|error| age_header::age_failure(error).into()),
+            }
+        }
+        Err(age_header::age_failure(failure).into())
+    }
+
+    /// The passphrase of a source. Reads variables only when it is needed, and a descriptor once.
+    fn given_passphrase(&mut self) -> Result<Option<SecretString>, TaskError> {
         if self.passphrase.is_none() {
             self.passphrase = self.sources.read_variables(&self.prompter)?;
         }
-        match (&self.passphrase, &self.prompt) {
+        Ok(self.passphrase.clone())
+    }
+
+    /// The passphrase of a source, or of the prompt.
+    fn passphrase(&mut self) -> Result<Option<SecretString>, TaskError> {
+        match (self.given_passphrase()?, &self.prompt) {
             (None, Some(prompt)) => Ok(self.prompter.passphrase(prompt).map(Some)?),
-            (given, _) => Ok(given.clone()),
+            (given, _) => Ok(given),
         }
     }
 

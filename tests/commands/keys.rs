@@ -251,6 +251,20 @@ fn an_encrypted_ssh_key_is_asked_for_its_passphrase_only_when_a_stanza_is_for_it
     let prompt = [("passphrase of the ssh key: ", "secret\n")];
     let shown = on_a_terminal(&dir, &format!("{PIPELINE} cat out -i ssh-encrypted; echo code $?"), &prompt);
     assert!(shown.contains("content") && shown.contains("code 0") && !shown.contains("secret"), "{shown}");
+    dir.write("secret", b"secret\n");
+    dir.write("wrong", b"another\n");
+    for line in ["verify out -q -i ssh-encrypted", "cat out -i ssh-encrypted", "verify out -q -i key -i ssh-encrypted"]
+    {
+        dir.ok(&format!("{line} --passphrase-file secret"));
+        let mut command = dir.command(line.split(' '));
+        assert!(command.env("AGE_PASSPHRASE", "secret").status().unwrap().success(), "{line}");
+    }
+    dir.fails_as("verify out -q -i ssh-encrypted --passphrase-file wrong", 5, "wrong_passphrase");
+    // Another identity may open the file.
+    dir.ok("verify out -q -i ssh-encrypted -i ssh-rsa --passphrase-file wrong");
+    dir.write("tree/in", b"content");
+    dir.ok("process tree sealed -q -R ssh-encrypted.pub");
+    dir.ok("restore sealed back-again -q -i ssh-encrypted --passphrase-file secret");
     dir.ok(&format!("process in other -r {recipient} -q"));
     dir.fails_as("restore other back -i ssh-encrypted -q", 5, "no_match");
     dir.ok("restore other back -i ssh-encrypted -i key -q");

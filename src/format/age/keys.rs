@@ -210,6 +210,18 @@ impl Identity {
         }
     }
 
+    /// Whether it is an encrypted ssh key that a stanza of `header` is for.
+    pub fn wants_passphrase(&self, header: &Header) -> bool {
+        matches!(self, Identity::EncryptedSsh { tag, .. } if is_for_ssh_key(&header.stanzas, tag))
+    }
+
+    /// The ssh key, decrypted with `passphrase`; `None` if that is wrong, or it is not an encrypted ssh key.
+    pub fn unlock(&self, passphrase: &SecretString) -> Option<Identity> {
+        let Identity::EncryptedSsh { key, .. } = self else { return None };
+        let key = key.decrypt(passphrase.clone()).ok()?;
+        Some(Identity::Ssh(Box::new(age::ssh::Identity::from(key))))
+    }
+
     /// `None` if no stanza matches this identity.
     fn unwrap(
         &self,
@@ -221,15 +233,12 @@ impl Identity {
             Identity::X25519(identity) => identity.unwrap_stanzas(stanzas),
             Identity::Hybrid(identity) => identity.unwrap_stanzas(stanzas),
             Identity::Ssh(identity) => identity.unwrap_stanzas(stanzas),
-            Identity::EncryptedSsh { key, tag } => {
-                if !stanzas.iter().any(|stanza| stanza.tag.starts_with("ssh-") && stanza.args.first() == Some(tag)) {
+            Identity::EncryptedSsh { tag, .. } => {
+                if !is_for_ssh_key(stanzas, tag) {
                     return None;
                 }
                 let passphrase = callbacks.request_passphrase("passphrase of the ssh key")?;
-                match key.decrypt(passphrase) {
-                    Ok(key) => age::ssh::Identity::from(key).unwrap_stanzas(stanzas),
-                    Err(_) => None,
-                }
+                self.unlock(&passphrase)?.unwrap(stanzas, callbacks, work_factor_max)
             }
             Identity::Plugin(identity) => {
                 let identities = std::slice::from_ref(identity);
@@ -249,6 +258,11 @@ impl Identity {
             }
         }
     }
+}
+
+/// Whether one of `stanzas` is for the ssh key with `tag`.
+fn is_for_ssh_key(stanzas: &[Stanza], tag: &String) -> bool {
+    stanzas.iter().any(|stanza| stanza.tag.starts_with("ssh-") && stanza.args.first() == Some(tag))
 }
 
 /// The file key of `header`, from the first of `identities` that opens a stanza. Verifies the MAC.
