@@ -231,9 +231,12 @@ impl KeyError {
     /// The kind of failure.
     pub fn kind(&self) -> Kind {
         match self {
-            KeyError::MixedRecipients | KeyError::NoRecipient | KeyError::Wrap(_) | KeyError::NoPlugin(_) => {
-                Kind::CannotEncrypt
-            }
+            KeyError::MixedRecipients
+            | KeyError::NoRecipient
+            | KeyError::Wrap(_)
+            | KeyError::NoPlugin(_)
+            | KeyError::HeaderTooLong { .. }
+            | KeyError::Unreadable(_) => Kind::CannotEncrypt,
             _ => Kind::BadKey,
         }
     }

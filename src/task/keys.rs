@@ -26,7 +26,7 @@ use crate::store::sys;
 /// Capacity that fits most identity files.
 const KEY_FILE_LEN: usize = 64 * 1024;
 
-/// Bytes read of an identity or recipients file at most.
+/// The longest identity, recipients or passphrase file, in bytes: a part of one would be taken for the whole.
 const KEY_FILE_LEN_MAX: u64 = 16 * 1024 * 1024;
 
 /// Passphrase sources, first match wins: a file, a descriptor, a variable's value, a descriptor named by a variable.
@@ -358,6 +358,9 @@ fn read_text(path: &Path, what: &str, prompter: &Prompter) -> Result<String, Key
 fn read_all(file: File, prompter: &Prompter) -> io::Result<Zeroizing<Vec<u8>>> {
     // Large enough for most files: growing would leave copies in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_LEN));
-    prompter.patient(file).take(KEY_FILE_LEN_MAX).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    prompter.patient(file).take(KEY_FILE_LEN_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > KEY_FILE_LEN_MAX {
+        true => Err(io::Error::other("it is longer than 16 MiB")),
+        false => Ok(bytes),
+    }
 }

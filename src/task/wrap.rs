@@ -7,8 +7,9 @@ use age_core::format::FileKey;
 use super::error::TaskError;
 use super::executor::Executor;
 use super::keys::Recipients;
+use crate::format::age::AgeError;
 use crate::format::age::armor::Armorer;
-use crate::format::age::header::{self, NONCE_LEN, payload_key};
+use crate::format::age::header::{self, HEADER_LEN_MAX, Header, NONCE_LEN, Parsed, payload_key};
 use crate::format::age::keys::{self, KeyError, Recipient};
 use crate::pipeline::names::Stage;
 use crate::pipeline::plan::Seal;
@@ -50,14 +51,23 @@ pub fn seal_for(recipients: &[Recipient], callbacks: &impl age::Callbacks) -> Re
     Ok(Seal { key: payload_key(&file_key, &nonce), prefix })
 }
 
-/// The header bytes, with `file_key` wrapped for each of `recipients`.
+/// The header bytes, with `file_key` wrapped for each of `recipients`. Fails if this program would refuse to read them.
 pub fn header_for(
     recipients: &[Recipient],
     file_key: &FileKey,
     callbacks: &impl age::Callbacks,
 ) -> Result<Vec<u8>, WrapError> {
     let stanzas = keys::wrap(file_key, recipients, callbacks).map_err(WrapError::Recipients)?;
-    Ok(header::encode(&stanzas, file_key))
+    let bytes = header::encode(&stanzas, file_key);
+    if bytes.len() > HEADER_LEN_MAX {
+        return Err(WrapError::Recipients(KeyError::HeaderTooLong { len: bytes.len() }));
+    }
+    let unreadable = |error| WrapError::Recipients(KeyError::Unreadable(error));
+    match Header::parse(&bytes) {
+        Ok(Parsed::Whole(_)) => Ok(bytes),
+        Ok(Parsed::Part) => Err(unreadable(AgeError::Header("it is cut short"))),
+        Err(error) => Err(unreadable(error)),
+    }
 }
 
 /// A writer to `output` that adds armor if `is_text`.

@@ -94,6 +94,37 @@ fn a_passphrase_comes_through_a_descriptor_once() {
 }
 
 #[test]
+fn nothing_is_written_that_would_not_be_read() {
+    let (dir, recipient) = TestDir::with_key();
+    let post_quantum = dir.keygen("--pq -o pq");
+    let content = text(1000, 1);
+    dir.write("in", &content);
+    for (recipient, few, many) in [(&recipient, 9_000, 11_000), (&post_quantum, 400, 680)] {
+        dir.write("recipients", format!("{recipient}\n").repeat(many).as_bytes());
+        for flags in ["--rm", "--rm --verify", "--rm -a"] {
+            dir.fails_as(&format!("process in out -q {flags} -R recipients"), 1, "cannot_encrypt");
+            assert_eq!(dir.read("in"), content);
+        }
+        dir.write("recipients", format!("{recipient}\n").repeat(few).as_bytes());
+        dir.ok("process in sealed -qf -R recipients");
+        dir.ok("verify sealed -q -i key -i pq --against in");
+    }
+    // A file of keys is read whole or not at all.
+    let key = dir.read("key");
+    for (name, content) in [("recipients", recipient.as_bytes()), ("identities", &key), ("passphrase", b"sesame")] {
+        let comments = b"# a comment\n".repeat((16 << 20) / 12 + 1);
+        std::fs::set_permissions(
+            dir.write(name, &[content, b"\n", &comments].concat()),
+            fs::Permissions::from_mode(0o600),
+        )
+        .unwrap();
+    }
+    dir.fails_as("process in out -q -R recipients", 1, "read");
+    dir.fails_as("process in out -q --passphrase-file passphrase", 1, "read");
+    dir.fails_as("verify sealed -q -i identities", 1, "read");
+}
+
+#[test]
 fn mistakes_with_keys_are_told_with_a_hint_and_without_the_secret() {
     let (dir, recipient) = TestDir::with_key();
     dir.write("in", b"content");

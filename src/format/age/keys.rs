@@ -11,7 +11,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use super::error::AgeError;
-use super::header::Header;
+use super::header::{HEADER_LEN_MAX, Header};
 use super::{hybrid, ssh};
 
 /// The stanza type of a passphrase.
@@ -50,6 +50,15 @@ pub enum KeyError {
     /// A recipient failed to wrap the file key.
     #[error("cannot encrypt to a recipient: {0}")]
     Wrap(String),
+    /// The header would be longer than the longest that is read.
+    #[error("a header for so many recipients would be {len} bytes long, and no more than {HEADER_LEN_MAX} are read")]
+    HeaderTooLong {
+        /// Its length, in bytes.
+        len: usize,
+    },
+    /// A header with the recipients' stanzas could not be read back.
+    #[error("a header for these recipients could not be read back: {0}")]
+    Unreadable(AgeError),
     /// The list of recipients is empty.
     #[error("no recipient")]
     NoRecipient,
