@@ -13,6 +13,7 @@ use crate::format::zstd::ZstdError;
 use crate::format::zstd::codec::WINDOW_LOG_MAX_DECODED;
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::kind::Kind;
+use crate::report::say::clipped;
 use crate::report::{FailedRun, ReportError, exit, notice};
 use crate::store::error::StoreError;
 use crate::store::prompt::NEW_PASSPHRASE;
@@ -79,9 +80,9 @@ impl Problem {
 pub fn say(error: &anyhow::Error) -> Said {
     let exit = exit_of(error);
     if exit != Exit::ReaderGone {
-        tell(&format!("pipeline: error: {error:#}\n"));
+        tell(&format!("pipeline: error: {}\n", clipped(&format!("{error:#}"))));
         if let Some(hint) = hint(error.as_ref()) {
-            tell(&format!("hint: {hint}\n"));
+            tell(&format!("hint: {}\n", clipped(&hint)));
         }
     }
     Said(exit)
@@ -236,7 +237,7 @@ pub fn say_usage(error: &clap::Error) -> Said {
         Kind::DisplayHelpOnMissingArgumentOrSubcommand => tell(&text),
         _ => {
             let tip = tip.unwrap_or("'pipeline --help' lists commands, 'pipeline COMMAND --help' their flags");
-            tell(&format!("pipeline: {}\nhint: {tip}\n", message.join(" ")));
+            tell(&format!("pipeline: {}\nhint: {}\n", clipped(&message.join(" ")), clipped(tip)));
         }
     }
     Said(Exit::Usage)

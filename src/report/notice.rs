@@ -4,6 +4,7 @@ use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
 
+use super::say::clipped;
 use crate::format::zstd::seek_table::{TableError, TableStatus};
 use crate::pipeline::salvage::{Loss, Salvaged};
 use crate::store::name::quoted;
@@ -22,7 +23,7 @@ pub fn errors<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a 
 
 /// An error and its sources, on one line.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    errors(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    clipped(&errors(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")).into_owned()
 }
 
 /// The text of a notice, on one line.

@@ -249,7 +249,7 @@ impl Keyring {
     /// Unwraps with the first identity that matches. `passphrase` is that of the encrypted ssh keys, which never ask then.
     fn unwrap_with_locked(&self, header: &Header, passphrase: &SecretString) -> Result<FileKey, TaskError> {
         let mut failure = AgeError::NoMatch {
-            stanzas: header.stanza_types().join(", "),
+            stanzas: header.stanza_types_shown(),
             identities: self.identities.iter().map(Identity::kind).collect(),
         };
         for identity in self.identities.iter() {

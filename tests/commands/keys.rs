@@ -164,6 +164,40 @@ fn a_key_gets_its_name_when_it_is_whole_private_and_on_the_disk() {
     assert!(written < syncs[0] && syncs[0] < named && named < syncs[1], "{trace}");
 }
 
+/// A header of a mebibyte once took most of a minute, and its message was as long.
+#[test]
+fn no_message_is_longer_than_4_kib() {
+    let dir = TestDir::new();
+    dir.ok("keygen -o key");
+    let stanzas: String = (0..100_000).map(|index| format!("-> {index:x}\n\n")).collect();
+    let mac = format!("--- {}\n", "A".repeat(43));
+    let long = format!("-> {} b\n\n", "x".repeat(900_000));
+    for (stanzas, code) in [(stanzas, 5), (long, 5)] {
+        dir.write("hostile", format!("age-encryption.org/v1\n{stanzas}{mac}{}", "n".repeat(40)).as_bytes());
+        for line in ["restore hostile back -i key -q", "verify hostile -i key -q"] {
+            let said = dir.fails(line, code);
+            assert!(said.len() <= 8192 && said.lines().all(|line| line.len() <= 4096), "{line}: {} bytes", said.len());
+        }
+    }
+    let name = "\u{1b}".repeat(250);
+    let path = vec![name.as_str(); 15].join("/");
+    for args in [["restore", &path, "back"], ["process", &path, "back"], ["frobnicate", &path, "x"]] {
+        let ran = finish(dir.command(args).output().unwrap());
+        assert!(
+            !ran.status.success() && ran.stderr.lines().all(|line| line.len() <= 4096),
+            "{} bytes",
+            ran.stderr.len()
+        );
+    }
+    let long = "y".repeat(100_000);
+    let ran = finish(dir.command(["process", "in", "out", "--level", &long]).output().unwrap());
+    assert!(
+        ran.status.code() == Some(2) && ran.stderr.lines().all(|line| line.len() <= 4096),
+        "{} bytes",
+        ran.stderr.len()
+    );
+}
+
 /// Runs `script` in a shell on a pseudo-terminal. Each of `answers` is a prompt to wait for and the text to type then.
 /// Returns all output of the terminal.
 fn on_a_terminal(dir: &TestDir, script: &str, answers: &[(&str, &str)]) -> String {

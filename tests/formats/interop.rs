@@ -130,23 +130,15 @@ fn frames_tables_and_skippable_frames_may_follow_each_other_in_any_order() {
         frame
     };
     let content = [&a[..], &b].concat();
-    for (name, parts, table) in [
-        ("one behind the other", vec![ours_a.clone(), ours_b.clone()], "valid"),
-        (
-            "skippable first",
-            vec![skippable(0, 0), ours_a.clone(), ours_b.clone()],
-            "the seek table does not list the frames in front of it",
-        ),
-        (
-            "skippable between",
-            vec![ours_a.clone(), skippable(14, 9), ours_b.clone()],
-            "the seek table does not list the frames in front of it",
-        ),
-        ("skippable behind", vec![ours_a.clone(), ours_b.clone(), skippable(5, 300_000)], "no seek table"),
-        ("empty skippable at the end", vec![ours_a.clone(), ours_b.clone(), skippable(15, 0)], "no seek table"),
+    for (name, parts, is_proven) in [
+        ("one behind the other", vec![ours_a.clone(), ours_b.clone()], true),
+        ("skippable first", vec![skippable(0, 0), ours_a.clone(), ours_b.clone()], false),
+        ("skippable between", vec![ours_a.clone(), skippable(14, 9), ours_b.clone()], false),
+        ("skippable behind", vec![ours_a.clone(), ours_b.clone(), skippable(5, 300_000)], false),
+        ("empty skippable at the end", vec![ours_a.clone(), ours_b.clone(), skippable(15, 0)], false),
     ] {
         dir.write("out.zst", &parts.concat());
         let report = assert_restores(&dir, "out.zst", &content);
-        assert_eq!(report["seek_table"], table, "{name}");
+        assert_eq!(report["seek_table"] == "valid", is_proven, "{name}");
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! The parser is strict, and keeps the received bytes: the MAC covers those, not a re-encoding.
 
+use std::collections::HashSet;
+
 use age_core::format::{FileKey, Stanza};
 use age_core::primitives::hkdf;
 use age_core::secrecy::ExposeSecret;
@@ -17,6 +19,10 @@ use super::stream::PayloadKey;
 pub const VERSION_LINE: &[u8] = b"age-encryption.org/v1\n";
 /// Largest header accepted, in bytes: thousands of recipients.
 pub const HEADER_LEN_MAX: usize = 1024 * 1024;
+
+/// Stanza types in a message, and characters of each.
+const SHOWN_TYPES: usize = 8;
+const SHOWN_TYPE_LEN: usize = 40;
 /// Random bytes between header and payload; the payload key is derived from them.
 pub const NONCE_LEN: usize = 16;
 
@@ -85,13 +91,22 @@ impl Header {
 
     /// The distinct stanza types, for messages.
     pub fn stanza_types(&self) -> Vec<&str> {
-        let mut types: Vec<&str> = Vec::new();
-        for stanza in &self.stanzas {
-            if !types.contains(&stanza.tag.as_str()) {
-                types.push(&stanza.tag);
-            }
+        let mut seen = HashSet::new();
+        self.stanzas.iter().map(|stanza| stanza.tag.as_str()).filter(|tag| seen.insert(*tag)).collect()
+    }
+
+    /// The first distinct types of the stanzas, comma-separated, as a message may hold them.
+    pub fn stanza_types_shown(&self) -> String {
+        let types = self.stanza_types();
+        let shown = |tag: &&str| match tag.char_indices().nth(SHOWN_TYPE_LEN) {
+            None => (*tag).to_owned(),
+            Some((end, _)) => format!("{}…", &tag[..end]),
+        };
+        let mut list: Vec<String> = types.iter().take(SHOWN_TYPES).map(shown).collect();
+        if types.len() > SHOWN_TYPES {
+            list.push(format!("and {} more types", types.len() - SHOWN_TYPES));
         }
-        types
+        list.join(", ")
     }
 }
 

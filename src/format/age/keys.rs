@@ -302,7 +302,7 @@ pub fn unwrap(
     if kinds.contains(&SCRYPT_TAG) && header.stanza_types() == [SCRYPT_TAG] {
         return Err(AgeError::WrongPassphrase);
     }
-    Err(AgeError::NoMatch { stanzas: header.stanza_types().join(", "), identities: kinds })
+    Err(AgeError::NoMatch { stanzas: header.stanza_types_shown(), identities: kinds })
 }
 
 /// Whether the file needs a passphrase, and so a key derivation that is slow and large on purpose.
