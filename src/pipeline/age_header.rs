@@ -58,7 +58,9 @@ pub fn read_header(input: Box<dyn Read + Send>, layer: Layer) -> Result<(Header,
     };
     let mut bytes = Vec::new();
     loop {
-        let read_len = input.by_ref().take(READ_LEN as u64).read_to_end(&mut bytes).map_err(read_failure)?;
+        // As much again: a long header is parsed from its beginning each time.
+        let wanted_len = READ_LEN.max(bytes.len()) as u64;
+        let read_len = input.by_ref().take(wanted_len).read_to_end(&mut bytes).map_err(read_failure)?;
         match Header::parse(&bytes).map_err(age_failure)? {
             Parsed::Whole(header) => {
                 let rest = bytes.split_off(header.len);
