@@ -55,6 +55,10 @@ fn mistakes_in_the_configuration_are_errors_of_every_command_and_name_their_line
     let said = dir.fails("process in out -f --config typo.toml", 2);
     assert!(said.contains("'chanel-depth'\nhint: ") && said.contains(": channel-depth\n"), "{said}");
     assert!(dir.fails("process in out -f --config missing.toml", 2).contains("'missing.toml'"));
+    if dir.tool("mkfifo", &["fifo"], None).is_some() {
+        assert!(dir.fails("process in out -f --config fifo", 2).contains("'fifo'"), "an error, not a wait");
+    }
+    dir.ok("process in out -f --config /dev/null");
     let said = dir.fails("process in out -f --no-config --profile mine", 2);
     assert!(said.contains("'mine'\nhint: ") && said.contains("debug, high-performance, standard\n"), "{said}");
     let said = dir.fails("process in out -f --no-config --profile standart", 2);

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::known::{self, SettingSpec};
 use super::value::Value;
 use crate::cli::problem::{Problem, quoted};
+use crate::store::sys;
 
 /// The largest accepted file, far above what people write by hand.
 const FILE_LEN_MAX: u64 = 1024 * 1024;
@@ -45,7 +46,12 @@ impl ConfigFile {
 
         let cannot_read = |error: std::io::Error| Problem::usage(format!("cannot read {}: {error}", quoted(path)));
         let mut text = String::new();
-        let file = std::fs::File::open(path).map_err(cannot_read)?;
+        let file = sys::open_to_read(path).map_err(cannot_read)?;
+        // A command that nobody answers would wait before it says a word.
+        let metadata = file.metadata().map_err(cannot_read)?;
+        if sys::may_wait(&metadata) && !sys::is_memory_device(&metadata) {
+            return Err(Problem::usage(format!("{} cannot be the configuration: it is no regular file", quoted(path))));
+        }
         let len = file.take(FILE_LEN_MAX + 1).read_to_string(&mut text).map_err(cannot_read)?;
         if len as u64 > FILE_LEN_MAX {
             return Err(Problem::usage(format!("{} is too large to be a configuration", quoted(path))));
