@@ -154,7 +154,10 @@ pub fn check(
     }
     refuse_doubles(plan)?;
     refuse_inputs_as_outputs(plan, root)?;
-    plan.items.iter().try_for_each(|item| refuse_in_use(&root.join(&item.place), read))
+    match root.is_dir() {
+        true => plan.items.iter().try_for_each(|item| refuse_in_use(&root.join(&item.place), read)),
+        false => Ok(()),
+    }
 }
 
 /// Refuses a plan that replaces or deletes an input of `read`: the files that flags name, with the flags.
@@ -163,8 +166,9 @@ pub fn check_inputs(plan: &BatchPlan, read: &[(&'static str, Place)]) -> Result<
 }
 
 fn refuse_in_use(path: &Path, read: &[(&'static str, Place)]) -> Result<(), BatchError> {
-    // Most batches read one such file or none.
-    let place = if read.is_empty() { None } else { Place::of(path) };
+    // Only a file that exists can be one of them.
+    let metadata = if read.is_empty() { None } else { std::fs::metadata(path).ok() };
+    let place = metadata.as_ref().and_then(Place::of_open);
     match read.iter().find(|(_, read)| Some(read) == place.as_ref()) {
         Some((by, _)) => Err(BatchError::InUse { path: quoted(path), by }),
         None => Ok(()),
