@@ -201,14 +201,6 @@ pub enum BatchError {
         /// Its input.
         input: String,
     },
-    /// A file that would be replaced or deleted is read for something else.
-    #[error("{path} cannot be replaced or deleted: it is the file of {by}")]
-    InUse {
-        /// The file.
-        path: String,
-        /// The flag that names it.
-        by: &'static str,
-    },
     /// The output directory cannot be opened or created.
     #[error("cannot write to {path}")]
     Tree {
@@ -263,7 +255,6 @@ impl BatchError {
             | BatchError::OutputInInput(_)
             | BatchError::Collision { .. }
             | BatchError::OutputIsInput { .. } => Kind::Usage,
-            BatchError::InUse { .. } => Kind::SameFile,
             BatchError::List { source, .. } => Kind::of_io(source, Kind::Read),
             BatchError::ListTooLong(_) => Kind::Read,
             BatchError::Tree { source, .. } | BatchError::TreeMode { source, .. } => Kind::of_io(source, Kind::Write),

@@ -170,7 +170,7 @@ fn refuse_in_use(path: &Path, read: &[(&'static str, Place)]) -> Result<(), Batc
     let metadata = if read.is_empty() { None } else { std::fs::metadata(path).ok() };
     let place = metadata.as_ref().and_then(Place::of_open);
     match read.iter().find(|(_, read)| Some(read) == place.as_ref()) {
-        Some((by, _)) => Err(BatchError::InUse { path: quoted(path), by }),
+        Some((by, _)) => Err(StoreError::InUse { path: quoted(path), by }.into()),
         None => Ok(()),
     }
 }

@@ -253,8 +253,9 @@ impl Keyring {
             identities: self.identities.iter().map(Identity::kind).collect(),
         };
         for identity in self.identities.iter() {
-            let unlocked = identity.unlock(passphrase);
-            if unlocked.is_none() && identity.wants_passphrase(header) {
+            let is_locked = identity.wants_passphrase(header);
+            let unlocked = if is_locked { identity.unlock(passphrase) } else { None };
+            if is_locked && unlocked.is_none() {
                 failure = AgeError::WrongPassphrase;
                 continue;
             }
