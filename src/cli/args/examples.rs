@@ -72,8 +72,8 @@ pub static GUIDES: [Guide; 14] = [
         command: "restore",
         about: "The format is detected from the first bytes: an age file, a zstd file, or one inside the other, by any writer. Frames are \
                 decoded on all cores as far as the file has more than one.\n\n\
-                Errors say where the file is damaged, exit 4, and OUT is as it was. So is a seek table that contradicts the \
-                frames, unless --ignore-table. A cut exactly between two frames shows in a missing seek table only, which is a warning, and \
+                Errors say where the file is damaged, exit 4, and OUT is as it was. A seek table that contradicts \
+                the frames is such an error, unless --ignore-table. A cut exactly between two frames shows in a missing seek table only, which is a warning, and \
                 an error with --require-table.\n\n\
                 A directory as IN is a tree, and OUT becomes the one that it was made of: files, links, empty directories, modes and times; \
                 not owners and extended attributes. A file that fails is named at the end; the others go on, exit 3.",
