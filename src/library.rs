@@ -22,13 +22,14 @@ use crate::pipeline::metrics::Progress;
 use crate::pipeline::names::Stage;
 use crate::pipeline::plan::{
     CHANNEL_DEPTH_DEFAULT, CHUNK_GRAIN, CHUNK_MAX, Compress, Content, ContentRange, Decompress, Engine, Expect,
-    Process, Restore, Start, WINDOW_LOG_MAX_DEFAULT, WORK_FACTOR_MAX_DEFAULT, Work, chunk_len_default,
+    Process, Restore, Start, WINDOW_LOG_MAX_DEFAULT, WORK_FACTOR_MAX_DEFAULT, Work, chunk_len_default, layer_of_zstd,
 };
 use crate::pipeline::report::Report;
 use crate::pipeline::shutdown::Cancel;
 use crate::pipeline::supervisor::{Supervisor, Watch};
 use crate::pipeline::threads::Concurrency;
 use crate::pipeline::{self, plan};
+use crate::task::process::peek_zstd;
 use crate::task::wrap::{WrapError, seal_for};
 
 /// Interval of progress ticks, which a library's run does not use.
@@ -54,7 +55,8 @@ impl Plan {
         })
     }
 
-    /// Encrypts into an age file that any of `recipients` opens; a run without recipients fails.
+    /// Encrypts into an age file that any of `recipients` opens; a run without recipients fails. An input that begins like a zstd file gets a zstd
+    /// layer too, so that [`restore`](Plan::restore) gives it back as it is.
     pub fn encrypt(recipients: impl IntoIterator<Item = Recipient>) -> Plan {
         Plan::new(Todo::Process { compress: None, recipients: recipients.into_iter().collect() })
     }
@@ -113,7 +115,7 @@ where
     W: Write + Send + 'static,
 {
     let (work, input) = match &plan.todo {
-        Todo::Process { compress, recipients } => (process(*compress, recipients)?, Box::new(input) as Box<_>),
+        Todo::Process { compress, recipients } => process(*compress, recipients, Box::new(input))?,
         Todo::Restore { identities } => restore(Box::new(input), identities)?,
     };
     let plan = plan::Plan { width: plan.width, engine: Engine::Channels, work };
@@ -139,9 +141,13 @@ where
 }
 
 /// Creates a new file key and nonce for every run.
-fn process(compress: Option<Compress>, recipients: &[Recipient]) -> Result<Work, Failure> {
+fn process(
+    compress: Option<Compress>,
+    recipients: &[Recipient],
+    input: Box<dyn Read + Send>,
+) -> Result<(Work, Box<dyn Read + Send>), Failure> {
     if compress.is_some() && recipients.is_empty() {
-        return Ok(Work::Process(Process { compress, seal: None }));
+        return Ok((Work::Process(Process { compress, seal: None }), input));
     }
     let seal = seal_for(recipients, &NoCallbacks).map_err(|error| {
         let cause = match error {
@@ -150,7 +156,12 @@ fn process(compress: Option<Compress>, recipients: &[Recipient]) -> Result<Work,
         };
         failure(Stage::Wrap, cause)
     })?;
-    Ok(Work::Process(Process { compress, seal: Some(seal) }))
+    if compress.is_some() {
+        return Ok((Work::Process(Process { compress, seal: Some(seal) }), input));
+    }
+    let (input, is_zstd) = peek_zstd(input).map_err(|error| failure(Stage::Read, Cause::of_read(error)))?;
+    let compress = is_zstd.then(layer_of_zstd);
+    Ok((Work::Process(Process { compress, seal: Some(seal) }), input))
 }
 
 /// The work that the first bytes of `input` call for, and `input` from its first frame or segment on.

@@ -9,6 +9,7 @@
 //! A group waits for the disk once, and the disk can merge its writes. Still, each output is on disk before its record, and each record before the
 //! rename. A file whose sync fails is neither retried nor renamed.
 
+use std::fs::Metadata;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::pipeline::error::Stop;
 use crate::pipeline::stage::{END, MORE};
 use crate::store::digest::Digest;
 use crate::store::error::{Doing, StoreError};
-use crate::store::file_id::FileId;
+use crate::store::file_id::{FileId, FileState};
 use crate::store::output::{Output, Temporary};
 use crate::store::sys::{self, Directory};
 use crate::task::error::Notice;
@@ -59,6 +60,19 @@ impl Step {
         }
     }
 
+    /// Gives the output the attributes of its input; what cannot be kept is a warning.
+    fn set_attributes(&mut self) {
+        let mut unkept = Vec::new();
+        self.take(|temporary, written| {
+            unkept = temporary.set_attributes(&written.origin)?;
+            Ok::<_, StoreError>(())
+        });
+        if let (Ok(FileResult::Worked { written, .. }), false) = (&mut self.completed.result, unkept.is_empty()) {
+            let output = written.output.as_ref().map_or_else(String::new, |(output, _)| output.name().to_owned());
+            written.warnings.push(Notice::Unkept { output, unkept });
+        }
+    }
+
     /// Runs `step` unless an earlier one failed.
     fn take<E: Into<FileError>>(&mut self, step: impl FnOnce(&Temporary, &Written) -> Result<(), E>) {
         if let Some(Err(error)) = self.output().map(|(temporary, _, written)| step(temporary, written)) {
@@ -82,7 +96,7 @@ impl Commit {
     pub fn take(&mut self, completed: Vec<CompletedFile>) -> Result<ControlFlow<()>, Stop> {
         let mut steps: Vec<Step> = completed.into_iter().map(|completed| Step { completed, failure: None }).collect();
         for step in &mut steps {
-            step.take(|temporary, written| temporary.copy_mode_and_times(Some(&written.source)));
+            step.set_attributes();
             if let (true, Some((temporary, ..))) = (self.options.output.sync, step.output()) {
                 sys::start_writing_back(temporary.parts().0);
             }
@@ -90,10 +104,7 @@ impl Commit {
         steps.iter_mut().for_each(|step| step.take(|temporary, _| temporary.sync()));
         self.note(&mut steps);
         for step in &mut steps {
-            step.take(|temporary, written| match written.must_replace {
-                Some(identity) if !temporary.would_replace(identity) => Err(FileError::Replaced),
-                _ => Ok(temporary.rename()?),
-            });
+            step.take(|temporary, written| temporary.rename(written.origin.must_replace));
         }
         sync_directories(&mut steps);
         for step in steps {
@@ -150,7 +161,7 @@ impl Commit {
                 }
             }
             Ok(FileResult::Worked { written, replaces }) => {
-                let Written { source, written_bytes, content_bytes, frame_count, warnings, .. } = *written;
+                let Written { source, input_state, written_bytes, content_bytes, frame_count, warnings, .. } = *written;
                 entry.bytes = [source.len(), written_bytes, content_bytes];
                 entry.frame_count = frame_count;
                 entry.ended = match (warnings.is_empty(), replaces) {
@@ -161,7 +172,7 @@ impl Commit {
                 written.notices.iter().for_each(self.tell);
                 if self.options.rm
                     && written.may_delete
-                    && let Err(error) = self.delete(index, FileId::of(&source))
+                    && let Err(error) = self.delete(index, |there| Some(FileState::of(there)) == input_state)
                 {
                     entry.ended = Ended::Warned(vec![Warning::NotDeleted(error)]);
                 }
@@ -175,10 +186,10 @@ impl Commit {
         self.judge(index);
     }
 
-    /// Deletes an input whose output is on disk, if it still has `identity`.
-    fn delete(&self, index: usize, identity: FileId) -> io::Result<()> {
+    /// Deletes an input whose output is on disk, if `is_same` accepts its metadata.
+    fn delete(&self, index: usize, is_same: impl Fn(&Metadata) -> bool) -> io::Result<()> {
         let (top, inside) = self.plan.items[index].way();
-        delete_input(top, inside, |there| FileId::of(there) == identity)
+        delete_input(top, inside, is_same)
     }
 
     /// Deletes an input whose output is from an earlier run, which may have been stopped or not have synced: syncs the output, re-reads it from the
@@ -199,7 +210,7 @@ impl Commit {
         record.fate = InputFate::Deleted;
         let journal = self.journal.as_mut().ok_or_else(|| io::Error::other("there is no journal to note it in"))?;
         journal.append(&[record], true)?;
-        self.delete(index, input)
+        self.delete(index, |there| FileId::of(there) == input)
     }
 
     fn judge(&mut self, index: usize) {

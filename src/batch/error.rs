@@ -26,9 +26,9 @@ pub enum FileError {
     /// The output exists, but not as an earlier run wrote it.
     #[error("{0} already exists and was not written by an earlier run, or has changed since")]
     NotOurs(String),
-    /// The output to replace has changed meanwhile.
-    #[error("it changed meanwhile, and stays as it is")]
-    Replaced,
+    /// The input changed while it was read, and the output would have replaced it.
+    #[error("it changed while it was read, and stays as it is")]
+    Changed,
     /// The journal could not record the output, so it was not renamed.
     #[error("cannot write the journal: {0}")]
     Journal(io::Error),
@@ -53,7 +53,7 @@ impl FileError {
             FileError::Task(failure) => failure.error.kind(),
             FileError::Store(error) => error.kind(),
             FileError::RestoredBefore(_) | FileError::OnlyCopy(_) | FileError::NotOurs(_) => Kind::WouldOverwrite,
-            FileError::Replaced => Kind::Changed,
+            FileError::Changed => Kind::Changed,
             FileError::Journal(_) => Kind::JournalUnusable,
             FileError::NotAsWritten(_) | FileError::NotAsRead(_) => Kind::JournalDiffers,
         }
@@ -75,6 +75,9 @@ pub enum EntryError {
     /// It is a special file, which is skipped.
     #[error("it is {0}")]
     Special(&'static str),
+    /// A killed run left it.
+    #[error("a run that was killed while it replaced a file left it; it may be newer than what has its place now")]
+    LeftSwap,
     /// Its output would have a reserved name, so it is skipped.
     #[error("its output would have a name that journals or temporaries have")]
     ReservedName,
@@ -126,7 +129,7 @@ impl EntryError {
     /// The failure's kind; `None` for an input that is skipped.
     pub fn kind(&self) -> Option<Kind> {
         Some(match self {
-            EntryError::Special(_) | EntryError::ReservedName => return None,
+            EntryError::Special(_) | EntryError::ReservedName | EntryError::LeftSwap => return None,
             EntryError::LookAt(error) => Kind::of_io(error, Kind::Read),
             EntryError::Walk(error) => error.io_error().map_or(Kind::Read, |error| Kind::of_io(error, Kind::Read)),
             EntryError::Loop => Kind::Read,

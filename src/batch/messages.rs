@@ -11,9 +11,9 @@ use super::journal::{InputRecord, OutputSpec, Record};
 use crate::pipeline::window::Token;
 use crate::store::digest::Digest;
 use crate::store::error::StoreError;
-use crate::store::file_id::FileId;
+use crate::store::file_id::{FileId, FileState};
 use crate::store::input::Input;
-use crate::store::output::{Output, OutputOptions, Temporary};
+use crate::store::output::{Origin, Output, OutputOptions, Temporary};
 use crate::store::sys::Directory;
 use crate::task::Produced;
 use crate::task::error::Notice;
@@ -57,8 +57,8 @@ pub struct Target {
     pub name: OsString,
     /// Its path, as messages show it.
     pub shown: String,
-    /// Permission bits of the file to replace.
-    pub old_mode: Option<u32>,
+    /// The file to replace.
+    pub there: Option<Metadata>,
     /// How to create the output.
     pub output_options: OutputOptions,
 }
@@ -66,8 +66,8 @@ pub struct Target {
 impl Target {
     /// Creates a temporary for the target.
     pub fn create(self) -> Result<Output, StoreError> {
-        let Target { directory, name, shown, old_mode, output_options } = self;
-        Ok(Output::Temporary(Temporary::create_in(shown, directory, &name, old_mode, output_options)?))
+        let Target { directory, name, shown, there, output_options } = self;
+        Ok(Output::Temporary(Temporary::create_in(shown, directory, &name, there.as_ref(), output_options)?))
     }
 }
 
@@ -109,6 +109,10 @@ pub struct Written {
     pub output: Option<(Output, OutputSpec)>,
     /// The input's metadata when it was opened.
     pub source: Metadata,
+    /// The state in which the input is what was read of it.
+    pub input_state: Option<FileState>,
+    /// What the output takes over from the input.
+    pub origin: Origin,
     /// The input, for the journal.
     pub input_record: Option<InputRecord>,
     /// XXH64 (seed 0) of the bytes written.
@@ -123,30 +127,38 @@ pub struct Written {
     pub warnings: Vec<Notice>,
     /// Notices that are only shown.
     pub notices: Vec<Notice>,
-    /// The file to replace must still have this identity.
-    pub must_replace: Option<FileId>,
     /// The input may be deleted, if requested.
     pub may_delete: bool,
 }
 
 impl Written {
-    /// Describes the output for `input`, which was read completely. Needs both digests in `produced`.
-    pub fn new(input: Input, output: Option<(Output, OutputSpec)>, produced: Produced) -> Written {
-        let changed = input.has_changed().then(|| Notice::Changed(input.name.clone()));
+    /// Describes the output for `input`, which was read completely. Needs both digests in `produced`. An output that `is_in_place` replaces its
+    /// input, which must not have changed.
+    pub fn new(
+        input: Input,
+        output: Option<(Output, OutputSpec)>,
+        produced: Produced,
+        is_in_place: bool,
+    ) -> Result<Written, FileError> {
+        let input_state = produced.input_state;
+        let changed = input_state.is_none().then(|| Notice::Changed(input.name.clone()));
+        let attributes = output.as_ref().map(|_| input.attributes(is_in_place)).transpose()?.flatten();
+        let must_replace = if is_in_place { Some(input_state.ok_or(FileError::Changed)?) } else { None };
         let (read, written) = (produced.read, produced.written.unwrap_or_default());
-        Written {
+        Ok(Written {
             output,
+            input_state,
+            origin: Origin { attributes, must_replace },
             input_record: read.map(|read| InputRecord { identity: FileId::of(&input.metadata), hash: read.hash }),
             source: input.metadata,
             output_hash: written.hash,
             written_bytes: written.bytes,
             content_bytes: produced.content_bytes,
             frame_count: produced.frame_count,
-            must_replace: None,
             may_delete: changed.is_none() && !produced.is_input_needed,
             warnings: Vec::from_iter(changed),
             notices: produced.notices,
-        }
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use super::worker::Worker;
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::pipeline::age_header::read_header;
 use crate::pipeline::memory::{inline_process_bytes, inline_restore_bytes, process_bytes, restore_bytes};
-use crate::pipeline::plan::{Process, Work};
+use crate::pipeline::plan::{Process, Work, layer_of_zstd};
 use crate::pipeline::salvage::Loss;
 use crate::pipeline::threads::Concurrency;
 use crate::store::digest::Digest;
@@ -84,9 +84,9 @@ pub struct ProcessFiles {
 }
 
 impl ProcessFiles {
-    /// Describes its outputs.
-    fn spec(&self) -> OutputSpec {
-        let compress = self.spec.compress;
+    /// Describes the output of `item`.
+    fn spec(&self, item: &Item) -> OutputSpec {
+        let compress = self.spec.compress.or_else(|| item.is_layered.then(layer_of_zstd));
         OutputSpec::Processed {
             compress: compress
                 .map(|compress| CompressSpec { chunk_bytes: compress.chunk_len as u64, level: compress.level.get() }),
@@ -99,7 +99,8 @@ impl ProcessFiles {
 impl Operation for ProcessFiles {
     fn weight(&self, item: &Item, is_inline: bool) -> u64 {
         let is_sealed = self.recipients.is_some();
-        let plan = self.spec.plan(None, Some(item.identity.bytes));
+        let compress = self.spec.compress.or_else(|| item.is_layered.then(layer_of_zstd));
+        let plan = ProcessSpec { compress, ..self.spec.clone() }.plan(None, Some(item.identity.bytes));
         let compress = match plan.work {
             Work::Process(Process { compress, .. }) => compress,
             Work::Restore(_) => None,
@@ -114,7 +115,7 @@ impl Operation for ProcessFiles {
     fn judge(&self, item: &Item, record: &Record, checksum: bool) -> Verdict {
         match self.is_verified_now {
             true => Verdict::Stale,
-            false => judge_by_input(&self.spec(), item, record, checksum),
+            false => judge_by_input(&self.spec(item), item, record, checksum),
         }
     }
 
@@ -125,10 +126,14 @@ impl Operation for ProcessFiles {
         let seal = self.recipients.as_ref().map(|(recipients, prompter)| wrap::seal(worker, recipients, prompter));
         let seal = seal.transpose().map_err(&at)?;
         let wake = worker.shared().wake.clone();
-        let source = Source { reader: input.reader(&wake)?, bytes: Some(input.metadata.len()) };
+        let source = Source { input: &input, reader: input.reader(&wake)?, bytes: Some(input.metadata.len()) };
         let produced = process(worker, &self.spec, seal, source, &output, &wake).map_err(&at)?;
         drop(at);
-        Ok(Written::new(input, Some((output, self.spec())), produced))
+        // The name of the output says what layers it has.
+        if produced.is_layered != item.is_layered {
+            return Err(FileError::Changed);
+        }
+        Written::new(input, Some((output, self.spec(item))), produced, false)
     }
 }
 
@@ -186,7 +191,7 @@ impl Operation for RestoreFiles {
         let produced = restore(worker, &spec, &input, opened, &output, &self.read.wake).map_err(&at)?;
         drop(at);
         let content_bytes = produced.written.map_or(0, |written| written.bytes);
-        Ok(Written { content_bytes, ..Written::new(input, Some((output, self.spec())), produced) })
+        Ok(Written { content_bytes, ..Written::new(input, Some((output, self.spec())), produced, false)? })
     }
 }
 
@@ -239,7 +244,7 @@ impl Operation for VerifyFiles {
         drop(at);
         let (read, content) = (produced.read.unwrap_or_default(), produced.written.unwrap_or_default());
         self.compare_with_journal(item, &input.name, read, content)?;
-        Ok(Written { content_bytes: content.bytes, ..Written::new(input, None, produced) })
+        Ok(Written { content_bytes: content.bytes, ..Written::new(input, None, produced, false)? })
     }
 }
 
@@ -282,7 +287,8 @@ impl Operation for RekeyFiles {
         let sealed = look(worker, &input, false, &self.read).map_err(at(None))?;
         let output = create(target)?;
         let keyring = self.keyring.clone();
-        let produced = rekey(worker, &self.spec, sealed, keyring, &output, &self.read).map_err(at(Some(&output)))?;
+        let produced = rekey(worker, &self.spec, sealed, keyring, (&input, &output), &self.read);
+        let produced = produced.map_err(at(Some(&output)))?;
         let content_bytes = produced.read.map_or(0, |read| read.bytes);
         let name = input.name.clone();
         let mut spec = self.spec();
@@ -291,11 +297,10 @@ impl Operation for RekeyFiles {
         if let Some(before) = before {
             spec = before.spec.clone().with_recipients(self.spec.recipients.digest);
         }
-        let mut written = Written { content_bytes, ..Written::new(input, Some((output, spec)), produced) };
-        if self.history.is_some() {
-            // The rename would lose changes made to the file meanwhile.
-            let identity = FileId::of(&written.source);
-            written.must_replace = Some(identity);
+        let is_in_place = self.history.is_some();
+        let written = Written::new(input, Some((output, spec)), produced, is_in_place)?;
+        let mut written = Written { content_bytes, ..written };
+        if is_in_place {
             let name_count = written.source.nlink();
             if name_count > 1 {
                 written.notices.push(Notice::OtherNames { input: name, name_count });
@@ -341,10 +346,11 @@ impl Operation for SalvageFiles {
         let (on_loss, source) = (self.on_loss, item.source.clone());
         let spec = SalvageSpec { on_loss: Arc::new(move |loss| on_loss(loss, &source)), ..self.spec.clone() };
         let wake = worker.shared().wake.clone();
-        let (produced, outcome) = salvage(worker, &spec, damaged, &output, &wake).map_err(at(Some(&output)))?;
+        let (produced, outcome) =
+            salvage(worker, &spec, damaged, (&input, &output), &wake).map_err(at(Some(&output)))?;
         let names = (input.name.clone(), output.name().to_owned());
         // Other runs never take a salvaged output for a complete one.
-        let mut written = Written::new(input, Some((output, OutputSpec::Salvaged)), produced);
+        let mut written = Written::new(input, Some((output, OutputSpec::Salvaged)), produced, false)?;
         if !outcome.is_whole() {
             let (input, output) = names;
             written.warnings.push(Notice::Salvaged { input, output, outcome });

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use super::error::{BatchError, EntryError};
 use super::messages::Other;
 use super::plan::Mirrored;
+use crate::store::access::Access;
 use crate::store::name::quoted;
-use crate::store::output::{is_temporary_name, temporary_name};
+use crate::store::output::{temporary_name, tidy};
 use crate::store::sys::Directory;
 
 /// Mode of an output directory that was created and has no journal yet. If a killed run leaves it so and empty, the next run knows that a batch
@@ -41,6 +42,8 @@ pub struct OutputTree {
     tidied: HashSet<PathBuf>,
     /// Incomplete outputs that were removed.
     pub cut_off_count: u64,
+    /// Files that killed runs left when they replaced outputs.
+    pub left_swaps: Vec<PathBuf>,
 }
 
 impl OutputTree {
@@ -58,12 +61,25 @@ impl OutputTree {
         }
         let is_ours = is_made || is_mark(metadata.mode()) && std::fs::read_dir(path).map_err(cannot)?.next().is_none();
         let root = Arc::new(Directory::open(path).map_err(cannot)?);
+        if is_made {
+            root.remove_access_acl().map_err(cannot)?;
+        }
         if sync_at_once {
             sync_parent(path).and_then(|()| root.sync()).map_err(cannot)?;
         }
         let (path, tidied) = (path.to_owned(), HashSet::new());
         let (way, made) = (Vec::new(), Vec::new());
-        Ok(OutputTree { path, root, is_ours, made, sync_at_once, way, tidied, cut_off_count: 0 })
+        Ok(OutputTree {
+            path,
+            root,
+            is_ours,
+            made,
+            sync_at_once,
+            way,
+            tidied,
+            cut_off_count: 0,
+            left_swaps: Vec::new(),
+        })
     }
 
     /// Gives a new directory the default permission bits, less `umask`; from now on its journal shows that a batch created it.
@@ -89,8 +105,9 @@ impl OutputTree {
         let directory = self.open_below(place)?;
         if !self.tidied.contains(place) {
             self.tidied.insert(place.to_owned());
-            // A failed cleanup is harmless.
-            self.cut_off_count += directory.remove_left_over(is_temporary_name).unwrap_or(0);
+            let left = tidy(&directory, |_| true);
+            self.cut_off_count += left.removed_count;
+            self.left_swaps.extend(left.swaps.into_iter().map(|swap| self.path.join(place).join(swap)));
         }
         Ok(directory)
     }
@@ -114,8 +131,8 @@ impl OutputTree {
         failed
     }
 
-    /// Copies permission bits, less `umask`, and times from the mirrored directories, and syncs if `sync`. Call it last: writes in a directory
-    /// change its time, and the bits may forbid them. Returns the failures with reasons.
+    /// Copies permission bits, as far as access allows and less `umask`, and times from the mirrored directories, and syncs if `sync`. Call it last:
+    /// writes in a directory change its time, and the bits may forbid them. Returns the failures with reasons.
     pub fn finish<'a>(
         &mut self,
         directories: impl DoubleEndedIterator<Item = &'a Mirrored>,
@@ -137,7 +154,8 @@ impl OutputTree {
         for Mirrored { source, place } in directories.rev().collect::<Vec<_>>() {
             let finished = self.open_below(place).and_then(|directory| {
                 let metadata = std::fs::metadata(source)?;
-                directory.copy_mode_and_times(metadata.mode() & 0o777 & !umask, Some(&metadata))?;
+                let mode = Access::at(source, &metadata)?.mode_in(directory.group()?);
+                directory.copy_mode_and_times(mode & !umask, Some(&metadata))?;
                 if sync { directory.sync() } else { Ok(()) }
             });
             if let Err(error) = finished {
@@ -185,7 +203,7 @@ impl OutputTree {
             Ok(_) => {
                 let temporary = temporary_name(name)?;
                 directory.symlink(&temporary, target)?;
-                directory.rename(&temporary, name, true)
+                directory.rename(&temporary, name)
             }
         }
     }

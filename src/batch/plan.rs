@@ -17,6 +17,7 @@ use crate::store::input::Input;
 use crate::store::name::quoted;
 use crate::store::output::Place;
 use crate::store::sys::{self, Directory};
+use crate::task::process::begins_like_zstd;
 
 /// One file of a batch.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Item {
     pub place: PathBuf,
     /// Its identity at the scan.
     pub identity: FileId,
+    /// It is only to be encrypted, and gets a zstd layer all the same, since it begins like a zstd file.
+    pub is_layered: bool,
 }
 
 impl Item {
@@ -54,6 +57,11 @@ impl Item {
             true => Ok(input),
             false => Err(StoreError::NotRegular(input.name)),
         }
+    }
+
+    /// Whether its content begins like a zstd file; `false` if it cannot be read.
+    fn begins_like_zstd(&self, top: &mut Option<(PathBuf, Directory)>) -> bool {
+        self.open(top).is_ok_and(|input| begins_like_zstd(input.again()).unwrap_or(false))
     }
 
     /// The named directory and the file's path in it; for a named file, its parent directory and its name.
@@ -107,21 +115,42 @@ impl BatchPlan {
     }
 }
 
-/// Assigns outputs to `inputs`; `name` derives an output's file name from its input's. If
-/// `only_needed`, mirrors only directories that contain a file or link.
-pub fn plan(inputs: Inputs, only_needed: bool, name: impl Fn(&OsStr) -> OsString) -> BatchPlan {
+/// Derives the names of outputs.
+pub trait Naming: Send + 'static {
+    /// The file name of an output whose input has `name`.
+    fn name(&self, name: &OsStr, is_layered: bool) -> OsString;
+
+    /// Whether content that begins like a zstd file gets a layer.
+    fn layers_zstd(&self) -> bool {
+        false
+    }
+}
+
+impl<F: Fn(&OsStr) -> OsString + Send + 'static> Naming for F {
+    fn name(&self, name: &OsStr, _: bool) -> OsString {
+        self(name)
+    }
+}
+
+/// Assigns outputs to `inputs`, with names that `naming` derives from theirs. If `only_needed`, mirrors only directories that contain a file or link.
+pub fn plan(inputs: Inputs, only_needed: bool, naming: &impl Naming) -> BatchPlan {
+    let mut top = None;
     let Inputs { found, others, .. } = inputs;
     let mut plan = BatchPlan { others, ..BatchPlan::default() };
     for found in found {
         match found.kind {
             Kind::File(identity) => {
-                let place = found.place.with_file_name(name(found.place.file_name().unwrap_or_default()));
-                if journal::is_own_name(&place) {
-                    plan.others.push(Other { path: found.source, error: EntryError::ReservedName });
+                let (source, depth, place) = (found.source, found.depth, found.place);
+                let mut item = Item { source, depth, place, identity, is_layered: false };
+                item.is_layered = naming.layers_zstd() && item.begins_like_zstd(&mut top);
+                let name = naming.name(item.place.file_name().unwrap_or_default(), item.is_layered);
+                item.place.set_file_name(name);
+                if journal::is_own_name(&item.place) {
+                    plan.others.push(Other { path: item.source, error: EntryError::ReservedName });
                     continue;
                 }
                 plan.bytes += identity.bytes;
-                plan.items.push(Item { source: found.source, depth: found.depth, place, identity });
+                plan.items.push(item);
             }
             Kind::Directory => plan.directories.push(Mirrored { source: found.source, place: found.place }),
             Kind::Link => plan.links.push(Mirrored { source: found.source, place: found.place }),
@@ -255,7 +284,7 @@ mod tests {
 
     #[test]
     fn each_file_gets_a_name_of_its_own_in_the_same_directory() {
-        let plan = plan(inputs(&["a", "d/", "d/b"]), false, with_suffix);
+        let plan = plan(inputs(&["a", "d/", "d/b"]), false, &with_suffix);
         let places: Vec<&Path> = plan.items.iter().map(|item| &*item.place).collect();
         assert_eq!(places, [Path::new("a.zst"), Path::new("d/b.zst")]);
         assert_eq!((plan.directories.len(), plan.bytes), (1, 20));
@@ -265,7 +294,8 @@ mod tests {
     #[test]
     fn the_way_to_a_file_begins_at_the_directory_that_was_named() {
         let way = |source: &str, depth| {
-            let item = Item { source: source.into(), depth, place: PathBuf::new(), identity: identity(1) };
+            let item =
+                Item { source: source.into(), depth, place: PathBuf::new(), identity: identity(1), is_layered: false };
             let (top, inside) = item.way();
             (top.to_str().unwrap().to_owned(), inside.to_str().unwrap().to_owned())
         };
@@ -290,14 +320,14 @@ mod tests {
     fn two_inputs_with_one_output_are_refused() {
         let cut = |name: &OsStr| Path::new(name).file_stem().unwrap().to_owned();
         for places in [&["d/a.zst", "d/a.zstd"][..], &["x", "x.zst"], &["a.zst", "a/"]] {
-            let error = refuse_doubles(&plan(inputs(places), false, cut)).unwrap_err();
+            let error = refuse_doubles(&plan(inputs(places), false, &cut)).unwrap_err();
             assert!(matches!(error, BatchError::Collision { .. }), "{error}");
         }
     }
 
     #[test]
     fn of_directories_only_those_are_needed_that_hold_something() {
-        let plan = plan(inputs(&["", "d/", "d/e/", "d/e/f", "empty/"]), true, with_suffix);
+        let plan = plan(inputs(&["", "d/", "d/e/", "d/e/f", "empty/"]), true, &with_suffix);
         let places: Vec<&Path> = plan.directories.iter().map(|directory| &*directory.place).collect();
         assert_eq!(places, [Path::new("d"), Path::new("d/e")]);
     }

@@ -1,7 +1,6 @@
 //! The schedule stage: decides which files to process and where their outputs go, and reserves memory for them.
 
 use std::num::NonZeroUsize;
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use super::error::FileError;
@@ -36,7 +35,7 @@ enum Decision {
     /// Its output is up to date; see [`FileResult::Unchanged`].
     Unchanged(Option<Box<LateDelete>>),
     /// It must be processed.
-    Work(FileJob),
+    Work(Box<FileJob>),
 }
 
 /// Decides about each file in turn and admits it by memory.
@@ -109,7 +108,7 @@ impl Scheduler {
                 Ok(Decision::Unchanged(delete)) => untouched(Ok(FileResult::Unchanged(delete))),
                 Ok(Decision::Work(job)) => {
                     weight = weight.max(self.operation.weight(item, job.is_inline));
-                    Job::Work(Box::new(job))
+                    Job::Work(job)
                 }
                 Err(error) => untouched(Err(error)),
             });
@@ -121,7 +120,8 @@ impl Scheduler {
     fn decide(&mut self, item: &Item, index: usize) -> Result<Decision, FileError> {
         let is_inline = item.identity.bytes <= self.inline_bytes_max;
         let Some(tree) = &mut self.tree else {
-            return Ok(Decision::Work(FileJob { index, is_inline, target: None, replaces: false, skip_if: None }));
+            let job = FileJob { index, is_inline, target: None, replaces: false, skip_if: None };
+            return Ok(Decision::Work(Box::new(job)));
         };
         let path = tree.path.join(&item.place);
         let shown = || quoted(&path);
@@ -130,6 +130,10 @@ impl Scheduler {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(Doing::Write.failed(&shown())(error).into()),
         };
+        if there.is_some() {
+            // Finds what killed runs left there, even beside outputs that need no work. Whether it can be opened matters only for those that do.
+            let _ = tree.directory_of(&item.place);
+        }
         let record = there.as_ref().and_then(|there| self.history.record(&item.place, &FileId::of(there)));
         let OutputOptions { force, .. } = self.options.output;
         let skip_if: Option<Digest> =
@@ -157,8 +161,7 @@ impl Scheduler {
         // Replace an earlier run's output, but never a file created meanwhile.
         let output_options = OutputOptions { force: force || record.is_some(), ..self.options.output };
         let name = item.place.file_name().unwrap_or_default().to_owned();
-        let old_mode = there.as_ref().map(MetadataExt::mode);
-        let target = Some(Target { directory, name, shown: shown(), old_mode, output_options });
-        Ok(Decision::Work(FileJob { index, is_inline, target, replaces: record.is_some(), skip_if }))
+        let target = Some(Target { directory, name, shown: shown(), there, output_options });
+        Ok(Decision::Work(Box::new(FileJob { index, is_inline, target, replaces: record.is_some(), skip_if })))
     }
 }

@@ -145,6 +145,7 @@ fn hint_of_store(error: &StoreError) -> Option<&'static str> {
             Some("process, restore, verify and rekey take directories, and everything takes one file")
         }
         StoreError::Exists(_) => Some("--force overwrites it"),
+        StoreError::CannotPublish(_) => Some("--force writes it; a file that appears there meanwhile may then be lost"),
         StoreError::BlockDevice(_) => Some("--force writes to it, and what is on it is lost"),
         StoreError::NoAnswer { prompt, .. } if prompt == NEW_PASSPHRASE => {
             Some("--passphrase-file, of rekey --new-passphrase-file, answers without a terminal")

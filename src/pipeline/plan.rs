@@ -68,6 +68,13 @@ pub fn chunk_len_default(level: Level) -> usize {
     if level.get() >= LEVEL_HIGH { 8 * 1024 * 1024 } else { 4 * 1024 * 1024 }
 }
 
+/// The zstd layer of content that is only to be encrypted and begins like a zstd file. Without it `restore`, which tells layers by their first
+/// bytes, would decode the content itself.
+pub fn layer_of_zstd() -> Compress {
+    let level = Level::FASTEST;
+    Compress { chunk_len: chunk_len_default(level), level }
+}
+
 /// Compressed bytes per worker of a restore. Few, since four mebibytes of zeros are a frame of 151 bytes.
 const RESTORE_BYTES_A_WORKER: u64 = 1024;
 

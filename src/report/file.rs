@@ -10,7 +10,7 @@ use super::say;
 use crate::pipeline::kind::Kind;
 use crate::store::error::{Doing, StoreError};
 use crate::store::name::quoted;
-use crate::store::output::{Output, OutputOptions, Place, patient_writer};
+use crate::store::output::{Origin, Output, OutputOptions, Place, patient_writer};
 use crate::store::reserved::ReservedPath;
 use crate::store::sys::{self, WakeUp};
 
@@ -246,7 +246,7 @@ impl ReportFile {
             Target::Replaced(output) => {
                 let wake = WakeUp::new().map_err(failed)?;
                 output.writer(&wake).map_err(publish)?.write_all(bytes).map_err(failed)?;
-                output.commit(None, || false).map_err(publish)?;
+                output.commit(&Origin::default(), || false).map_err(publish)?;
             }
         }
         Ok(())

@@ -43,6 +43,14 @@ pub fn text(notice: &Notice) -> String {
             format!("{input}: {error}: decoding from the start to find the range")
         }
         Notice::Changed(input) => format!("{input} changed while it was read"),
+        Notice::Unkept { output, unkept } => {
+            let names: Vec<_> = unkept.iter().map(|unkept| unkept.name()).collect();
+            format!("{output} did not get what its input has: {}", names.join(", "))
+        }
+        Notice::LeftSwap { swap, output } => format!(
+            "{swap} was left by a run that was killed while it replaced {output}: it may be newer than what is there; \
+             compare the two, then rename or remove it"
+        ),
         Notice::OtherNames { input, name_count } => {
             format!("{input} is one of {name_count} names of the file; the others keep the old recipients")
         }

@@ -28,6 +28,25 @@ pub enum StoreError {
     /// The output exists and `--force` was not given.
     #[error("{0} already exists")]
     Exists(String),
+    /// A file appeared at the destination, or the one to replace was changed or replaced; it stays as it is.
+    #[error("{0} was made, changed or replaced by another program meanwhile, and stays as it is")]
+    OutputChanged(String),
+    /// Another program replaced the destination twice, or exchanging names back failed.
+    #[error(
+        "{output} was replaced by another program meanwhile; what it put there is {swap} now, in the same directory"
+    )]
+    Displaced {
+        /// The output.
+        output: String,
+        /// The name of the other file.
+        swap: String,
+    },
+    /// Another program removed or replaced the temporary.
+    #[error("the temporary file of {0} was removed or replaced by another program")]
+    TemporaryGone(String),
+    /// The file system has no way to publish a new file without replacing one that appears meanwhile.
+    #[error("cannot write {0}: its file system can neither rename without replacing nor make hard links")]
+    CannotPublish(String),
     /// The output is the input, perhaps under another name.
     #[error("{input} and {output} are the same file")]
     SameFile {
@@ -94,6 +113,10 @@ pub enum Doing {
     SetModeAndTimes,
     /// Flush it to disk.
     Sync,
+    /// Replace it.
+    Replace,
+    /// Remove it after an output took its place.
+    RemoveReplaced,
     /// Rename the temporary to it.
     Name,
     /// Flush its directory to disk.
@@ -114,8 +137,10 @@ impl Doing {
             Doing::ReadBack => ("read", " back"),
             Doing::SetModeAndTimes => ("set mode and times of", ""),
             Doing::Sync => ("sync", ""),
+            Doing::Replace => ("replace", ""),
+            Doing::RemoveReplaced => ("remove", ", the file that was replaced: the output is complete"),
             Doing::Name => ("name", ""),
-            Doing::SyncDirectory => ("sync the directory of", ""),
+            Doing::SyncDirectory => ("sync the directory of", ", which is complete but may not survive a power cut"),
             Doing::Run => ("run", ""),
         };
         format!("{verb} {name}{rest}")
@@ -141,6 +166,8 @@ impl StoreError {
                 Kind::WrongFileType
             }
             StoreError::Exists(_) | StoreError::BlockDevice(_) => Kind::WouldOverwrite,
+            StoreError::OutputChanged(_) | StoreError::Displaced { .. } | StoreError::TemporaryGone(_) => Kind::Changed,
+            StoreError::CannotPublish(_) => Kind::Write,
             StoreError::SameFile { .. } | StoreError::InUse { .. } => Kind::SameFile,
             StoreError::NotAFileName(_) => Kind::Write,
             StoreError::NotReadable(_) | StoreError::EmptyPassphrase(_) => Kind::Usage,
@@ -157,6 +184,10 @@ impl StoreError {
             | StoreError::InputIsDirectory(name)
             | StoreError::OutputIsDirectory(name)
             | StoreError::Exists(name)
+            | StoreError::OutputChanged(name)
+            | StoreError::Displaced { output: name, .. }
+            | StoreError::TemporaryGone(name)
+            | StoreError::CannotPublish(name)
             | StoreError::SameFile { output: name, .. }
             | StoreError::InUse { path: name, .. }
             | StoreError::BlockDevice(name)
@@ -175,7 +206,13 @@ impl StoreError {
                 Doing::Open | Doing::LookAt | Doing::Read | Doing::Create | Doing::Write | Doing::ReadBack => {
                     is_transient(source)
                 }
-                Doing::SetModeAndTimes | Doing::Sync | Doing::Name | Doing::SyncDirectory | Doing::Run => false,
+                Doing::SetModeAndTimes
+                | Doing::Sync
+                | Doing::Replace
+                | Doing::RemoveReplaced
+                | Doing::Name
+                | Doing::SyncDirectory
+                | Doing::Run => false,
             },
             _ => false,
         }

@@ -1,13 +1,15 @@
 //! An open input: a file, standard input or a pipe. Opening never blocks.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::store::attributes::Attributes;
 use crate::store::error::{Doing, StoreError};
-use crate::store::file_id::FileId;
+use crate::store::file_id::FileState;
 use crate::store::name::quoted;
 use crate::store::sys::{self, Directory, PatientReader, WakeUp};
 
@@ -22,7 +24,19 @@ pub struct Input {
     pub file: Arc<File>,
     /// Its metadata at the time of opening.
     pub metadata: Metadata,
-    is_stdin: bool,
+    /// Where reading begins: what others read of standard input before is not part of it.
+    start: u64,
+}
+
+/// How a file differs from what it was when it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is in the state in which it was opened.
+    None(FileState),
+    /// Its change time differs, and nothing else that can be told: a new mode, link or attribute, or a write by a program that set the time back.
+    TimeOnly(FileState),
+    /// It is longer, shorter, or was written to.
+    Content,
 }
 
 impl Input {
@@ -49,20 +63,42 @@ impl Input {
             sys::advise_sequential(&file);
         }
         tracing::debug!(name, bytes = metadata.len(), is_regular = metadata.is_file(), "IN is open");
-        Ok(Input { name, file: Arc::new(file), metadata, is_stdin })
+        let start = if is_stdin { (&file).stream_position().unwrap_or(0) } else { 0 };
+        Ok(Input { name, file: Arc::new(file), metadata, start })
     }
 
     /// The read end of a pipe; messages show `name`.
     pub fn of_pipe(pipe: OwnedFd, name: String) -> Result<Input, StoreError> {
         let file = File::from(pipe);
         let metadata = file.metadata().map_err(Doing::LookAt.failed(&name))?;
-        Ok(Input { name, file: Arc::new(file), metadata, is_stdin: false })
+        Ok(Input { name, file: Arc::new(file), metadata, start: 0 })
     }
 
-    /// Whether a regular file has changed since it was opened, or its metadata cannot be read.
-    pub fn has_changed(&self) -> bool {
-        let now = || self.file.metadata().map(|now| FileId::of(&now)).ok();
-        self.metadata.is_file() && now() != Some(FileId::of(&self.metadata))
+    /// How a regular file differs from what it was when it was opened. Nothing shows that of other files.
+    pub fn change(&self) -> Change {
+        let (before, now) = (FileState::of(&self.metadata), self.state());
+        match now {
+            _ if !self.metadata.is_file() => Change::None(before),
+            Some(now) if now == before => Change::None(before),
+            Some(now) if now.id == before.id => Change::TimeOnly(now),
+            _ => Change::Content,
+        }
+    }
+
+    /// The state of the file now, unless it cannot be told.
+    pub fn state(&self) -> Option<FileState> {
+        self.file.metadata().ok().map(|now| FileState::of(&now))
+    }
+
+    /// Another reader of what [`reader`](Input::reader) reads, for a regular file.
+    pub fn again(&self) -> impl Read + Send + use<> {
+        AgainReader { file: Arc::clone(&self.file), position: self.start, end: self.metadata.len() }
+    }
+
+    /// What an output made of this input takes over; with `keep_all` not only mode and times.
+    pub fn attributes(&self, keep_all: bool) -> Result<Option<Attributes>, StoreError> {
+        let attributes = self.metadata.is_file().then(|| Attributes::of(&self.file, keep_all)).transpose();
+        attributes.map_err(Doing::LookAt.failed(&self.name))
     }
 
     /// Whether it is seekable: a regular file or a block device.
@@ -72,16 +108,37 @@ impl Input {
 
     /// Bytes left to read, if known: files in /proc, for instance, report length 0.
     pub fn bytes(&self) -> Option<u64> {
-        let read_already = if self.is_stdin { io::Seek::stream_position(&mut &*self.file).unwrap_or(0) } else { 0 };
-        (self.metadata.is_file() && self.metadata.len() > 0).then(|| self.metadata.len().saturating_sub(read_already))
+        (self.metadata.is_file() && self.metadata.len() > 0).then(|| self.metadata.len().saturating_sub(self.start))
     }
 
-    /// A reader from the current position. `wake` makes a blocked read fail.
+    /// A reader from the current position, to the length that a regular file had when it was opened, lest a growing file never ends. `wake` makes a
+    /// blocked read fail.
     pub fn reader(&self, wake: &WakeUp) -> Result<Box<dyn Read + Send>, StoreError> {
+        if self.bytes().is_some() {
+            let position = (&*self.file).stream_position().map_err(Doing::Read.failed(&self.name))?;
+            return Ok(Box::new(Arc::clone(&self.file).take(self.metadata.len().saturating_sub(position))));
+        }
         if self.is_seekable() {
             return Ok(Box::new(Arc::clone(&self.file)));
         }
         let file = self.file.try_clone().map_err(Doing::Read.failed(&self.name))?;
         Ok(Box::new(PatientReader::new(file, wake.clone())))
+    }
+}
+
+/// Reads a part of a file, and leaves its offset alone.
+struct AgainReader {
+    file: Arc<File>,
+    position: u64,
+    end: u64,
+}
+
+impl Read for AgainReader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let wanted = bytes.len().min(left);
+        let len = self.file.read_at(&mut bytes[..wanted], self.position)?;
+        self.position += len as u64;
+        Ok(len)
     }
 }

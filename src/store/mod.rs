@@ -8,6 +8,10 @@ pub mod name;
 
 pub mod file_id;
 
+pub mod access;
+
+pub mod attributes;
+
 pub mod input;
 
 pub mod output;

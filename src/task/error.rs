@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use crate::format::age::keys::KeyError;
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::kind::Kind;
+use crate::store::attributes::Unkept;
 use crate::store::error::StoreError;
 use crate::store::producer::CommandFailed;
 
@@ -329,6 +330,20 @@ pub enum Notice {
     },
     /// The input changed while it was read.
     Changed(String),
+    /// An output could not get all attributes of its source.
+    Unkept {
+        /// The output, as messages show it.
+        output: String,
+        /// What it did not get.
+        unkept: Vec<Unkept>,
+    },
+    /// A killed run left a file that it replaced, or was about to replace another with.
+    LeftSwap {
+        /// The file, as messages show it.
+        swap: String,
+        /// The output, as messages show it.
+        output: String,
+    },
     /// A file that is rekeyed in place has more hard links, which keep the old recipients.
     OtherNames {
         /// The file, as messages show it.

@@ -38,6 +38,8 @@ pub mod inspect;
 
 pub mod publish;
 
+pub mod unchanged;
+
 pub use verb::Verb;
 
 use error::{FailedOutput, TaskError, TaskFailure};
@@ -45,6 +47,7 @@ use error::{FailedOutput, TaskError, TaskFailure};
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::report::Report;
 use crate::store::digest::Digest;
+use crate::store::file_id::FileState;
 use crate::store::input::Input;
 use crate::store::output::Output;
 
@@ -65,6 +68,12 @@ pub struct Produced {
     pub verified_bytes: Option<u64>,
     /// Notices for the user.
     pub notices: Vec<error::Notice>,
+    /// Notices that make the run end with a warning.
+    pub warnings: Vec<error::Notice>,
+    /// The content begins like a zstd file and got a zstd layer that was not asked for.
+    pub is_layered: bool,
+    /// The state in which the input is what was read of it; `None` if it changed while it was read.
+    pub input_state: Option<FileState>,
     /// The output may lack part of the input, so the input must not be deleted.
     pub is_input_needed: bool,
 }

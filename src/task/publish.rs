@@ -7,17 +7,16 @@ use std::sync::Arc;
 
 use super::error::TaskError;
 use super::executor::Executor;
-use crate::store::file_id::FileId;
-use crate::store::input::Input;
-use crate::store::output::Output;
+use crate::store::attributes::Unkept;
+use crate::store::output::{Origin, Output};
 use crate::store::sys::Directory;
 
-/// Syncs and renames `output`, with the mode and times of `source` if that is a file.
-pub fn publish(executor: &mut impl Executor, output: Output, source: Option<&Input>) -> Result<(), TaskError> {
-    let (source, output) = (source.map(|input| input.metadata.clone()), Arc::new(output));
+/// Syncs and renames `output`, made of `origin`. Returns what of its source could not be kept.
+pub fn publish(executor: &mut impl Executor, output: Output, origin: Origin) -> Result<Vec<Unkept>, TaskError> {
+    let output = Arc::new(output);
     // The committing thread may stay blocked in a system call and keep its reference to the output.
     let _abandon = AbandonOnDrop(Arc::clone(&output));
-    Ok(executor.wait("commit", move |cancel| output.commit(source.as_ref(), || cancel.is_set()))??)
+    Ok(executor.wait("commit", move |cancel| output.commit(&origin, || cancel.is_set()))??)
 }
 
 /// Removes an output that was not renamed, even on a panic.
@@ -35,9 +34,4 @@ pub fn delete_input(top: &Path, inside: &Path, is_same: impl Fn(&Metadata) -> bo
         true => Ok(()),
         false => Err(io::Error::other("it is another file by now")),
     }
-}
-
-/// Whether the file at `path` is still the one that `input` opened.
-pub fn is_still_there(path: &Path, input: &Input) -> bool {
-    std::fs::metadata(path).is_ok_and(|now| FileId::of(&now) == FileId::of(&input.metadata))
 }

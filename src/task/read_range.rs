@@ -9,6 +9,7 @@ use super::Produced;
 use super::error::{Notice, TaskError};
 use super::executor::{Executor, RunEnds};
 use super::open::{Opened, restore_work};
+use super::unchanged::state_if_untouched;
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::Layer;
 use crate::pipeline::error::{Cause, Failure};
@@ -70,7 +71,8 @@ pub fn read_range(
     };
     let plan = Plan { width: spec.width, engine: Engine::Channels, work: Work::Restore(work) };
     let ends = RunEnds { input: reader, input_bytes: None, output: output.writer(wake)?, is_counted: true };
-    Ok(Produced::of(executor.run(&plan, ends)?))
+    let outcome = executor.run(&plan, ends)?;
+    Ok(Produced { input_state: state_if_untouched(input), ..Produced::of(outcome) })
 }
 
 fn seek(input: &Input, offset: u64) -> Result<(), TaskError> {

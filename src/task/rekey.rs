@@ -10,6 +10,7 @@ use super::error::TaskError;
 use super::executor::Executor;
 use super::keys::{Keyring, Recipients};
 use super::open::{ReadOptions, layer_of, read};
+use super::unchanged::{has_digest, state_as_read};
 use super::wrap::{armored, header_for};
 use crate::format::age::header::payload_key;
 use crate::format::age::keys::Recipient;
@@ -61,13 +62,13 @@ pub fn look(
     Ok(Sealed { layer, reader: Box::new(Cursor::new(head).chain(reader)), read })
 }
 
-/// Writes `sealed` to `output` with a header for the new recipients. `keyring` opens it.
+/// Writes `sealed`, from `input`, to `output` with a header for the new recipients. `keyring` opens it.
 pub fn rekey(
     executor: &mut impl Executor,
     spec: &RekeySpec,
     sealed: Sealed,
     mut keyring: Keyring,
-    output: &Output,
+    (input, output): (&Input, &Output),
     options: &ReadOptions,
 ) -> Result<Produced, TaskError> {
     let Sealed { layer, reader, read } = sealed;
@@ -80,7 +81,11 @@ pub fn rekey(
         rewrap(reader, layer, unwrap_key, &recipients, &prompter, &mut writer)
     })??;
     let (read, written) = (read.map(|read| read.digest()), written.map(|written| written.digest()));
-    Ok(Produced { read, written, content_bytes: payload_bytes, ..Produced::default() })
+    let input_state = state_as_read(executor, input, |executor| match read {
+        Some(read) => has_digest(executor, input, read),
+        None => Ok(false),
+    })?;
+    Ok(Produced { read, written, input_state, content_bytes: payload_bytes, ..Produced::default() })
 }
 
 /// Copies the age file in `input` to `output` with a header for `recipients`. Returns the plaintext length in bytes.

@@ -8,6 +8,7 @@ use super::Produced;
 use super::error::{Notice, SalvageOutcome, TaskError};
 use super::executor::Executor;
 use super::open::Keys;
+use super::unchanged::state_if_untouched;
 use crate::format::age::AgeError;
 use crate::format::age::header::{Header, NONCE_LEN};
 use crate::format::age::stream::PayloadKey;
@@ -83,12 +84,12 @@ fn open_header(executor: &mut impl Executor, file: File, keys: &Keys) -> Result<
     })?
 }
 
-/// Writes the intact parts of `damaged` to `output`.
+/// Writes the intact parts of `damaged`, from `input`, to `output`.
 pub fn salvage(
     executor: &mut impl Executor,
     spec: &SalvageSpec,
     damaged: Damaged,
-    output: &Output,
+    (input, output): (&Input, &Output),
     wake: &WakeUp,
 ) -> Result<(Produced, SalvageOutcome), TaskError> {
     let (mut writer, written) = digest_writer(output.writer(wake)?, spec.digest);
@@ -101,7 +102,8 @@ pub fn salvage(
     let outcome = saved.map_err(|cause| Failure { stage: Stage::Salvage, seq: None, cause })?;
     let content_bytes = outcome.salvaged.written_bytes;
     let written = written.map(|written| written.digest());
-    let produced = Produced { written, content_bytes, is_input_needed: true, ..Produced::default() };
+    let input_state = state_if_untouched(input);
+    let produced = Produced { written, content_bytes, input_state, is_input_needed: true, ..Produced::default() };
     Ok((produced, outcome))
 }
 

@@ -6,6 +6,7 @@ use super::Produced;
 use super::error::TaskError;
 use super::executor::{Executor, RunEnds};
 use super::open::{Opened, restore_work};
+use super::unchanged::{has_digest, state_as_read};
 use crate::format::zstd::seek_table::TableStatus;
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::plan::{ContentRange, Engine, Plan, Work};
@@ -58,7 +59,11 @@ pub fn verify(
     }
     let read = opened.read.map(|read| read.digest());
     let written = content.map(|content| content.digest());
-    Ok(Produced { read, written, ..Produced::of(outcome) })
+    let input_state = state_as_read(executor, input, |executor| match read {
+        Some(read) => has_digest(executor, input, read),
+        None => Ok(false),
+    })?;
+    Ok(Produced { read, written, input_state, ..Produced::of(outcome) })
 }
 
 /// A writer that compares the content with the original.

@@ -232,7 +232,8 @@ fn on_error_stop_ends_the_batch_with_the_exit_code_of_the_file_that_failed() {
     bad.spoil("d000/f00000.zst", |bytes| bytes[9] ^= 0x40);
     for (line, code) in [
         ("restore made/ back -q -i key --on-error stop --jobs 1", 4),
-        ("restore made/ back -q --on-error stop --jobs 1 --include d001/**", 5),
+        // An output of its own: the first run may have done more files before it stopped.
+        ("restore made/ other -q --on-error stop --jobs 1 --include d001/**", 5),
         ("restore made/ back -q -i key --on-error stop", 4),
     ] {
         let (report, said) = dir.batch_report(line, code);

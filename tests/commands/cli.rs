@@ -570,7 +570,7 @@ fn an_input_that_is_processed_already_is_pointed_out() {
     dir.ok(&format!("process in in.txt -a -r {recipient} -q"));
     for (line, name, layer) in [
         ("process in.zst a", "hint: 'in.zst'", "zstd"),
-        (&format!("process in.zst b --no-compress -r {recipient}"), "hint: 'in.zst'", "zstd"),
+        (&format!("process in.zst b --no-compress -r {recipient}"), "note: 'in.zst'", "zstd"),
         ("process in.age c", "hint: 'in.age'", "age"),
         (&format!("process in.txt d.age -r {recipient}"), "hint: 'in.txt'", "age"),
     ] {

@@ -209,7 +209,7 @@ fn libzstd_is_reached_in_one_file_and_system_calls_in_one_folder() {
     assert_eq!(
         users_of("src", &["rustix::"]),
         names(
-            &["child", "directory", "files", "process", "terminal", "wait"]
+            &["attributes", "child", "directory", "files", "process", "rename", "terminal", "wait"]
                 .map(|file| format!("src/store/sys/{file}.rs"))
                 .each_ref()
                 .map(String::as_str)

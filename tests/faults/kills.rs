@@ -102,9 +102,15 @@ fn a_run_that_is_killed_at_any_time_leaves_the_destination_old_or_complete_and_t
 fn a_run_that_is_killed_at_a_step_of_its_commit_leaves_the_destination_old_or_complete() {
     let dir = bench(1 << 20);
     for (line, back) in KILLED {
-        for (call, count) in
-            [("flock", 1), ("write", 4), ("fchmod", 1), ("utimensat", 1), ("fsync", 2), ("renameat", 1)]
-        {
+        for (call, count) in [
+            ("flock", 1),
+            ("write", 4),
+            ("fchmod", 1),
+            ("utimensat", 1),
+            ("fsync", 2),
+            ("renameat", 1),
+            ("renameat2", 2),
+        ] {
             for number in 1..=count {
                 dir.write("out", b"old");
                 let inject = format!("inject={call}:signal=SIGKILL:when={number}");

@@ -6,6 +6,7 @@ mod disks;
 mod kills;
 mod memory;
 mod power;
+mod replacing;
 mod safety;
 mod sources;
 mod system_calls;

@@ -5,10 +5,11 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::child::{Running, wait_until_waiting};
+use crate::support::child::{Running, bytes_read, end_of, wait_until, wait_until_waiting};
 use crate::support::{TestDir, noise, share, text};
 
 /// Runs `line` and calls `change` while the run waits for its output to be read. Returns exit code, stderr and stdout.
@@ -50,6 +51,124 @@ fn a_source_that_changes_while_it_is_read_is_told_with_exit_3() {
             assert!(code == Some(3) && is_warned, "{what} {line}: {code:?} {said}");
         }
     }
+}
+
+/// Makes a directory with `in`, its forms `z`, `a` and `armored`, and the recipient in `to`.
+fn dir_with_forms() -> TestDir {
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("to", recipient.as_bytes());
+    dir.write("in", &noise(4 << 20, 3));
+    dir.ok("process in z --chunk-size 64K -q");
+    dir.ok("process in a --chunk-size 64K -q -R to");
+    dir.ok("process in armored --chunk-size 64K -q -R to --armor");
+    dir
+}
+
+/// Command lines that read `source`, a copy of the named file, slowly enough to be changed meanwhile.
+const SLOW_LINES: [(&str, &str); 8] = [
+    ("in", "process source out --rm -q --limit-rate 4M"),
+    ("in", "process source out --rm -q --limit-rate 4M -R to --verify"),
+    ("in", "process source out --rm -q --limit-rate 4M -R to --no-compress"),
+    ("in", "process source out --rm -q --limit-rate 4M --engine mutex"),
+    ("z", "restore source out --rm -q --limit-rate 4M"),
+    ("a", "restore source out --rm -q --limit-rate 4M -i key"),
+    ("armored", "restore source out --rm -q --limit-rate 4M -i key"),
+    ("a", "verify source -q --limit-rate 4M -i key"),
+];
+
+/// Runs `line`, and calls `change` with `source` once a part of it was read. Returns exit code and standard error.
+fn run_on_changing(dir: &TestDir, (form, line): (&str, &str), change: impl FnOnce(&File)) -> (Option<i32>, String) {
+    dir.write("source", &dir.read(form));
+    let _ = fs::remove_file(dir.path("out"));
+    let file = File::options().read(true).write(true).open(dir.path("source")).unwrap();
+    let mut command = dir.command(line.split_whitespace());
+    let mut child = Running(command.stderr(Stdio::piped()).spawn().unwrap());
+    wait_until("a part is read", || bytes_read(&child) > 1 << 20);
+    change(&file);
+    let (said, code, _) = end_of(&mut child);
+    (code, said)
+}
+
+/// A program that writes at both ends sets the times back, as one that wants to stay unseen would.
+#[test]
+fn a_source_that_is_written_to_is_noticed_even_if_its_time_is_set_back() {
+    let dir = dir_with_forms();
+    for (form, line) in SLOW_LINES {
+        let (code, said) = run_on_changing(&dir, (form, line), |file| {
+            let before = file.metadata().unwrap();
+            for at in [1000, before.len() - 1000] {
+                file.write_all_at(&noise(100, 9), at).unwrap();
+            }
+            file.set_modified(before.modified().unwrap()).unwrap();
+        });
+        // Restored, the part that was not read yet is damaged.
+        let expected = if form == "in" { Some(3) } else { Some(4) };
+        assert_eq!(code, expected, "{line}: {said}");
+        assert!(dir.path("source").exists(), "{line}: it is gone");
+    }
+}
+
+#[test]
+fn a_source_that_gets_another_mode_link_or_time_is_read_again_and_is_no_warning() {
+    let dir = dir_with_forms();
+    for (number, (form, line)) in SLOW_LINES.into_iter().enumerate() {
+        let path = dir.path("source");
+        let (code, said) = run_on_changing(&dir, (form, line), |_| match number % 3 {
+            0 => fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap(),
+            1 => fs::hard_link(&path, dir.path(format!("link{number}"))).unwrap(),
+            _ => {
+                File::open(&path).unwrap().set_times(fs::FileTimes::new().set_accessed(std::time::UNIX_EPOCH)).unwrap()
+            }
+        });
+        assert_eq!((code, &*said), (Some(0), ""), "{line}");
+        if line.contains("--rm") {
+            assert!(!path.exists(), "{line}");
+            match line.starts_with("process") {
+                true => assert!(dir.ok("restore out - -q -i key").stdout == dir.read("in"), "{line}"),
+                false => assert!(dir.read("out") == dir.read("in"), "{line}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_source_that_is_rekeyed_in_place_and_gets_another_mode_keeps_it() {
+    let dir = dir_with_forms();
+    let recipient = dir.keygen("-o key2");
+    let line = format!("rekey source --in-place -q --limit-rate 4M -i key -r {recipient}");
+    let path = dir.path("source");
+    let change = |_: &File| fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let (code, said) = run_on_changing(&dir, ("a", &line), change);
+    assert_eq!((code, &*said), (Some(0), ""));
+    dir.ok("verify source -q -i key2 --against in");
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn a_source_that_grows_without_end_is_read_to_the_length_that_it_had() {
+    let dir = dir_with_forms();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let line = "process source out -q --limit-rate 4M";
+        let (code, said) = run_on_changing(&dir, ("in", line), |file| {
+            let mut file = file.try_clone().unwrap();
+            let is_over = &is_over;
+            scope.spawn(move || {
+                file.seek(SeekFrom::End(0)).unwrap();
+                // Faster than it is read, for as long as a run that chases the end would take.
+                for _ in 0..200 {
+                    if is_over.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    file.write_all(&[7; 200_000]).unwrap();
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                }
+            });
+        });
+        is_over.store(true, Ordering::SeqCst);
+        assert_eq!(code, Some(3), "{said}");
+    });
+    assert!(dir.ok("restore out - -q").stdout == dir.read("in"));
 }
 
 #[test]

@@ -105,3 +105,77 @@ fn zeros_and_noise_and_tiny_frames_pass_at_depth_one() {
     assert_eq!(report["frame_count"], 20_000);
     assert_eq!(dir.read("back"), vec![b'x'; 10_000]);
 }
+
+/// Contents that could be taken for a layer, by name.
+fn contents_like_layers(dir: &TestDir) -> Vec<(&'static str, Vec<u8>)> {
+    let fixture = |name: &str| std::fs::read(format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    dir.write("plain", &text(150_000, 7));
+    dir.ok("process plain seekable -q --chunk-size 64K");
+    dir.ok("process plain sealed -q -R to");
+    dir.ok("process plain armored -q -R to --armor");
+    let seekable = dir.read("seekable");
+    let table = seekable[seekable.len() - 8 - 17 - 3 * 12..].to_vec();
+    vec![
+        ("stock zstd", zstd::encode_all(&text(200_000, 8)[..], 3).unwrap()),
+        ("cut zstd", seekable[..seekable.len() / 2].to_vec()),
+        ("a seek table alone", table),
+        ("skippable frame first", fixture("skippable-first.zst")),
+        ("skippable frames only", fixture("skippable-only.zst")),
+        ("the last skippable magic number", b"\x5f\x2a\x4d\x18".to_vec()),
+        ("a magic number and noise", [b"\x28\xb5\x2f\xfd".to_vec(), noise(100_000, 9)].concat()),
+        ("three bytes of a magic number", b"\x28\xb5\x2f".to_vec()),
+        ("seekable", seekable),
+        ("age", dir.read("sealed")),
+        ("armor", dir.read("armored")),
+        ("the first line of age", b"age-encryption.org/v1\n".to_vec()),
+        ("nothing", Vec::new()),
+    ]
+}
+
+/// With `--no-compress` too, where the content of an age file would be taken for a layer of it.
+#[test]
+fn whatever_an_input_looks_like_restore_gives_it_back() {
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("to", recipient.as_bytes());
+    for (what, content) in contents_like_layers(&dir) {
+        dir.write("in", &content);
+        for flags in
+            ["", "-R to", "-R to --no-compress", "-R to --no-compress --armor", "-R to --no-compress --engine mutex"]
+        {
+            dir.ok(&format!("process in out -f -q --verify {flags}"));
+            dir.ok("restore out back -f -q -i key");
+            assert!(dir.read("back") == content, "{what}: {flags}");
+            let piped = dir.run_with(&format!("process - - -q {flags}"), &content).stdout;
+            let back = dir.run_with("restore - - -q -i key", &piped);
+            assert!(back.status.success() && back.stdout == content, "{what}, piped: {flags}: {back}");
+        }
+    }
+}
+
+#[test]
+fn what_begins_like_zstd_gets_a_layer_that_its_name_tells_and_stock_tools_read() {
+    let (dir, recipient) = TestDir::with_key();
+    dir.write("to", recipient.as_bytes());
+    for (name, content, out) in [
+        ("stock.zst", zstd::encode_all(&b"content"[..], 3).unwrap(), "stock.zst.zst.age"),
+        ("notes", b"plain text".to_vec(), "notes.age"),
+    ] {
+        dir.write(name, &content);
+        let told = dir.ok(&format!("process {name} --no-compress -R to --stats none")).stderr;
+        assert_eq!(told.lines().count(), usize::from(out.contains("zst")), "{told}");
+        let Some(opened) = dir.tool("age", &["-d", "-i", "key", out], None) else { return };
+        let opened = if out.contains("zst") { zstd::decode_all(&opened.stdout[..]).unwrap() } else { opened.stdout };
+        assert!(opened == content, "{name}");
+        std::fs::remove_file(dir.path(name)).unwrap();
+        dir.ok(&format!("restore {out} -q -i key"));
+        assert!(dir.read(name) == content, "{name}");
+        dir.write(&format!("tree/{name}"), &content);
+    }
+    dir.ok("process tree copies --no-compress -R to -q");
+    assert_eq!(crate::support::tree::finished(&dir.path("copies")).len(), 2);
+    assert!(dir.path("copies/stock.zst.zst.age").exists() && dir.path("copies/notes.age").exists());
+    let again = dir.batch_report("process tree copies --no-compress -R to", 0).0;
+    assert_eq!(again["batch"]["unchanged_count"], 2, "{again}");
+    dir.ok("restore copies back -q -i key");
+    crate::support::tree::assert_same(&dir.path("tree"), &dir.path("back"), "restored");
+}

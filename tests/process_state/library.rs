@@ -43,6 +43,15 @@ fn whatever_was_done_is_undone_and_stock_readers_agree() {
 }
 
 #[test]
+fn what_begins_like_zstd_is_given_back_as_it_is() {
+    for content in [zstd::encode_all(&b"content"[..], 3).unwrap(), b"\x50\x2a\x4d\x18".to_vec(), b"\x28\xb5".to_vec()] {
+        let (recipient, identity) = key();
+        let sealed = run_on(&Plan::encrypt([recipient]), &content).unwrap().1;
+        assert_eq!(run_on(&Plan::restore([identity()]), &sealed).unwrap().1, content);
+    }
+}
+
+#[test]
 fn a_plan_that_is_run_again_makes_new_keys() {
     let (recipient, identity) = key();
     let plan = Plan::encrypt([recipient]);

@@ -152,7 +152,7 @@ impl Log {
         let mut lines = Vec::new();
         told.iter().try_for_each(|line| push_line(&mut lines, line))?;
         log.append(&lines, true)?;
-        directory.rename(&temporary, name, true)?;
+        directory.rename(&temporary, name)?;
         directory.sync()?;
         Ok(log)
     }

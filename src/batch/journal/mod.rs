@@ -111,10 +111,10 @@ impl Journal {
         let mut anew = Journal { outputs, inputs: apart, is_apart: self.is_apart };
         anew.append(&history.newest(), true)?;
         if let Some(folder) = folder {
-            folder.rename(&inputs_temporary, &inputs_name, true)?;
+            folder.rename(&inputs_temporary, &inputs_name)?;
             folder.sync()?;
         }
-        directory.rename(&temporary, name, true)?;
+        directory.rename(&temporary, name)?;
         directory.sync()?;
         *self = anew;
         Ok(())

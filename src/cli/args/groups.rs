@@ -39,6 +39,12 @@ pub struct FileArgs {
     /// Do not wait until OUT is on the disk
     #[arg(long)]
     pub no_sync: bool,
+    /// Give OUT the owner, group, mode, ACL and extended attributes of IN
+    ///
+    /// As far as the system allows: what OUT did not get is named, with exit code 3. Never setuid or setgid bits, nor attributes of the security
+    /// namespace.
+    #[arg(long)]
+    pub preserve: bool,
 }
 
 /// Which files make up a batch.

@@ -93,7 +93,9 @@ pub struct ProcessArgs {
     /// Bytes of input in a frame: a multiple of 64K, 64K to 64M [default: 4M, from level 9 on 8M]
     #[arg(long, value_name = "SIZE", value_parser = parse_chunk_size)]
     pub chunk_size: Option<u64>,
-    /// Encrypt only; a zstd file that goes in comes back decompressed
+    /// Encrypt only; what begins like a zstd file gets a zstd layer all the same
+    ///
+    /// Without the layer, restore would decode the file itself. OUT's default name is then IN with .zst.age.
     #[arg(long)]
     pub no_compress: bool,
     /// Read OUT back and compare, before it gets its name
@@ -279,6 +281,12 @@ pub struct RekeyArgs {
     /// Do not wait until OUT is on the disk
     #[arg(long)]
     pub no_sync: bool,
+    /// Give OUT the owner, group, mode, ACL and extended attributes of IN, as --in-place does
+    ///
+    /// As far as the system allows: what OUT did not get is named, with exit code 3. Never setuid or setgid bits, nor attributes of the security
+    /// namespace.
+    #[arg(long)]
+    pub preserve: bool,
     /// The new recipients.
     #[command(flatten)]
     pub encrypt: EncryptArgs,

@@ -50,8 +50,9 @@ impl Typed {
         self.refuse(&BATCH, "it is for directories and lists of files")
     }
 
-    /// Refuses flags that are about a pipe, where there are many files.
-    pub fn refuse_pipe_flags(&self) -> Result<(), Problem> {
-        self.refuse(&["size_hint"], "the sizes of many files are known")
+    /// Refuses flags that are about one file, where there are many.
+    pub fn refuse_single_file_flags(&self) -> Result<(), Problem> {
+        self.refuse(&["size_hint"], "the sizes of many files are known")?;
+        self.refuse(&["preserve"], "it is for one file")
     }
 }

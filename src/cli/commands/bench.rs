@@ -13,7 +13,7 @@ use crate::cli::args::BenchArgs;
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::session::Session;
 use crate::store::input::Input;
-use crate::store::output::{Output, OutputOptions};
+use crate::store::output::{Origin, Output, OutputOptions};
 use crate::store::sys;
 use crate::task::executor::Executor;
 use crate::task::publish::publish;
@@ -51,7 +51,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<Exit> {
     if let Some(html) = html {
         let mut writer = html.writer(&wake)?;
         writer.write_all(page::page(&results)?.as_bytes()).with_context(|| format!("cannot write {}", html.name()))?;
-        publish(&mut session, html, None)?;
+        publish(&mut session, html, Origin::default())?;
     }
     Ok(if results.failed.is_empty() { Exit::Done } else { Exit::Warned })
 }

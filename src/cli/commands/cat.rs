@@ -9,7 +9,7 @@ use crate::cli::session::{Session, tell};
 use crate::cli::settings::Settings;
 use crate::pipeline::memory::restore_bytes;
 use crate::store::input::Input;
-use crate::store::output::{Output, OutputOptions};
+use crate::store::output::{Origin, Output, OutputOptions};
 use crate::store::reserved::{INPUT, ReservedPath};
 use crate::task::keys::IdentitySources;
 use crate::task::open::{ReadOptions, open, position};
@@ -59,6 +59,6 @@ fn carry_out(
     let opened = open(session, &input, &keys, &options).map_err(&at)?;
     let produced = read_range(session, spec, (&input, start), opened, &output, &wake).map_err(&at)?;
     drop(at);
-    super::publish(session, output, Some(&input))?;
+    super::publish(session, output, Origin::default())?;
     Ok((input, produced))
 }

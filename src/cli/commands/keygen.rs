@@ -14,7 +14,7 @@ use crate::cli::session::Session;
 use crate::format::age::hybrid;
 use crate::pipeline::plan::WORK_FACTOR_MAX_DEFAULT;
 use crate::store::error::{Doing, StoreError};
-use crate::store::output::{Output, OutputOptions};
+use crate::store::output::{Origin, Output, OutputOptions};
 use crate::store::sys::{self, WakeUp};
 use crate::task::keys::IdentitySources;
 
@@ -64,7 +64,7 @@ fn write_out(text: &str, output: Option<&Path>) -> anyhow::Result<Exit> {
             let wake = WakeUp::new().context("cannot wait for the output")?;
             let written = output.writer(&wake)?.write_all(text.as_bytes());
             written.map_err(Doing::Write.failed(output.name()))?;
-            output.commit(None, || false)?;
+            output.commit(&Origin::default(), || false)?;
         }
     }
     Ok(Exit::Done)

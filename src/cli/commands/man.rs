@@ -12,7 +12,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use crate::cli::args::{Guide, ManArgs, help};
 use crate::cli::problem::{Exit, quoted};
 use crate::cli::session::Session;
-use crate::store::output::{Output, OutputOptions};
+use crate::store::output::{Origin, Output, OutputOptions};
 use crate::task::publish::publish;
 
 /// Runs the command.
@@ -31,7 +31,7 @@ pub fn run(args: ManArgs) -> anyhow::Result<Exit> {
         writer.write_all(page.text.as_bytes()).with_context(|| format!("cannot write {}", output.name()))?;
     }
     for output in outputs {
-        publish(&mut session, output, None)?;
+        publish(&mut session, output, Origin::default())?;
     }
     Ok(Exit::Done)
 }

@@ -18,18 +18,18 @@ pub mod verify;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-
 use crate::cli::args::{FileArgs, ProcessArgs};
 use crate::cli::problem::{self, Exit, Problem, quoted};
 use crate::cli::resolve::Names;
-use crate::cli::session::Session;
+use crate::cli::session::{self, Session};
 use crate::report::options::ReportOptions;
 use crate::report::{Reports, notice};
-use crate::store::file_id::FileId;
+use crate::store::error::StoreError;
+use crate::store::file_id::FileState;
 use crate::store::input::Input;
-use crate::store::output::Output;
+use crate::store::output::{Origin, Output, OutputOptions};
 use crate::store::reserved::{ReservedPath, refuse_overwriting};
+use crate::task::error::Notice;
 use crate::task::keys::IdentitySources;
 use crate::task::publish::delete_input;
 use crate::task::{self, Produced, Verb};
@@ -69,44 +69,52 @@ fn taken_keys(sources: &IdentitySources) -> impl Iterator<Item = ReservedPath<'_
     taken_files("--identity", &sources.files).chain(passphrases)
 }
 
-/// Syncs OUT and gives it its name.
-fn publish(session: &mut Session, output: Output, input: Option<&Input>) -> anyhow::Result<()> {
-    Ok(task::publish::publish(session, output, input)?)
+/// Prepares to write OUT, and tells of files that killed runs left there.
+fn prepare(path: &Path, inputs: &[&Input], options: OutputOptions) -> Result<Output, StoreError> {
+    let output = Output::prepare(path, inputs, options)?;
+    for swap in output.left_swaps() {
+        session::tell(&Notice::LeftSwap { swap: swap.clone(), output: output.name().to_owned() });
+    }
+    Ok(output)
+}
+
+/// Syncs OUT and gives it its name. Returns what is to be told of it.
+fn publish(session: &mut Session, output: Output, origin: Origin) -> anyhow::Result<Option<Notice>> {
+    let name = output.name().to_owned();
+    let unkept = task::publish::publish(session, output, origin)?;
+    Ok((!unkept.is_empty()).then_some(Notice::Unkept { output: name, unkept }))
 }
 
 /// Shows the report and warnings about a run whose output is in place.
 fn tell(produced: Produced, reports: &mut Reports<'_>, input: &Input) -> Exit {
+    let warnings = produced.warnings.iter().map(notice::text);
+    let changed = produced.input_state.is_none().then(|| notice::text(&Notice::Changed(input.name.clone())));
+    let warnings: Vec<String> = warnings.chain(changed).collect();
     let mut exit = Exit::Done;
     if let Some(Err(error)) = produced.report.map(|report| reports.show(report)) {
         problem::warn(&notice::chain(&error));
         exit = Exit::Warned;
     }
-    if input.has_changed() {
-        problem::warn(&format!("{} changed while it was read", input.name));
+    for warning in &warnings {
+        problem::warn(warning);
         exit = Exit::Warned;
     }
     exit
 }
 
-/// Deletes IN if `--rm` was given, `exit` is [`Exit::Done`] and IN's path still leads to the file that was read.
-fn delete_if_asked(files: &FileArgs, input: &Input, names: &Names, exit: Exit) -> anyhow::Result<Exit> {
+/// Deletes IN if `--rm` was given, `exit` is [`Exit::Done`] and IN's path still leads to what was read, which is in `state`.
+fn delete_if_asked(files: &FileArgs, names: &Names, state: Option<FileState>, exit: Exit) -> Exit {
     if !files.rm || exit != Exit::Done {
-        return Ok(exit);
+        return exit;
     }
-    let cannot_delete = || format!("{} is complete, but {} cannot be deleted", quoted(&names.output), input.name);
-    let was = FileId::of(&input.metadata);
-    let is_same = |now: &std::fs::Metadata| {
-        let now = FileId::of(now);
-        (now.device, now.inode) == (was.device, was.inode)
-    };
     let top = names.input.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = Path::new(names.input.file_name().unwrap_or_default());
-    match delete_input(top, name, is_same) {
-        Ok(()) => Ok(exit),
-        Err(error) if error.kind() == std::io::ErrorKind::Other => Err(error).with_context(cannot_delete),
+    match delete_input(top, name, |there| Some(FileState::of(there)) == state) {
+        Ok(()) => exit,
         Err(error) => {
-            problem::warn(&format!("{}: {error}", cannot_delete()));
-            Ok(Exit::Warned)
+            let (input, output) = (quoted(&names.input), quoted(&names.output));
+            problem::warn(&format!("{output} is complete, but {input} cannot be deleted: {error}"));
+            Exit::Warned
         }
     }
 }

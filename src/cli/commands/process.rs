@@ -14,18 +14,18 @@ use crate::cli::settings::{Settings, known};
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::pipeline::kind::Kind;
 use crate::pipeline::memory;
-use crate::pipeline::plan::{Compress, Seal};
+use crate::pipeline::plan::{Compress, Seal, layer_of_zstd};
 use crate::pipeline::threads::Concurrency;
 use crate::report::options::ReportOptions;
 use crate::store::error::StoreError;
 use crate::store::input::Input;
-use crate::store::output::{Output, OutputOptions};
+use crate::store::output::{Origin, OutputOptions};
 use crate::store::producer::{Producer, ProducerReader};
 use crate::store::reserved::{INPUT, ReservedPath};
 use crate::task::executor::Executor;
 use crate::task::keys::RecipientSources;
 use crate::task::open::forbid_core_dumps;
-use crate::task::process::{ProcessSpec, Source, process};
+use crate::task::process::{ProcessSpec, Source, begins_like_zstd, process};
 use crate::task::{self, Produced, Verb, wrap};
 
 /// The resolved request.
@@ -72,8 +72,9 @@ pub fn run(mut args: ProcessArgs, typed: &Typed, settings: &Settings) -> anyhow:
     taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     super::with_reports((Verb::Process, &request.report), &taken, &mut session, |session, reports| {
         let (input, produced) = carry_out(&args, &request, session)?;
+        let state = produced.input_state;
         let exit = super::tell(produced, reports, &input);
-        super::delete_if_asked(&args.files, &input, &request.names, exit)
+        Ok(super::delete_if_asked(&args.files, &request.names, state, exit))
     })
 }
 
@@ -82,7 +83,7 @@ fn carry_out(args: &ProcessArgs, request: &Request, session: &mut Session) -> an
     let Request { names, width, compress, recipients, verify, report } = request;
     let file = (!args.stdin_from_command).then(|| Input::open(&names.input)).transpose()?;
     let output_options = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
-    let output = Output::prepare(&names.output, &Vec::from_iter(&file), output_options)
+    let output = super::prepare(&names.output, &Vec::from_iter(&file), output_options)
         .map_err(|error| hint_at_two_inputs(error, &names.output))?;
     let is_armored = recipients.is_some() && args.encrypt.armor;
     refuse_terminal(&output, args.files.force || is_armored)?;
@@ -114,16 +115,24 @@ fn carry_out(args: &ProcessArgs, request: &Request, session: &mut Session) -> an
     if !report.quiet {
         hint_at_layers(&input, compress.is_some());
     }
-    let source = Source { reader, bytes: input.bytes() };
-    let produced = process(session, &spec, seal, source, &output, &wake).map_err(task::at(
+    let source = Source { input: &input, reader, bytes: input.bytes() };
+    let mut produced = process(session, &spec, seal, source, &output, &wake).map_err(task::at(
         Verb::Process,
         &input,
         Some(&output),
     ))?;
+    if produced.is_layered && !report.quiet {
+        let why = "so that restore gives it back as it is";
+        let name = &input.name;
+        problem::tell(&format!(
+            "note: {name} begins like a zstd file and gets a zstd layer in spite of --no-compress, {why}\n"
+        ));
+    }
     if let (Some(file_bytes), false) = (produced.verified_bytes, report.quiet) {
         problem::tell(&format!("verified: {file_bytes} bytes read back, their content is what was read\n"));
     }
-    super::publish(session, output, Some(&input))?;
+    let origin = Origin { attributes: input.attributes(args.files.preserve)?, must_replace: None };
+    produced.warnings.extend(super::publish(session, output, origin)?);
     Ok((input, produced))
 }
 
@@ -137,7 +146,7 @@ fn seal(session: &mut Session, sources: &RecipientSources, input: &Path) -> anyh
     wrap::seal(session, &recipients, &prompter).with_context(what)
 }
 
-/// Resolves and checks everything that needs no file access.
+/// Resolves and checks everything that needs no file access, but for OUT's default name.
 fn resolve(args: &ProcessArgs, settings: &Settings) -> Result<Request, Problem> {
     let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
     let passphrase = resolve::new_passphrase(&args.encrypt, &args.passphrases);
@@ -150,10 +159,11 @@ fn resolve(args: &ProcessArgs, settings: &Settings) -> Result<Request, Problem> 
     let chunk_len = resolve::chunk_len(args.chunk_size, level, settings)?;
     let width = resolve::width(&args.width, settings)?;
     let compress = (!args.no_compress).then_some(Compress { chunk_len, level });
-    let needed = |width| memory::process_bytes(width, compress, recipients.is_some());
+    let needed = |width| memory::process_bytes(width, compress.or_else(|| Some(layer_of_zstd())), recipients.is_some());
     let less = "smaller chunks or a lower level take less; they change what is written";
     let width = resolve::fitted(width, &args.width, settings, needed).map_err(|problem| problem.or_hint(less))?;
-    let name = |name: &OsStr| Some(output_name(name, compress.is_some(), recipients.is_some()));
+    let is_layered = || args.no_compress && is_like_zstd(input);
+    let name = |name: &OsStr| Some(output_name(name, compress.is_some() || is_layered(), recipients.is_some()));
     let names = match args.stdin_from_command {
         true => resolve::names_of_command(&args.files)?,
         false => resolve::names(&args.files, name)?,
@@ -214,9 +224,14 @@ fn hint_at_layers(input: &Input, is_compressed: bool) {
     let read = if input.is_seekable() { input.file.read_at(&mut head, 0) } else { Ok(0) };
     let hint = match read.map_or(Layer::Other, |len| detect(&head[..len])) {
         Layer::Zstd if is_compressed => "a zstd file already, and gets no smaller; restore brings back what is in it",
-        Layer::Zstd => "a zstd file, so restore will decompress it; --no-decompress does not",
         Layer::Age | Layer::AgeArmor => "an age file already, and gets no smaller; restore brings back what is in it",
-        Layer::Other | Layer::Empty => return,
+        Layer::Zstd | Layer::Other | Layer::Empty => return,
     };
     problem::tell(&format!("hint: {} is {hint}\n", input.name));
+}
+
+/// Whether the content of `path` begins like a zstd file. `false` for anything that can be read only once.
+fn is_like_zstd(path: &Path) -> bool {
+    let opened = Input::open(path).ok().filter(|input| input.metadata.is_file());
+    opened.is_some_and(|input| begins_like_zstd(input.again()).unwrap_or(false))
 }

@@ -12,13 +12,12 @@ use crate::cli::settings::Settings;
 use crate::pipeline::names::Stage;
 use crate::pipeline::report::Report;
 use crate::store::input::Input;
-use crate::store::output::{Output, OutputOptions};
+use crate::store::output::{Origin, OutputOptions};
 use crate::store::reserved::{INPUT, ReservedPath};
 use crate::task::error::{Notice, TaskError};
 use crate::task::executor::Executor;
 use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources};
 use crate::task::open::{ReadOptions, forbid_core_dumps};
-use crate::task::publish::is_still_there;
 use crate::task::rekey::{RekeySpec, look, rekey};
 use crate::task::{self, Produced, Verb};
 
@@ -85,11 +84,11 @@ fn carry_out(
     let output_options =
         OutputOptions { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };
     let refused: &[&Input] = if args.in_place { &[] } else { &[&input] };
-    let output = Output::prepare(out, refused, output_options)?;
+    let output = super::prepare(out, refused, output_options)?;
     refuse_terminal(&output, args.force || args.encrypt.armor)?;
     let wake = session.wake.clone();
     let keys = session.keys(identities);
-    let options = ReadOptions { rate_limit: resolve::rate_limit(&args.pace, &wake)?, wake, digest: false };
+    let options = ReadOptions { rate_limit: resolve::rate_limit(&args.pace, &wake)?, wake, digest: true };
     let sealed = look(session, &input, keys.is_any(), &options).map_err(at(None))?;
     if args.in_place && input.metadata.nlink() > 1 {
         tell(&Notice::OtherNames { input: input.name.clone(), name_count: input.metadata.nlink() });
@@ -102,14 +101,18 @@ fn carry_out(
     // In place, an armored file stays armored.
     let spec = RekeySpec { recipients, is_armored: args.encrypt.armor, keeps_armor: args.in_place, prompter };
     let started_at = Instant::now();
-    let mut produced = rekey(session, &spec, sealed, keyring, &output, &options).map_err(at(Some(&output)))?;
+    let mut produced =
+        rekey(session, &spec, sealed, keyring, (&input, &output), &options).map_err(at(Some(&output)))?;
     let bytes = input.bytes().unwrap_or(produced.content_bytes);
     produced.report =
         Some(Report::of_one_step(Stage::Rekey, started_at.elapsed(), [bytes, bytes, produced.content_bytes]));
-    if args.in_place && (input.has_changed() || !is_still_there(&args.input, &input)) {
-        // Publishing would lose what another program wrote to IN meanwhile.
-        return Err(at(None)(TaskError::Changed).into());
-    }
-    super::publish(session, output, Some(&input))?;
+    // Publishing would lose what another program wrote to IN meanwhile.
+    let must_replace = match (args.in_place, produced.input_state) {
+        (true, None) => return Err(at(None)(TaskError::Changed).into()),
+        (true, state) => state,
+        (false, _) => None,
+    };
+    let origin = Origin { attributes: input.attributes(args.in_place || args.preserve)?, must_replace };
+    produced.warnings.extend(super::publish(session, output, origin)?);
     Ok((input, produced))
 }

@@ -11,7 +11,7 @@ use crate::cli::settings::Settings;
 use crate::pipeline::memory::restore_bytes;
 use crate::report::options::ReportOptions;
 use crate::store::input::Input;
-use crate::store::output::{Output, OutputOptions};
+use crate::store::output::{Origin, OutputOptions};
 use crate::store::reserved::{INPUT, ReservedPath};
 use crate::task::keys::IdentitySources;
 use crate::task::open::{ReadOptions, open};
@@ -63,13 +63,13 @@ pub fn run(args: RestoreArgs, typed: &Typed, settings: &Settings) -> anyhow::Res
         if !request.report.quiet {
             notices.iter().for_each(tell);
         }
-        let is_input_needed = produced.is_input_needed;
+        let (is_input_needed, state) = (produced.is_input_needed, produced.input_state);
         let exit = super::tell(produced, reports, &input);
         if args.files.rm && is_input_needed {
             problem::warn(&format!("{} is kept, since it cannot be told whether it was whole", input.name));
             return Ok(Exit::Warned);
         }
-        super::delete_if_asked(&args.files, &input, &request.names, exit)
+        Ok(super::delete_if_asked(&args.files, &request.names, state, exit))
     })
 }
 
@@ -84,13 +84,14 @@ fn carry_out(args: &RestoreArgs, request: &Request, session: &mut Session) -> an
     let opened = open(session, &input, &keys, &options).map_err(task::at(Verb::Restore, &input, None))?;
     spec.check(&opened).map_err(task::at(Verb::Restore, &input, None))?;
     let output_options = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
-    let output = Output::prepare(&names.output, &[&input], output_options)?;
+    let output = super::prepare(&names.output, &[&input], output_options)?;
     super::check_rm(&args.files, names, &input, &output)?;
-    let produced = restore(session, spec, &input, opened, &output, &wake).map_err(task::at(
+    let mut produced = restore(session, spec, &input, opened, &output, &wake).map_err(task::at(
         Verb::Restore,
         &input,
         Some(&output),
     ))?;
-    super::publish(session, output, Some(&input))?;
+    let origin = Origin { attributes: input.attributes(args.files.preserve)?, must_replace: None };
+    produced.warnings.extend(super::publish(session, output, origin)?);
     Ok((input, produced))
 }

@@ -12,7 +12,7 @@ use crate::pipeline::salvage::Loss;
 use crate::report::notice;
 use crate::report::options::ReportOptions;
 use crate::store::input::Input;
-use crate::store::output::{Output, OutputOptions};
+use crate::store::output::{Origin, OutputOptions};
 use crate::store::reserved::{INPUT, ReservedPath, refuse_overwriting};
 use crate::task::error::Notice;
 use crate::task::error::SalvageOutcome;
@@ -63,7 +63,7 @@ pub fn run(
     let wake = session.wake.clone();
     let damaged = open(&mut session, &input, &keys).map_err(task::at(Verb::Restore, &input, None))?;
     let output_options = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
-    let output = Output::prepare(&names.output, &[&input], output_options)?;
+    let output = super::prepare(&names.output, &[&input], output_options)?;
     refuse_terminal(&output, args.files.force)?;
     let spec = SalvageSpec {
         decompress: !args.no_decompress,
@@ -73,11 +73,17 @@ pub fn run(
         on_loss: Arc::new(|lost: &Loss| problem::tell(&notice::loss(lost, None))),
         tell,
     };
-    let salvaged = salvage(&mut session, &spec, damaged, &output, &wake);
-    let (_, outcome) = salvaged.map_err(task::at(Verb::Restore, &input, Some(&output)))?;
+    let salvaged = salvage(&mut session, &spec, damaged, (&input, &output), &wake);
+    let (produced, outcome) = salvaged.map_err(task::at(Verb::Restore, &input, Some(&output)))?;
     let name = output.name().to_owned();
-    super::publish(&mut session, output, Some(&input))?;
-    judge(outcome, (&input.name, name), report.quiet)
+    let origin = Origin { attributes: input.attributes(args.files.preserve)?, must_replace: None };
+    let changed = produced.input_state.is_none().then(|| Notice::Changed(input.name.clone()));
+    let warnings = Vec::from_iter(super::publish(&mut session, output, origin)?.into_iter().chain(changed));
+    warnings.iter().for_each(tell);
+    match judge(outcome, (&input.name, name), report.quiet)? {
+        Exit::Done if !warnings.is_empty() => Ok(Exit::Warned),
+        exit => Ok(exit),
+    }
 }
 
 /// Says what became of the file; (input, output) are shown names.

@@ -54,8 +54,7 @@ fn carry_out(
 ) -> anyhow::Result<(Input, Produced)> {
     let input = Input::open(&args.input)?;
     let wake = session.wake.clone();
-    let options =
-        ReadOptions { wake: wake.clone(), rate_limit: resolve::rate_limit(&args.pace, &wake)?, digest: false };
+    let options = ReadOptions { wake: wake.clone(), rate_limit: resolve::rate_limit(&args.pace, &wake)?, digest: true };
     let keys = session.keys(identities);
     let opened = open(session, &input, &keys, &options).map_err(task::at(Verb::Verify, &input, None))?;
     let original = args.against.as_deref().map(Input::open).transpose()?;

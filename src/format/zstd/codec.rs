@@ -16,6 +16,9 @@ impl Level {
     /// The default level of the `zstd` tool.
     pub const DEFAULT: Level = Level(3);
 
+    /// The fastest of the levels from 1 to 22.
+    pub const FASTEST: Level = Level(1);
+
     /// Accepts 1..=22 and negative levels down to libzstd's limit; returns `None` for any other.
     pub fn new(level: i32) -> Option<Level> {
         let known = (zstd_safe::min_c_level()..=zstd_safe::max_c_level()).contains(&level);

@@ -1,16 +1,18 @@
 //! Outputs and their publication: at every instant the destination is absent, old or
 //! complete. Devices and FIFOs are written in place; symlinks are resolved first.
 
+mod left_over;
 mod options;
 mod place;
+mod publication;
 mod stream;
 mod temporary;
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::store::attributes::Unkept;
 use crate::store::error::{Doing, StoreError};
 use crate::store::input::Input;
 use crate::store::name::quoted;
@@ -18,10 +20,11 @@ use crate::store::sys::WakeUp;
 use place::resolve_links;
 use stream::{Stream, refuse_input};
 
-pub use options::OutputOptions;
+pub use left_over::{is_temporary_name, temporary_name, tidy};
+pub use options::{Origin, OutputOptions};
 pub use place::Place;
 pub use stream::patient_writer;
-pub use temporary::{Temporary, is_temporary_name, temporary_name};
+pub use temporary::Temporary;
 
 /// Names of standard output; it is written in place, not replaced.
 const STDOUT_NAMES: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
@@ -41,7 +44,7 @@ impl Output {
             return Ok(Output::Stream(Stream::stdout(inputs, output_options)?));
         }
         let name = quoted(path);
-        let mut old_mode = None;
+        let mut there = None;
         match std::fs::metadata(path) {
             Ok(metadata) => {
                 refuse_input(&name, &metadata, inputs)?;
@@ -55,13 +58,13 @@ impl Output {
                 if !output_options.force {
                     return Err(StoreError::Exists(name));
                 }
-                old_mode = Some(metadata.mode());
+                there = Some(metadata);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Doing::Write.failed(&name)(error)),
         }
         let path = resolve_links(path).map_err(Doing::Write.failed(&name))?;
-        Ok(Output::Temporary(Temporary::create(name, &path, old_mode, output_options)?))
+        Ok(Output::Temporary(Temporary::create(name, &path, there.as_ref(), output_options)?))
     }
 
     /// Its name as messages show it.
@@ -87,6 +90,14 @@ impl Output {
         matches!(self, Output::Temporary(_))
     }
 
+    /// Files that killed runs left when they replaced the destination, as messages show them.
+    pub fn left_swaps(&self) -> &[String] {
+        match self {
+            Output::Temporary(temporary) => &temporary.left_swaps,
+            Output::Stream(_) => &[],
+        }
+    }
+
     /// A writer. `wake` makes a blocked write fail. Unless forced, a terminal accepts only text.
     pub fn writer(&self, wake: &WakeUp) -> Result<Box<dyn Write + Send>, StoreError> {
         match self {
@@ -104,12 +115,12 @@ impl Output {
         }
     }
 
-    /// Flushes the output to disk and renames it. Copies mode and times from `source` if it is a file. Calls `is_cancelled` just before the rename.
-    pub fn commit(&self, source: Option<&Metadata>, is_cancelled: impl Fn() -> bool) -> Result<(), StoreError> {
+    /// Flushes the output to disk and renames it. Calls `is_cancelled` just before the rename. Returns what of the source could not be kept.
+    pub fn commit(&self, origin: &Origin, is_cancelled: impl Fn() -> bool) -> Result<Vec<Unkept>, StoreError> {
         tracing::debug!(name = self.name(), "OUT is complete, and made durable");
         match self {
-            Output::Temporary(temporary) => temporary.commit(source, is_cancelled),
-            Output::Stream(stream) => stream.finish(),
+            Output::Temporary(temporary) => temporary.commit(origin, is_cancelled),
+            Output::Stream(stream) => stream.finish().map(|()| Vec::new()),
         }
     }
 

@@ -7,22 +7,37 @@
 //! remove leftovers of killed runs -> create temporary -> write -> mode, times -> fsync(file) -> rename -> fsync(directory)
 //! ```
 //!
-//! Without `--force` the rename never replaces a file, even one created meanwhile. A failed fsync is final.
+//! The rename replaces no file but the one that was there when the temporary was created ([`publication`](super::publication)). A failed fsync is
+//! final.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
-use super::options::OutputOptions;
+use super::left_over::{temporary_prefix, tidy, with_random};
+use super::options::{Origin, OutputOptions};
 use super::place::parent_of;
+use super::publication::{Publication, is_named};
+use crate::store::access::Access;
+use crate::store::attributes::{Limit, Unkept};
 use crate::store::error::{Doing, StoreError};
-use crate::store::file_id::FileId;
-use crate::store::sys::{self, Directory};
+use crate::store::file_id::FileState;
+use crate::store::name::quoted;
+use crate::store::sys::{self, Directory, NoReplace};
+
+/// The stages of a temporary: it is written; the committing thread renames it; it has its name, or is removed.
+const UNNAMED: u8 = 0;
+const NAMING: u8 = 1;
+const ENDED: u8 = 2;
+
+/// How often, and how long each time, a thread that abandons a temporary waits for the one that renames it.
+const ABANDON_PAUSES_MAX: usize = 50;
+const ABANDON_PAUSE: Duration = Duration::from_millis(10);
 
 /// Attempts to create a temporary that another process keeps removing.
 const TEMPORARY_TRIES_MAX: usize = 16;
@@ -32,29 +47,39 @@ pub struct Temporary {
     pub(super) name: String,
     directory: Arc<Directory>,
     pub(super) file: Arc<File>,
-    temporary_name: OsString,
     final_name: OsString,
     pub(super) output_options: OutputOptions,
-    /// Mode of the file to replace.
-    old_mode: Option<u32>,
-    /// Set by the committing thread, read by the waiting one.
-    is_committed: AtomicBool,
+    /// The file at the destination when the temporary was created.
+    replaced: Option<Replaced>,
+    temporary_name: OsString,
+    /// One of the constants below; the committing thread and the one that waits for it share it.
+    stage: AtomicU8,
+    /// See [`super::Output::left_swaps`].
+    pub(super) left_swaps: Vec<String>,
+}
+
+/// A file that an output is to replace.
+struct Replaced {
+    state: FileState,
+    access: Access,
 }
 
 impl Temporary {
-    /// Creates a temporary for `path`, whose links are resolved; messages show `name`. `old_mode` is the mode of the file to replace.
+    /// Creates a temporary for `path`, whose links are resolved; messages show `name`. `there` is the file to replace.
     pub(super) fn create(
         name: String,
         path: &Path,
-        old_mode: Option<u32>,
+        there: Option<&Metadata>,
         output_options: OutputOptions,
     ) -> Result<Temporary, StoreError> {
         let final_name = path.file_name().ok_or_else(|| StoreError::NotAFileName(name.clone()))?;
         let directory = Directory::open(parent_of(path)).map_err(Doing::Create.failed(&name))?;
         let prefix = temporary_prefix(final_name);
-        // A failed cleanup is harmless.
-        let _ = directory.remove_left_over(|name| name.as_bytes().starts_with(prefix.as_bytes()));
-        Temporary::create_in(name, Arc::new(directory), final_name, old_mode, output_options)
+        let left = tidy(&directory, |name| name.as_bytes().starts_with(prefix.as_bytes()));
+        let left_swaps = left.swaps.iter().map(|swap| quoted(path.with_file_name(swap))).collect();
+        let mut temporary = Temporary::create_in(name, Arc::new(directory), final_name, there, output_options)?;
+        temporary.left_swaps = left_swaps;
+        Ok(temporary)
     }
 
     /// Like `create`, in an open directory whose owner removes leftovers.
@@ -62,46 +87,61 @@ impl Temporary {
         name: String,
         directory: Arc<Directory>,
         final_name: &OsStr,
-        old_mode: Option<u32>,
+        there: Option<&Metadata>,
         output_options: OutputOptions,
     ) -> Result<Temporary, StoreError> {
+        let replaced = there.map(|there| replaced(&directory, final_name, there)).transpose();
+        let replaced = replaced.map_err(Doing::Replace.failed(&name))?;
         let created = create_temporary(&directory, &temporary_prefix(final_name));
         let (temporary_name, file) = created.map_err(Doing::Create.failed(&name))?;
-        let final_name = final_name.to_owned();
-        Ok(Temporary {
+        let mut temporary = Temporary {
             name,
             directory,
             file: Arc::new(file),
-            temporary_name,
-            final_name,
+            final_name: final_name.to_owned(),
             output_options,
-            old_mode,
-            is_committed: AtomicBool::new(false),
-        })
+            replaced,
+            temporary_name,
+            stage: AtomicU8::new(UNNAMED),
+            left_swaps: Vec::new(),
+        };
+        temporary.check_renames()?;
+        Ok(temporary)
+    }
+
+    /// Finds out, before the work, how the file system can publish the file. Tries it with the temporary itself, which may get another name.
+    fn check_renames(&mut self) -> Result<(), StoreError> {
+        let is_replacing = self.replaced.is_some();
+        let (name, prefix) = (&mut self.temporary_name, temporary_prefix(&self.final_name));
+        let found = find_renames(&self.directory, name, &prefix, is_replacing);
+        match found.map_err(Doing::Create.failed(&self.name))? {
+            None if !is_replacing && !self.output_options.force => Err(StoreError::CannotPublish(self.name.clone())),
+            _ => Ok(()),
+        }
     }
 
     /// Like [`super::Output::commit`].
-    pub(super) fn commit(&self, source: Option<&Metadata>, is_cancelled: impl Fn() -> bool) -> Result<(), StoreError> {
-        self.copy_mode_and_times(source)?;
+    pub(super) fn commit(&self, origin: &Origin, is_cancelled: impl Fn() -> bool) -> Result<Vec<Unkept>, StoreError> {
+        let unkept = self.set_attributes(origin)?;
         self.sync()?;
         if is_cancelled() {
             return Err(StoreError::Stopped);
         }
-        self.rename()?;
-        self.sync_directory()
+        self.rename(origin.must_replace)?;
+        self.sync_directory()?;
+        Ok(unkept)
     }
 
-    /// Step 1: sets permission bits, and the times of `source` if it is a file.
-    pub fn copy_mode_and_times(&self, source: Option<&Metadata>) -> Result<(), StoreError> {
-        let umask = self.output_options.umask;
-        let source = source.filter(|source| source.is_file());
-        // Piped input has no mode: a replaced file's mode is kept.
-        let mode = match (source, self.old_mode) {
-            (Some(source), _) => source.mode() & 0o777 & !umask,
-            (None, Some(old_mode)) => old_mode & 0o777,
-            (None, None) => 0o666 & !umask,
-        };
-        sys::copy_mode_and_times(&self.file, mode, source).map_err(Doing::SetModeAndTimes.failed(&self.name))
+    /// Step 1: sets permission bits, times and what else is to be kept. Returns what could not be kept.
+    pub fn set_attributes(&self, origin: &Origin) -> Result<Vec<Unkept>, StoreError> {
+        // In place, the output has the access of the file that it replaces.
+        let replaced = self.replaced.as_ref().filter(|_| origin.must_replace.is_none());
+        let limit = Limit { umask: self.output_options.umask, replaced: replaced.map(|replaced| &replaced.access) };
+        let set = sys::remove_access_acl(&self.file).and_then(|()| match &origin.attributes {
+            Some(attributes) => attributes.apply(&self.file, limit),
+            None => limit.apply(&self.file).map(|()| Vec::new()),
+        });
+        set.map_err(Doing::SetModeAndTimes.failed(&self.name))
     }
 
     /// Step 2: flushes the file to disk, unless syncing is off.
@@ -112,21 +152,34 @@ impl Temporary {
         }
     }
 
-    /// Whether the file at the destination still has `identity`.
-    pub fn would_replace(&self, identity: FileId) -> bool {
-        let there = self.directory.open_file(&self.final_name).ok().flatten();
-        there.and_then(|there| there.metadata().ok()).is_some_and(|there| FileId::of(&there) == identity)
+    /// Step 3: renames the temporary to its destination. What is replaced is `must_replace`, if given, or else the file that was there when the
+    /// temporary was created; any other file stays.
+    pub fn rename(&self, must_replace: Option<FileState>) -> Result<(), StoreError> {
+        if !self.enter(NAMING) {
+            return Err(StoreError::Stopped);
+        }
+        let expected = must_replace.or(self.replaced.as_ref().map(|replaced| replaced.state));
+        let publication = Publication {
+            name: &self.name,
+            directory: &self.directory,
+            file: &self.file,
+            final_name: &self.final_name,
+            expected,
+            is_required: must_replace.is_some(),
+            may_replace: self.output_options.force,
+        };
+        let mut held = Some(self.temporary_name.clone());
+        let published = publication.publish(&mut held);
+        if let Some(name) = held {
+            self.remove(&name);
+        }
+        self.stage.store(ENDED, Ordering::SeqCst);
+        published
     }
 
-    /// Step 3: renames the temporary to its destination.
-    pub fn rename(&self) -> Result<(), StoreError> {
-        let OutputOptions { force, .. } = self.output_options;
-        self.directory.rename(&self.temporary_name, &self.final_name, force).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => StoreError::Exists(self.name.clone()),
-            _ => Doing::Name.failed(&self.name)(error),
-        })?;
-        self.is_committed.store(true, Ordering::SeqCst);
-        Ok(())
+    /// Enters `stage`, unless the temporary has left the first one.
+    fn enter(&self, stage: u8) -> bool {
+        self.stage.compare_exchange(UNNAMED, stage, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Step 4: flushes the directory to disk, unless syncing is off.
@@ -171,9 +224,23 @@ impl Temporary {
 
     /// Like [`super::Output::abandon`].
     pub(super) fn abandon(&self) {
-        if !self.is_committed.load(Ordering::SeqCst) {
+        if self.enter(ENDED) {
+            return self.remove(&self.temporary_name);
+        }
+        // A rename takes an instant, unless the kernel does not come back from it: then nothing can be done.
+        for _ in 0..ABANDON_PAUSES_MAX {
+            if self.stage.load(Ordering::SeqCst) == ENDED {
+                return;
+            }
+            std::thread::sleep(ABANDON_PAUSE);
+        }
+    }
+
+    /// Removes the temporary, unless another file has its name.
+    fn remove(&self, name: &OsStr) {
+        if is_named(&self.directory, name, &self.file) {
             // On failure nothing can be done; the leftover is harmless under its temporary name.
-            let _ = self.directory.unlink(&self.temporary_name);
+            let _ = self.directory.unlink(name);
         }
     }
 }
@@ -184,29 +251,30 @@ impl Drop for Temporary {
     }
 }
 
-/// Prefix and suffix of all temporary names.
-const PREFIX: &str = ".pipeline-";
-const SUFFIX: &str = ".tmp";
-
-/// The prefix of all temporary names for this destination. Its length is fixed.
-fn temporary_prefix(final_name: &OsStr) -> String {
-    format!("{PREFIX}{:016x}-", twox_hash::XxHash64::oneshot(0, final_name.as_bytes()))
+/// Finds out which renames the file system of `directory` can do, those that replace a file only if `is_replacing`. Does it with the temporary
+/// `name` and, once for a directory, with another one.
+fn find_renames(
+    directory: &Directory,
+    name: &mut OsString,
+    prefix: &str,
+    is_replacing: bool,
+) -> io::Result<Option<NoReplace>> {
+    if is_replacing && directory.can_exchange().is_none() {
+        let (mut other, _locked) = create_temporary(directory, prefix)?;
+        let found = directory.find_exchange(name, &other);
+        if matches!(found, Ok(true)) {
+            std::mem::swap(name, &mut other);
+        }
+        directory.unlink(&other)?;
+        found?;
+    }
+    directory.find_no_replace(name, with_random(prefix)?)
 }
 
-/// An unpredictable temporary name for the destination `final_name`.
-pub fn temporary_name(final_name: &OsStr) -> io::Result<OsString> {
-    with_random(&temporary_prefix(final_name))
-}
-
-fn with_random(prefix: &str) -> io::Result<OsString> {
-    Ok(format!("{prefix}{:016x}{SUFFIX}", sys::random_u64()?).into())
-}
-
-/// Whether `name` is a temporary name, for any destination.
-pub fn is_temporary_name(name: &OsStr) -> bool {
-    let numbers = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split_once('-'));
-    let is_number = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    numbers.is_some_and(|(destination, random)| is_number(destination) && is_number(random))
+/// The file `there`, named `name`. Fails if it may not be replaced.
+fn replaced(directory: &Directory, name: &OsStr, there: &Metadata) -> io::Result<Replaced> {
+    directory.check_replaceable(name)?;
+    Ok(Replaced { state: FileState::of(there), access: Access::at(&directory.path_of(name), there)? })
 }
 
 /// Creates a temporary with an unpredictable name. Retries if another run removes it as a leftover before it is locked.
@@ -218,25 +286,4 @@ fn create_temporary(directory: &Directory, prefix: &str) -> io::Result<(OsString
         }
     }
     Err(io::Error::other("temporary files are removed as soon as they are made"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_temporary_name_fits_beside_the_longest_name_and_differs_by_destination() {
-        let longest = OsString::from("x".repeat(255));
-        assert!(temporary_prefix(&longest).len() + 20 < 64);
-        assert_ne!(temporary_prefix(&longest), temporary_prefix(OsStr::new("other")));
-    }
-
-    #[test]
-    fn only_names_of_temporaries_are_taken_for_such() {
-        let name = temporary_name(OsStr::new("out")).unwrap().into_string().unwrap();
-        assert!(is_temporary_name(OsStr::new(&name)));
-        for other in [".pipeline-journal", ".pipeline-0-0.tmp", ".pipeline-x.tmp", "out", &name[1..], &name[..40]] {
-            assert!(!is_temporary_name(OsStr::new(other)), "{other}");
-        }
-    }
 }

@@ -1,33 +1,60 @@
 //! A directory held by descriptor: operations stay in it if its name changes, and never follow links.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::files::{copy_mode_and_times_of, lock};
+use crate::store::file_id::{FileId, FileState, nanoseconds};
+
+use super::attributes::{copy_mode_and_times, remove_access_acl};
+use super::files::lock;
+
+/// The way to give a file a name that must not replace another file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoReplace {
+    /// A rename with `RENAME_NOREPLACE`.
+    Rename,
+    /// A hard link, and then the old name is removed.
+    Link,
+}
+
+/// What is known of the renames in a directory.
+#[derive(Debug, Default)]
+pub(super) struct Renames {
+    pub(super) no_replace: OnceLock<Option<NoReplace>>,
+    pub(super) can_exchange: OnceLock<bool>,
+}
 
 /// An open directory, which stays the same if its name changes.
 #[derive(Debug)]
-pub struct Directory(OwnedFd);
+pub struct Directory {
+    pub(super) fd: OwnedFd,
+    pub(super) renames: Renames,
+}
 
 impl Directory {
+    fn of(fd: OwnedFd) -> Directory {
+        Directory { fd, renames: Renames::default() }
+    }
+
     /// Opens `path` for reading.
     pub fn open(path: &Path) -> io::Result<Directory> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Directory(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?))
+        Ok(Directory::of(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?))
     }
 
     /// Opens `path` only to reach files below it, which needs no read permission.
     pub fn open_to_pass(path: &Path) -> io::Result<Directory> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Directory(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?))
+        Ok(Directory::of(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?))
     }
 
     /// Opens the directory `name` in this one, not through a link; creates it with mode 0700 if absent. Also returns whether it did.
@@ -40,8 +67,12 @@ impl Directory {
             }
             opened => return Ok((opened?, false)),
         }
-        match retry_on_intr(|| rustix::fs::mkdirat(&self.0, name.as_bytes(), Mode::RWXU)) {
-            Ok(()) => Ok((self.open_below(name)?, true)),
+        match retry_on_intr(|| rustix::fs::mkdirat(&self.fd, name.as_bytes(), Mode::RWXU)) {
+            Ok(()) => {
+                let made = self.open_below(name)?;
+                made.remove_access_acl()?;
+                Ok((made, true))
+            }
             Err(Errno::EXIST) => Ok((self.open_below(name)?, false)),
             Err(errno) => Err(errno.into()),
         }
@@ -50,8 +81,8 @@ impl Directory {
     /// Opens the directory `name` after setting mode 0700, because its mode denies its owner access.
     fn allow_below(&self, name: &OsStr) -> io::Result<Directory> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let place = retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty()))?;
-        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place));
+        let place = retry_on_intr(|| rustix::fs::openat(&self.fd, name.as_bytes(), flags, Mode::empty()))?;
+        let path = format!("/proc/self/fd/{}", place.as_raw_fd());
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o700))?;
         self.open_below(name)
     }
@@ -66,7 +97,7 @@ impl Directory {
         let name = path.file_name().ok_or(Errno::INVAL)?;
         let parent = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => {
-                Some(Directory(self.open_deep(parent, OFlags::PATH | OFlags::DIRECTORY)?))
+                Some(Directory::of(self.open_deep(parent, OFlags::PATH | OFlags::DIRECTORY)?))
             }
             _ => None,
         };
@@ -81,7 +112,7 @@ impl Directory {
     fn open_deep(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        match retry_on_intr(|| rustix::fs::openat2(&self.0, path, flags, Mode::empty(), resolve)) {
+        match retry_on_intr(|| rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), resolve)) {
             // An older kernel or a sandbox without the call: open one directory after the other.
             Err(Errno::NOSYS | Errno::PERM) => self.open_step_by_step(path, flags),
             opened => Ok(opened?),
@@ -95,21 +126,21 @@ impl Directory {
             let Component::Normal(name) = component else { return Err(Errno::XDEV.into()) };
             way = Some(way.as_ref().unwrap_or(self).open_below(name)?);
         }
-        let parent = &way.as_ref().unwrap_or(self).0;
+        let parent = &way.as_ref().unwrap_or(self).fd;
         Ok(retry_on_intr(|| rustix::fs::openat(parent, name.as_bytes(), flags, Mode::empty()))?)
     }
 
     /// Opens the directory `name` in this one, not through a link.
     pub fn open_below(&self, name: &OsStr) -> io::Result<Directory> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(Directory(retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty()))?))
+        Ok(Directory::of(retry_on_intr(|| rustix::fs::openat(&self.fd, name.as_bytes(), flags, Mode::empty()))?))
     }
 
     /// Opens the regular file `name` to read and write, not through a link; creates it with mode 0600 if absent.
     pub fn open_or_create(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        let file = File::from(retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, mode))?);
+        let file = File::from(retry_on_intr(|| rustix::fs::openat(&self.fd, name.as_bytes(), flags, mode))?);
         match file.metadata()?.is_file() {
             true => Ok(file),
             false => Err(io::Error::other("it is no regular file")),
@@ -119,7 +150,7 @@ impl Directory {
     /// Opens the regular file `name` for reading, not through a link. `None` if absent.
     pub fn open_file(&self, name: &OsStr) -> io::Result<Option<File>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        match retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty())) {
+        match retry_on_intr(|| rustix::fs::openat(&self.fd, name.as_bytes(), flags, Mode::empty())) {
             Ok(file) if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode).is_file() => Ok(Some(file.into())),
             Ok(_) => Err(io::Error::other("it is no regular file")),
             Err(Errno::NOENT) => Ok(None),
@@ -129,21 +160,31 @@ impl Directory {
 
     /// Adds the permission bits in `mode`.
     pub fn allow(&self, mode: u32) -> io::Result<()> {
-        let now = rustix::fs::fstat(&self.0)?.st_mode;
+        let now = rustix::fs::fstat(&self.fd)?.st_mode;
         match now & mode == mode {
             true => Ok(()),
-            false => Ok(rustix::fs::fchmod(&self.0, Mode::from_raw_mode(now | mode))?),
+            false => Ok(rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(now | mode))?),
         }
     }
 
     /// Creates the symbolic link `name` to `target`.
     pub fn symlink(&self, name: &OsStr, target: &Path) -> io::Result<()> {
-        Ok(retry_on_intr(|| rustix::fs::symlinkat(target, &self.0, name.as_bytes()))?)
+        Ok(retry_on_intr(|| rustix::fs::symlinkat(target, &self.fd, name.as_bytes()))?)
+    }
+
+    /// Removes the access ACL that a new directory inherits; what it passes on to its files stays.
+    pub fn remove_access_acl(&self) -> io::Result<()> {
+        remove_access_acl(&self.fd)
+    }
+
+    /// The group of the directory.
+    pub fn group(&self) -> io::Result<u32> {
+        Ok(rustix::fs::fstat(&self.fd)?.st_gid)
     }
 
     /// Sets the directory's permission bits and times, like [`copy_mode_and_times`].
     pub fn copy_mode_and_times(&self, mode: u32, source: Option<&Metadata>) -> io::Result<()> {
-        copy_mode_and_times_of(&self.0, mode, source)
+        copy_mode_and_times(&self.fd, mode, source)
     }
 
     /// Creates `name` with mode 0600, exclusively, not through a link, and locks it while
@@ -151,7 +192,7 @@ impl Directory {
     pub fn create_locked(&self, name: &OsStr) -> io::Result<Option<File>> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        let file = File::from(retry_on_intr(|| rustix::fs::openat(&self.0, name.as_bytes(), flags, mode))?);
+        let file = File::from(retry_on_intr(|| rustix::fs::openat(&self.fd, name.as_bytes(), flags, mode))?);
         match lock(&file).and_then(|locked| Ok(locked && rustix::fs::fstat(&file)?.st_nlink > 0)) {
             Ok(true) => Ok(Some(file)),
             Ok(false) => Ok(None),
@@ -162,59 +203,62 @@ impl Directory {
         }
     }
 
-    /// Removes unlocked regular files whose names `is_temporary` accepts: leftovers of
-    /// killed processes. Skips files that cannot be opened. Returns the number removed.
-    pub fn remove_left_over(&self, is_temporary: impl Fn(&OsStr) -> bool) -> io::Result<u64> {
-        let mut count = 0;
-        for entry in rustix::fs::Dir::read_from(&self.0)? {
-            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
-            if !is_temporary(&name) {
-                continue;
-            }
-            let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            let Ok(file) = rustix::fs::openat(&self.0, name.as_bytes(), flags, Mode::empty()) else { continue };
-            let is_regular = rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-            if is_regular && rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                // Unlink before unlocking, so that the creator notices.
-                self.unlink(&name)?;
-                count += 1;
-            }
+    /// The names that `is_wanted` accepts.
+    pub fn names(&self, is_wanted: impl Fn(&OsStr) -> bool) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.fd)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            names.extend(is_wanted(name).then(|| name.to_owned()));
         }
-        Ok(count)
+        Ok(names)
     }
 
-    /// Renames `from` to `to`; replaces an existing file only if `replace`.
-    pub fn rename(&self, from: &OsStr, to: &OsStr, replace: bool) -> io::Result<()> {
-        let (from, to) = (from.as_bytes(), to.as_bytes());
-        if replace {
-            return Ok(retry_on_intr(|| rustix::fs::renameat(&self.0, from, &self.0, to))?);
-        }
-        match retry_on_intr(|| rustix::fs::renameat_with(&self.0, from, &self.0, to, RenameFlags::NOREPLACE)) {
-            // Some file systems lack the flag; a hard link never replaces a file.
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                retry_on_intr(|| rustix::fs::linkat(&self.0, from, &self.0, to, AtFlags::empty()))?;
-                Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.0, from, AtFlags::empty()))?)
-            }
-            result => Ok(result?),
-        }
+    /// Opens `name` and locks it. `None` if it is no regular file, cannot be opened, or is locked: a living process has it.
+    pub fn lock_left_over(&self, name: &OsStr) -> Option<File> {
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let open = |access| rustix::fs::openat(&self.fd, name.as_bytes(), access | flags, Mode::empty());
+        // Some file systems lock only what may be written, and some files may only be read.
+        let file = open(OFlags::RDWR).or_else(|_| open(OFlags::RDONLY)).ok()?;
+        let is_regular = rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+        let is_locked = is_regular && rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        is_locked.then(|| file.into())
     }
 
     /// Removes the file `name`.
     pub fn unlink(&self, name: &OsStr) -> io::Result<()> {
-        Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.0, name.as_bytes(), AtFlags::empty()))?)
+        Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.fd, name.as_bytes(), AtFlags::empty()))?)
     }
 
     /// Flushes the directory to disk, where the file system supports that.
     pub fn sync(&self) -> io::Result<()> {
-        match retry_on_intr(|| rustix::fs::fsync(&self.0)) {
+        match retry_on_intr(|| rustix::fs::fsync(&self.fd)) {
             Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             result => Ok(result?),
         }
     }
 
+    /// The state of the file `name`, not through a link.
+    pub fn state_of(&self, name: &OsStr) -> io::Result<FileState> {
+        let stat = retry_on_intr(|| rustix::fs::statat(&self.fd, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW))?;
+        let time = |seconds, parts: u64| nanoseconds(seconds, parts.cast_signed());
+        let id = FileId {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            bytes: stat.st_size.cast_unsigned(),
+            mtime_ns: time(stat.st_mtime, stat.st_mtime_nsec),
+        };
+        Ok(FileState { id, ctime_ns: time(stat.st_ctime, stat.st_ctime_nsec) })
+    }
+
+    /// A path to `name` that stays in this directory.
+    pub fn path_of(&self, name: &OsStr) -> PathBuf {
+        Path::new(&format!("/proc/self/fd/{}", self.fd.as_raw_fd())).join(name)
+    }
+
     /// Device and inode.
     pub fn identity(&self) -> io::Result<(u64, u64)> {
-        let stat = rustix::fs::fstat(&self.0)?;
+        let stat = rustix::fs::fstat(&self.fd)?;
         Ok((stat.st_dev, stat.st_ino))
     }
 }

@@ -1,4 +1,4 @@
-//! Files and descriptors: opened without blocking, told apart, locked, given modes and times, dropped from the cache.
+//! Files and descriptors: opened without blocking, told apart, locked, dropped from the cache.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, Timestamps};
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 /// Opens a file of any type for reading without blocking, even a FIFO without a writer.
@@ -94,28 +94,6 @@ pub fn open_descriptor(number: i32) -> io::Result<File> {
 /// Whether descriptor `number` is open. Call it before opening files, which take free numbers.
 pub fn is_descriptor_open(number: i32) -> bool {
     std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok()
-}
-
-/// Sets the permission bits, and the times of `source` if given, through the descriptor.
-/// Ignores file systems without them; the file then keeps its mode.
-pub fn copy_mode_and_times(file: &File, mode: u32, source: Option<&Metadata>) -> io::Result<()> {
-    copy_mode_and_times_of(file, mode, source)
-}
-
-pub(super) fn copy_mode_and_times_of(file: impl AsFd, mode: u32, source: Option<&Metadata>) -> io::Result<()> {
-    let file = file.as_fd();
-    let unless_unknown = |result| match result {
-        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
-        result => result,
-    };
-    unless_unknown(retry_on_intr(|| rustix::fs::fchmod(file, Mode::from_bits_truncate(mode))))?;
-    if let Some(source) = source {
-        let last_access = rustix::fs::Timespec { tv_sec: source.atime(), tv_nsec: source.atime_nsec() };
-        let last_modification = rustix::fs::Timespec { tv_sec: source.mtime(), tv_nsec: source.mtime_nsec() };
-        let times = Timestamps { last_access, last_modification };
-        unless_unknown(retry_on_intr(|| rustix::fs::futimens(file, &times)))?;
-    }
-    Ok(())
 }
 
 /// Locks `file` while it is open. `false` if another process holds the lock. On file systems without locks always `true`.

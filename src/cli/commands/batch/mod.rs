@@ -7,7 +7,7 @@ pub mod restore;
 pub mod verify;
 
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::ErrorKind::NotFound;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::batch::journal::{History, InputFate, Journal};
 use crate::batch::messages::{Ended, Entry, Other};
 use crate::batch::operation::{Operation, wants_passphrase};
 use crate::batch::output_tree::OutputTree;
-use crate::batch::plan::{self, BatchPlan, Item};
+use crate::batch::plan::{self, BatchPlan, Item, Naming};
 use crate::batch::policy::{Breaker, OnError, Retry};
 use crate::batch::results::BatchSummary;
 use crate::batch::scan::{self, Filter, InputSpec};
@@ -93,6 +93,8 @@ fn carry_out(
     let supervise = Box::new(|threads, progress: &_, live: &_| session.run_batch(threads, bytes, progress, live));
     let RanBatch { results, tree, figures, wall, progress, failure } = batch::run(batch, operation, supervise);
     let cut_off_count = tree.as_ref().map_or(0, |tree| tree.cut_off_count);
+    let left_swaps = tree.as_ref().map_or(&[][..], |tree| &tree.left_swaps);
+    others.extend(left_swaps.iter().map(|path| Other { path: path.clone(), error: EntryError::LeftSwap }));
     // After a signal, directories are left unfinished for the next run.
     if let (Some(tree), None) = (tree, &failure) {
         others.extend(finish_tree(session, &plan, tree, umask, sync)?);
@@ -248,14 +250,14 @@ fn unplanned<'a>(plan: &BatchPlan, history: &'a History) -> Vec<&'a Path> {
     unplanned
 }
 
-/// Scans the inputs and plans their outputs; `name` derives an output's file name. Writes nothing. No output, and with `is_rm` no input, may be
+/// Scans the inputs and plans their outputs; `naming` derives their names. Writes nothing. No output, and with `is_rm` no input, may be
 /// one of the files in `taken`.
 fn plan(
     session: &mut Session,
     names: &BatchNames,
     list: &ListArgs,
     (taken, is_rm): (&[ReservedPath<'_>], bool),
-    name: impl Fn(&OsStr) -> OsString + Send + 'static,
+    naming: impl Naming,
 ) -> anyhow::Result<BatchPlan> {
     let ListArgs { files_from, files0_from, filter } = list.clone();
     let (paths, output) = (names.inputs.clone(), names.output.clone());
@@ -264,7 +266,7 @@ fn plan(
     Ok(session.wait("list", move |_| {
         let inputs = scan::scan(&spec)?;
         let roots = inputs.roots.clone();
-        let plan = plan::plan(inputs, !spec.filter.include.is_empty(), name);
+        let plan = plan::plan(inputs, !spec.filter.include.is_empty(), &naming);
         plan::check(&plan, &output, &roots, &read)?;
         if is_rm {
             plan::check_inputs(&plan, &read)?;
@@ -282,7 +284,7 @@ fn plan_in_place(
 ) -> anyhow::Result<BatchPlan> {
     let (input, filter, read) = (input.to_owned(), filter_of(filter), places_read(taken));
     Ok(session.wait("list", move |_| {
-        let plan = plan::plan(scan::scan_in(&input, &filter)?, false, OsStr::to_owned);
+        let plan = plan::plan(scan::scan_in(&input, &filter)?, false, &OsStr::to_owned);
         plan::check_inputs(&plan, &read)?;
         Ok::<BatchPlan, BatchError>(plan)
     })??)

@@ -75,6 +75,7 @@ mod tests {
             force: false,
             rm: false,
             no_sync: false,
+            preserve: false,
         }
     }
 

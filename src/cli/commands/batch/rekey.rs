@@ -24,7 +24,7 @@ use crate::task::rekey::{REKEY_BYTES, RekeySpec};
 
 /// Rekeys all files in the directory IN.
 pub fn run(args: RekeyArgs, typed: &Typed, settings: &Settings) -> anyhow::Result<Exit> {
-    typed.refuse_pipe_flags()?;
+    typed.refuse_single_file_flags()?;
     let mut report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
     report.force = args.force;
     refuse_passphrases(args.new_passphrase_file.is_some() || args.encrypt.passphrase)?;

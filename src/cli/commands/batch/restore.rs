@@ -25,7 +25,7 @@ use crate::task::salvage::SalvageSpec;
 
 /// Restores the files of `names`.
 pub fn run(args: RestoreArgs, typed: &Typed, names: &BatchNames, settings: &Settings) -> anyhow::Result<Exit> {
-    typed.refuse_pipe_flags()?;
+    typed.refuse_single_file_flags()?;
     let mut report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
     report.force = args.files.force;
     let identities = resolve::identities(&args.identities, settings)?;

@@ -24,7 +24,7 @@ use crate::task::verify::VerifySpec;
 
 /// Verifies all files in the directory IN.
 pub fn run(args: VerifyArgs, typed: &Typed, settings: &Settings) -> anyhow::Result<Exit> {
-    typed.refuse_pipe_flags()?;
+    typed.refuse_single_file_flags()?;
     let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
     let identities = resolve::identities(&args.identities, settings)?;
     let files = [("--identity", identities.files.as_slice())];

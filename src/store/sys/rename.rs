@@ -1,0 +1,97 @@
+//! Renames inside a directory, and which of them its file system can do.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{AtFlags, RenameFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::directory::{Directory, NoReplace};
+
+impl Directory {
+    /// Renames `from` to `to`; replaces an existing file.
+    pub fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        Ok(retry_on_intr(|| rustix::fs::renameat(&self.fd, from.as_bytes(), &self.fd, to.as_bytes()))?)
+    }
+
+    /// Renames `from` to `to` in the given `way`. Fails with the kind `AlreadyExists` if `to` exists.
+    pub fn rename_new(&self, from: &OsStr, to: &OsStr, way: NoReplace) -> io::Result<()> {
+        match way {
+            NoReplace::Rename => self.rename_with(from, to, RenameFlags::NOREPLACE),
+            NoReplace::Link => {
+                let (from, to) = (from.as_bytes(), to.as_bytes());
+                retry_on_intr(|| rustix::fs::linkat(&self.fd, from, &self.fd, to, AtFlags::empty()))?;
+                Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.fd, from, AtFlags::empty()))?)
+            }
+        }
+    }
+
+    /// Gives each of two files the name of the other, at once.
+    pub fn exchange(&self, one: &OsStr, other: &OsStr) -> io::Result<()> {
+        self.rename_with(one, other, RenameFlags::EXCHANGE)
+    }
+
+    /// The way in which the file system gives a file a new name without replacing; `None` if it has none. The first call finds out, by renaming
+    /// `name` to the unused name `free`, which then becomes `name`.
+    pub fn find_no_replace(&self, name: &mut OsString, free: OsString) -> io::Result<Option<NoReplace>> {
+        if let Some(known) = self.renames.no_replace.get() {
+            return Ok(*known);
+        }
+        let mut found = None;
+        for way in [NoReplace::Rename, NoReplace::Link] {
+            match self.rename_new(name, &free, way) {
+                Ok(()) => {
+                    (*name, found) = (free, Some(way));
+                    break;
+                }
+                Err(error) if is_unsupported(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(*self.renames.no_replace.get_or_init(|| found))
+    }
+
+    /// Like [`find_no_replace`](Directory::find_no_replace), which was called before.
+    pub fn no_replace(&self) -> Option<NoReplace> {
+        self.renames.no_replace.get().copied().flatten()
+    }
+
+    /// Finds out whether the file system exchanges names, by exchanging those of two files. Returns whether it does.
+    pub fn find_exchange(&self, one: &OsStr, other: &OsStr) -> io::Result<bool> {
+        let can = match self.exchange(one, other) {
+            Ok(()) => true,
+            Err(error) if is_unsupported(&error) => false,
+            Err(error) => return Err(error),
+        };
+        // Another thread may have found out meanwhile, and found the same.
+        let _ = self.renames.can_exchange.set(can);
+        Ok(can)
+    }
+
+    /// What [`find_exchange`](Directory::find_exchange) found; `None` if it was not called.
+    pub fn can_exchange(&self) -> Option<bool> {
+        self.renames.can_exchange.get().copied()
+    }
+
+    /// Fails if `name`, a file, may not be removed or replaced: another user's in a sticky directory, or an immutable one.
+    ///
+    /// The kernel checks the right to remove a name before its type, so that the attempt to remove a file as a directory tells, and removes nothing.
+    pub fn check_replaceable(&self, name: &OsStr) -> io::Result<()> {
+        match retry_on_intr(|| rustix::fs::unlinkat(&self.fd, name.as_bytes(), AtFlags::REMOVEDIR)) {
+            Ok(()) | Err(Errno::NOTDIR | Errno::NOENT | Errno::BUSY | Errno::NOTEMPTY) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn rename_with(&self, from: &OsStr, to: &OsStr, flags: RenameFlags) -> io::Result<()> {
+        let (from, to) = (from.as_bytes(), to.as_bytes());
+        Ok(retry_on_intr(|| rustix::fs::renameat_with(&self.fd, from, &self.fd, to, flags))?)
+    }
+}
+
+/// Whether the kernel, the file system or a sandbox lacks a call.
+fn is_unsupported(error: &io::Error) -> bool {
+    let unsupported = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM];
+    unsupported.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
