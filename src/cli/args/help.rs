@@ -12,8 +12,9 @@ use super::{Args, Typed};
 use crate::format::zstd::codec;
 
 /// Flags that `-h` leaves out, by their long names.
-const SELDOM: [&str; 33] = [
+const SELDOM: [&str; 34] = [
     "no-sync",
+    "preserve",
     "chunk-size",
     "no-compress",
     "passphrase-file",
