@@ -5,6 +5,7 @@ mod options;
 mod place;
 mod stream;
 mod temporary;
+mod text;
 
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
