@@ -64,3 +64,41 @@ fn a_signal_at_a_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
     }
     assert_eq!(dir.names(), ["in", "key", "key.age", "passphrase", "sealed"]);
 }
+
+/// The terminal once stayed without echo for the shell, and showed what was typed after `fg`.
+#[test]
+fn a_prompt_that_is_suspended_gives_echo_back_and_takes_it_again() {
+    let dir = TestDir::new();
+    dir.write("in", b"content");
+    let script = format!("set -m; {PIPELINE} process in out -p -q; stty -a; echo suspended; fg; echo code $?; stty -a");
+    let answers = [
+        ("new passphrase: ", "half\x1a"),
+        ("suspended", ""),
+        ("new passphrase: ", "sesame\n"),
+        ("the same again: ", "\x1a"),
+        ("code ", ""),
+    ];
+    let shown = on_a_terminal(&dir, &script, &answers);
+    let (stopped, resumed) = shown.split_once("suspended").unwrap();
+    assert!(stopped.contains(" echo ") && !stopped.contains("-echo ") && !stopped.contains("half"), "{shown}");
+    assert!(resumed.contains(" echo ") && !resumed.contains("-echo ") && !shown.contains("sesame"), "{shown}");
+    let script = format!("set -m; {PIPELINE} process in out -p -q; fg; echo code $?");
+    let answers = [("new passphrase: ", "\x1a"), ("new passphrase: ", "sesame\n"), ("the same again: ", "sesame\n")];
+    let shown = on_a_terminal(&dir, &script, &answers);
+    assert!(shown.contains("code 0") && !shown.contains("sesame"), "{shown}");
+    let (first, both) = ("cat in | ", "the job of both");
+    let script = format!("set -m; sleep 1000 | {PIPELINE} process in b2 -p -q; echo {both}; kill %1; fg");
+    let shown = on_a_terminal(&dir, &script, &[("new passphrase: ", "\x1a"), (both, "")]);
+    assert!(shown.contains(both) && !shown.contains(first), "{shown}");
+}
+
+#[test]
+fn the_quit_key_at_a_prompt_leaves_the_terminal_as_it_was() {
+    let dir = TestDir::new();
+    dir.write("in", b"content");
+    let script = format!("trap : QUIT; {PIPELINE} process in out -p -q --stats json; echo code $?; stty -a");
+    let shown = on_a_terminal(&dir, &script, &[("new passphrase: ", "half\x1c")]);
+    assert!(shown.contains("code 131") && shown.contains("\"kind\":\"stopped\""), "{shown}");
+    assert!(shown.contains(" echo ") && !shown.contains("-echo "), "{shown}");
+    assert_eq!(dir.names(), ["in"]);
+}
