@@ -16,7 +16,7 @@ use crate::store::file_id::FileId;
 use crate::store::input::Input;
 use crate::store::name::quoted;
 use crate::store::output::Place;
-use crate::store::sys::{self, Directory};
+use crate::store::sys::{self, Directory, WakeUp};
 
 /// One file of a batch.
 #[derive(Clone, Debug)]
@@ -33,10 +33,10 @@ pub struct Item {
 
 impl Item {
     /// Opens the input, which was a regular file when it was scanned. A file found by a walk is opened below the directory that the user named,
-    /// without following a link that has replaced a directory since. `top` caches that open directory for the next file.
-    pub fn open(&self, top: &mut Option<(PathBuf, Directory)>) -> Result<Input, StoreError> {
+    /// without following a link that has replaced a directory since. `top` caches that open directory for the next file; `wake` interrupts the wait for a lease.
+    pub fn open(&self, top: &mut Option<(PathBuf, Directory)>, wake: &WakeUp) -> Result<Input, StoreError> {
         let input = match self.depth {
-            0 => Input::open(&self.source)?,
+            0 => Input::open(&self.source, wake)?,
             _ => {
                 let (path, inside) = self.way();
                 let directory = match top {
@@ -47,7 +47,7 @@ impl Item {
                         &mut other.insert((path.to_owned(), opened)).1
                     }
                 };
-                Input::open_below(directory, inside, quoted(&self.source))?
+                Input::open_below(directory, inside, quoted(&self.source), wake)?
             }
         };
         match input.metadata.is_file() {

@@ -51,8 +51,7 @@ impl PassphraseSources {
 
     fn read_explicit(&self, prompter: &Prompter) -> Result<Option<SecretString>, KeySourceError> {
         if let Some(path) = &self.file {
-            return first_line(sys::open_to_read(path), &format!("passphrase file {}", quoted(path)), prompter)
-                .map(Some);
+            return first_line(prompter.open(path), &format!("passphrase file {}", quoted(path)), prompter).map(Some);
         }
         self.descriptor.map(|number| of_descriptor(number, prompter)).transpose()
     }
@@ -343,16 +342,17 @@ fn not_empty(text: Zeroizing<String>, what: &str) -> Result<SecretString, KeySou
 
 /// The bytes of the file, and whether only its owner can access them.
 fn read_key_file(path: &Path, prompter: &Prompter) -> io::Result<(Zeroizing<Vec<u8>>, bool)> {
-    let file = sys::open_to_read(path)?;
+    let file = prompter.open(path)?;
     let metadata = file.metadata()?;
     let is_private = !metadata.is_file() || metadata.mode() & 0o077 == 0;
     Ok((read_all(file, prompter)?, is_private))
 }
 
-fn read_text(path: &Path, what: &str, prompter: &Prompter) -> Result<String, KeySourceError> {
-    let bytes = sys::open_to_read(path).and_then(|file| read_all(file, prompter)).map_err(io_error(what))?;
+/// The text of a recipients file, which a user may confuse with one of identities.
+fn read_text(path: &Path, what: &str, prompter: &Prompter) -> Result<Zeroizing<String>, KeySourceError> {
+    let bytes = prompter.open(path).and_then(|file| read_all(file, prompter)).map_err(io_error(what))?;
     let text = std::str::from_utf8(&bytes).map_err(|_| KeySourceError::NotText(what.to_owned()))?;
-    Ok(text.to_owned())
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// Reads to the end; a pipe, such as a shell's `<(command)`, may block.

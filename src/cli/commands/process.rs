@@ -80,7 +80,7 @@ pub fn run(mut args: ProcessArgs, typed: &Typed, settings: &Settings) -> anyhow:
 /// Writes and publishes the output.
 fn carry_out(args: &ProcessArgs, request: &Request, session: &mut Session) -> anyhow::Result<(Input, Produced)> {
     let Request { names, width, compress, recipients, verify, report } = request;
-    let file = (!args.stdin_from_command).then(|| Input::open(&names.input)).transpose()?;
+    let file = (!args.stdin_from_command).then(|| session.open(&names.input)).transpose()?;
     let output_options = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = Output::prepare(&names.output, &Vec::from_iter(&file), output_options)
         .map_err(|error| hint_at_two_inputs(error, &names.output))?;

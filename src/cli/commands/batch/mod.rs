@@ -321,11 +321,11 @@ fn options(args: &BatchArgs, width: Concurrency, budget_bytes: usize, output: Ou
 /// passphrase, prompts for it.
 fn keyring(session: &mut Session, plan: &BatchPlan, sources: &IdentitySources) -> anyhow::Result<Keyring> {
     forbid_core_dumps()?;
-    let (sources, prompter) = (sources.clone(), session.prompter());
+    let (sources, prompter, wake) = (sources.clone(), session.prompter(), session.wake.clone());
     let looked_at: Vec<Item> = plan.items.iter().take(LOOKED_AT).cloned().collect();
     Ok(session.wait("keys", move |_| {
         let mut keyring = Keyring::read(&sources, &prompter, tell)?;
-        let files = || looked_at.iter().filter_map(|item| item.open(&mut None).ok()?.file.try_clone().ok());
+        let files = || looked_at.iter().filter_map(|item| item.open(&mut None, &wake).ok()?.file.try_clone().ok());
         keyring.settle(|| files().any(wants_passphrase))?;
         Ok::<Keyring, BatchError>(keyring)
     })??)
