@@ -37,9 +37,25 @@ pub struct PassphraseSources {
     /// A descriptor to read it from.
     pub descriptor: Option<i32>,
     /// The value of `AGE_PASSPHRASE`.
-    pub variable: Option<OsString>,
+    pub variable: Option<SecretBytes>,
     /// The value of `AGE_PASSPHRASE_FD`.
     pub variable_descriptor: Option<OsString>,
+}
+
+/// The value of a variable, which may be no text. Wiped on drop; not printable.
+#[derive(Clone)]
+pub struct SecretBytes(Zeroizing<Vec<u8>>);
+
+impl From<Zeroizing<Vec<u8>>> for SecretBytes {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> SecretBytes {
+        SecretBytes(bytes)
+    }
+}
+
+impl std::fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretBytes")
+    }
 }
 
 impl PassphraseSources {
@@ -61,7 +77,8 @@ impl PassphraseSources {
             return Err(KeySourceError::TwoVariables);
         }
         if let Some(value) = &self.variable {
-            let value = value.to_str().ok_or_else(|| KeySourceError::NotText("AGE_PASSPHRASE".to_owned()))?;
+            let value =
+                std::str::from_utf8(&value.0).map_err(|_| KeySourceError::NotText("AGE_PASSPHRASE".to_owned()))?;
             return not_empty(Zeroizing::new(value.to_owned()), "AGE_PASSPHRASE").map(Some);
         }
         let number = self.variable_descriptor.as_ref().map(|value| value.to_str().and_then(|value| value.parse().ok()));

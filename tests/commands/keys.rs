@@ -257,7 +257,7 @@ fn an_encrypted_ssh_key_is_asked_for_its_passphrase_only_when_a_stanza_is_for_it
 }
 
 /// The recipient and the identity of the plugin `name`.
-fn plugin_keys(name: &str) -> (String, String) {
+pub fn plugin_keys(name: &str) -> (String, String) {
     let hrp = |text: &str| bech32::Hrp::parse(text).unwrap();
     let recipient = bech32_encode(hrp(&format!("age1{name}")), b"anyone");
     (recipient, bech32_encode(hrp(&format!("age-plugin-{name}-")), b"anyone").to_uppercase())

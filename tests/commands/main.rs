@@ -12,6 +12,7 @@ mod keys;
 mod overwriting;
 mod reports;
 mod rules;
+mod secrets;
 mod terminal;
 
 #[path = "../support/mod.rs"]

@@ -140,7 +140,7 @@ fn seal(session: &mut Session, sources: &RecipientSources, input: &Path) -> anyh
 /// Resolves and checks everything that needs no file access.
 fn resolve(args: &ProcessArgs, settings: &Settings) -> Result<Request, Problem> {
     let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
-    let passphrase = resolve::new_passphrase(&args.encrypt, &args.passphrases);
+    let passphrase = resolve::new_passphrase(&args.encrypt, &args.passphrases, settings);
     let recipients = resolve::recipients(&args.encrypt, passphrase, settings);
     // The command gets its own standard input.
     let input = args.files.input.as_deref().filter(|_| !args.stdin_from_command).unwrap_or(Path::new(""));

@@ -93,16 +93,6 @@ pub fn stderr() -> io::Result<File> {
     Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?))
 }
 
-/// Opens an inherited descriptor, by its number, as a separate file.
-pub fn open_descriptor(number: i32) -> io::Result<File> {
-    File::open(format!("/proc/self/fd/{number}"))
-}
-
-/// Whether descriptor `number` is open. Call it before opening files, which take free numbers.
-pub fn is_descriptor_open(number: i32) -> bool {
-    std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok()
-}
-
 /// Sets the permission bits, and the times of `source` if given, through the descriptor.
 /// Ignores file systems without them; the file then keeps its mode.
 pub fn copy_mode_and_times(file: &File, mode: u32, source: Option<&Metadata>) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! All system calls that std lacks, through rustix. The pipeline sees them as readers, writers and a wake-up.
 
 mod child;
+mod descriptors;
 mod directory;
 mod files;
 mod process;
@@ -8,11 +9,13 @@ mod terminal;
 mod wait;
 
 pub use child::{ask_to_end, wait_for_end};
+pub use descriptors::{
+    is_descriptor_open, keep_from_commands, memory_file, open_descriptor, stdin_for_command, take_memory_file,
+};
 pub use directory::Directory;
 pub use files::{
-    advise_sequential, copy_mode_and_times, create_private, forget_cached, identity, is_descriptor_open,
-    is_memory_device, lock, may_wait, open_descriptor, open_device, open_to_read, open_to_write, start_writing_back,
-    stderr, stdin, stdout, stdout_for_data,
+    advise_sequential, copy_mode_and_times, create_private, forget_cached, identity, is_memory_device, lock, may_wait,
+    open_device, open_to_read, open_to_write, start_writing_back, stderr, stdin, stdout, stdout_for_data,
 };
 pub use process::{
     available_memory_bytes, be_nice, cpu_name, fill_random, forbid_core_dumps, ignored_signals, memory_limit_bytes,
