@@ -374,8 +374,9 @@ fn read_text(path: &Path, what: &str, prompter: &Prompter) -> Result<Zeroizing<S
 
 /// Reads to the end; a pipe, such as a shell's `<(command)`, may block.
 fn read_all(file: File, prompter: &Prompter) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Large enough for most files: growing would leave copies in memory.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_LEN));
+    // Room for all of a file, and for most of what comes through a pipe: growing would leave copies in memory.
+    let len = file.metadata()?.len().min(KEY_FILE_LEN_MAX) as usize;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_LEN.max(len + 1)));
     prompter.patient(file).take(KEY_FILE_LEN_MAX + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > KEY_FILE_LEN_MAX {
         true => Err(io::Error::other("it is longer than 16 MiB")),

@@ -29,7 +29,7 @@ pub fn run(args: KeygenArgs, passphrase: Option<SecretBytes>) -> anyhow::Result<
         true => {
             let mut seed = Zeroizing::new([0; 32]);
             sys::fill_random(&mut *seed).context("cannot get random bytes")?;
-            let identity = hybrid::Identity::from_seed(seed);
+            let identity = hybrid::Identity::from_seed(&seed);
             (identity.to_text(), identity.to_recipient().to_string())
         }
         false => {
@@ -37,7 +37,11 @@ pub fn run(args: KeygenArgs, passphrase: Option<SecretBytes>) -> anyhow::Result<
             (Zeroizing::new(identity.to_string().expose_secret().to_owned()), identity.to_public().to_string())
         }
     };
-    let exit = write_out(&Zeroizing::new(format!("# public key: {recipient}\n{}\n", *identity)), output)?;
+    let comment = format!("# public key: {recipient}\n");
+    // Room for all: growing would leave copies in memory.
+    let mut text = Zeroizing::new(String::with_capacity(comment.len() + identity.len() + 1));
+    [&comment, &*identity, "\n"].into_iter().for_each(|part| text.push_str(part));
+    let exit = write_out(&text, output)?;
     problem::tell(&format!("Public key: {recipient}\n"));
     Ok(exit)
 }
