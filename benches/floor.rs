@@ -25,7 +25,7 @@ fn main() {
             .collect(),
     };
     let (mut compressor, mut decompressor) = (Compressor::new(Level::DEFAULT).unwrap(), Decompressor::new().unwrap());
-    let cipher = SegmentCipher::new(&PayloadKey::new([7; 32]));
+    let cipher = SegmentCipher::new(&PayloadKey::take(&mut [7; 32]));
     let mut frame = vec![0; Compressor::frame_len_bound(CHUNK_LEN)];
     let frames: Vec<Vec<u8>> = content
         .chunks(CHUNK_LEN)

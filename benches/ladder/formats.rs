@@ -29,7 +29,7 @@ pub fn codec(c: &mut Criterion) {
 }
 
 pub fn segment(c: &mut Criterion) {
-    let cipher = SegmentCipher::new(&PayloadKey::new([7; 32]));
+    let cipher = SegmentCipher::new(&PayloadKey::take(&mut [7; 32]));
     let mut group = c.benchmark_group("segment");
     group.throughput(Throughput::Bytes(SEGMENT_LEN as u64));
     let mut segment = vec![7; SEALED_LEN];

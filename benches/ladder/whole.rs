@@ -30,8 +30,8 @@ pub fn whole(c: &mut Criterion) {
             expect: Expect::Tables,
         })
     };
-    let seal = || Some(Seal { prefix: Vec::new(), key: PayloadKey::new([7; 32]) });
-    let open = || Some(PayloadKey::new([7; 32]));
+    let seal = || Some(Seal { prefix: Vec::new(), key: PayloadKey::take(&mut [7; 32]) });
+    let open = || Some(PayloadKey::take(&mut [7; 32]));
     let process = |compress, seal| Work::Process(Process { compress, seal });
     let restore = |open, content| Work::Restore(Restore { open, content });
     let plain = Content::Plain(ContentRange::All);
@@ -61,7 +61,7 @@ pub fn whole(c: &mut Criterion) {
 
 /// A payload of `content`, sealed with the key that the runs open it with.
 fn sealed(content: &[u8]) -> Vec<u8> {
-    let cipher = SegmentCipher::new(&PayloadKey::new([7; 32]));
+    let cipher = SegmentCipher::new(&PayloadKey::take(&mut [7; 32]));
     let last = content.len().div_ceil(SEGMENT_LEN) - 1;
     let segments = content.chunks(SEGMENT_LEN).enumerate().flat_map(|(index, text)| {
         let mut segment = [text, &[0; TAG_LEN]].concat();

@@ -16,7 +16,7 @@ use crate::store::file_id::FileId;
 use crate::store::input::Input;
 use crate::store::name::quoted;
 use crate::store::output::Place;
-use crate::store::sys::{self, Directory};
+use crate::store::sys::{self, Directory, WakeUp};
 use crate::task::process::begins_like_zstd;
 
 /// One file of a batch.
@@ -36,10 +36,10 @@ pub struct Item {
 
 impl Item {
     /// Opens the input, which was a regular file when it was scanned. A file found by a walk is opened below the directory that the user named,
-    /// without following a link that has replaced a directory since. `top` caches that open directory for the next file.
-    pub fn open(&self, top: &mut Option<(PathBuf, Directory)>) -> Result<Input, StoreError> {
+    /// without following a link that has replaced a directory since. `top` caches that open directory for the next file; `wake` interrupts the wait for a lease.
+    pub fn open(&self, top: &mut Option<(PathBuf, Directory)>, wake: &WakeUp) -> Result<Input, StoreError> {
         let input = match self.depth {
-            0 => Input::open(&self.source)?,
+            0 => Input::open(&self.source, wake)?,
             _ => {
                 let (path, inside) = self.way();
                 let directory = match top {
@@ -50,7 +50,7 @@ impl Item {
                         &mut other.insert((path.to_owned(), opened)).1
                     }
                 };
-                Input::open_below(directory, inside, quoted(&self.source))?
+                Input::open_below(directory, inside, quoted(&self.source), wake)?
             }
         };
         match input.metadata.is_file() {
@@ -60,8 +60,8 @@ impl Item {
     }
 
     /// Whether its content begins like a zstd file; `false` if it cannot be read.
-    fn begins_like_zstd(&self, top: &mut Option<(PathBuf, Directory)>) -> bool {
-        self.open(top).is_ok_and(|input| begins_like_zstd(input.again()).unwrap_or(false))
+    fn begins_like_zstd(&self, top: &mut Option<(PathBuf, Directory)>, wake: &WakeUp) -> bool {
+        self.open(top, wake).is_ok_and(|input| begins_like_zstd(input.again()).unwrap_or(false))
     }
 
     /// The named directory and the file's path in it; for a named file, its parent directory and its name.
@@ -133,7 +133,8 @@ impl<F: Fn(&OsStr) -> OsString + Send + 'static> Naming for F {
 }
 
 /// Assigns outputs to `inputs`, with names that `naming` derives from theirs. If `only_needed`, mirrors only directories that contain a file or link.
-pub fn plan(inputs: Inputs, only_needed: bool, naming: &impl Naming) -> BatchPlan {
+/// `wake` interrupts a wait for an input.
+pub fn plan(inputs: Inputs, only_needed: bool, naming: &impl Naming, wake: &WakeUp) -> BatchPlan {
     let mut top = None;
     let Inputs { found, others, .. } = inputs;
     let mut plan = BatchPlan { others, ..BatchPlan::default() };
@@ -142,7 +143,7 @@ pub fn plan(inputs: Inputs, only_needed: bool, naming: &impl Naming) -> BatchPla
             Kind::File(identity) => {
                 let (source, depth, place) = (found.source, found.depth, found.place);
                 let mut item = Item { source, depth, place, identity, is_layered: false };
-                item.is_layered = naming.layers_zstd() && item.begins_like_zstd(&mut top);
+                item.is_layered = naming.layers_zstd() && item.begins_like_zstd(&mut top, wake);
                 let name = naming.name(item.place.file_name().unwrap_or_default(), item.is_layered);
                 item.place.set_file_name(name);
                 if journal::is_own_name(&item.place) {
@@ -262,6 +263,10 @@ mod tests {
     use super::*;
     use crate::batch::scan::Found;
 
+    fn wake() -> WakeUp {
+        WakeUp::new().unwrap()
+    }
+
     fn identity(inode: u64) -> FileId {
         FileId { device: 1, inode, bytes: 10, mtime_ns: 0 }
     }
@@ -284,7 +289,7 @@ mod tests {
 
     #[test]
     fn each_file_gets_a_name_of_its_own_in_the_same_directory() {
-        let plan = plan(inputs(&["a", "d/", "d/b"]), false, &with_suffix);
+        let plan = plan(inputs(&["a", "d/", "d/b"]), false, &with_suffix, &wake());
         let places: Vec<&Path> = plan.items.iter().map(|item| &*item.place).collect();
         assert_eq!(places, [Path::new("a.zst"), Path::new("d/b.zst")]);
         assert_eq!((plan.directories.len(), plan.bytes), (1, 20));
@@ -320,14 +325,14 @@ mod tests {
     fn two_inputs_with_one_output_are_refused() {
         let cut = |name: &OsStr| Path::new(name).file_stem().unwrap().to_owned();
         for places in [&["d/a.zst", "d/a.zstd"][..], &["x", "x.zst"], &["a.zst", "a/"]] {
-            let error = refuse_doubles(&plan(inputs(places), false, &cut)).unwrap_err();
+            let error = refuse_doubles(&plan(inputs(places), false, &cut, &wake())).unwrap_err();
             assert!(matches!(error, BatchError::Collision { .. }), "{error}");
         }
     }
 
     #[test]
     fn of_directories_only_those_are_needed_that_hold_something() {
-        let plan = plan(inputs(&["", "d/", "d/e/", "d/e/f", "empty/"]), true, &with_suffix);
+        let plan = plan(inputs(&["", "d/", "d/e/", "d/e/f", "empty/"]), true, &with_suffix, &wake());
         let places: Vec<&Path> = plan.directories.iter().map(|directory| &*directory.place).collect();
         assert_eq!(places, [Path::new("d"), Path::new("d/e")]);
     }

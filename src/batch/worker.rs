@@ -86,7 +86,7 @@ impl Worker {
 
     /// Opens the input of `item`; see [`Item::open`].
     pub fn open(&mut self, item: &Item) -> Result<Input, StoreError> {
-        item.open(&mut self.top)
+        item.open(&mut self.top, &self.shared.wake)
     }
 }
 

@@ -12,6 +12,8 @@ pub mod choices;
 
 pub mod log;
 
+pub mod secrets;
+
 pub mod resolve;
 
 pub mod size;
@@ -25,6 +27,7 @@ pub mod problem;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::task::keys::SecretBytes;
 use args::{Args, Command, Typed};
 use problem::{Exit, Said};
 use settings::Settings;
@@ -37,25 +40,27 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             problem::tell(&format!("pipeline: internal error: {panic}\n"));
         }
     }));
-    let said = match Args::parse_words(args) {
-        Ok((args, typed)) => run_command(args, &typed),
-        Err(error) => problem::say_usage(&error),
+    let words: Vec<OsString> = args.into_iter().collect();
+    let said = match (secrets::take(&words), Args::parse_words(words)) {
+        (Err(problem), _) => problem::say(&problem.into()),
+        (Ok(passphrase), Ok((args, typed))) => run_command(args, &typed, passphrase),
+        (_, Err(error)) => problem::say_usage(&error),
     };
     said.exit_code()
 }
 
-fn run_command(args: Args, typed: &Typed) -> Said {
+fn run_command(args: Args, typed: &Typed, passphrase: Option<SecretBytes>) -> Said {
     // Only for commands with settings: shells source completions, where a missing profile must not matter.
-    let settings = || {
-        let settings = Settings::load(&args.config)?;
+    let settings = |passphrase| {
+        let settings = Settings::load(&args.config, passphrase)?;
         log::start(&settings).map(|()| settings)
     };
     let result = match args.command {
-        Command::Keygen(args) => commands::keygen::run(args),
+        Command::Keygen(args) => commands::keygen::run(args, passphrase),
         Command::Bench(args) => commands::bench::run(args),
         Command::Completions(args) => commands::completions::run(args),
         Command::Man(args) => commands::man::run(args),
-        command => settings().map_err(Into::into).and_then(|settings| run_with(command, typed, &settings)),
+        command => settings(passphrase).map_err(Into::into).and_then(|settings| run_with(command, typed, &settings)),
     };
     match result {
         Ok(exit) => Said::nothing(exit),

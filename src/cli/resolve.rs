@@ -23,7 +23,7 @@ use crate::report::options::ReportOptions;
 use crate::store::name::quoted;
 use crate::store::rate_limit::RateLimit;
 use crate::store::sys::{self, WakeUp};
-use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources};
+use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources, SecretBytes};
 use crate::task::restore::TableRule;
 
 /// The names of standard input.
@@ -106,9 +106,9 @@ pub fn recipients(args: &EncryptArgs, passphrase: Option<PassphraseSources>, set
 }
 
 /// The passphrase source for encryption, if flags request one. The environment only supplies a passphrase, it never requests one.
-pub fn new_passphrase(args: &EncryptArgs, sources: &PassphraseArgs) -> Option<PassphraseSources> {
+pub fn new_passphrase(args: &EncryptArgs, sources: &PassphraseArgs, settings: &Settings) -> Option<PassphraseSources> {
     let is_asked_for = args.passphrase || sources.passphrase_file.is_some() || sources.passphrase_fd.is_some();
-    is_asked_for.then(|| passphrase_sources(sources))
+    is_asked_for.then(|| passphrase_sources(sources, settings.passphrase()))
 }
 
 /// The sources of identities: flags, else the profile.
@@ -120,17 +120,17 @@ pub fn identities(args: &IdentityArgs, settings: &Settings) -> Result<IdentitySo
     let work_factor_max = settings.get(&known::MAX_WORK_FACTOR, args.max_work_factor)?;
     Ok(IdentitySources {
         files,
-        passphrase: passphrase_sources(&args.passphrases),
+        passphrase: passphrase_sources(&args.passphrases, settings.passphrase()),
         work_factor_max: work_factor_max.unwrap_or(WORK_FACTOR_MAX_DEFAULT),
     })
 }
 
-/// The passphrase source without a terminal: flags, else the environment.
-pub fn passphrase_sources(args: &PassphraseArgs) -> PassphraseSources {
+/// The passphrase source without a terminal: flags, else the environment. `variable` is the value of `AGE_PASSPHRASE`.
+pub fn passphrase_sources(args: &PassphraseArgs, variable: Option<&SecretBytes>) -> PassphraseSources {
     PassphraseSources {
         file: args.passphrase_file.clone(),
         descriptor: args.passphrase_fd,
-        variable: std::env::var_os("AGE_PASSPHRASE"),
+        variable: variable.cloned(),
         variable_descriptor: std::env::var_os("AGE_PASSPHRASE_FD"),
     }
 }
@@ -141,7 +141,8 @@ pub fn is_stdin(path: &Path) -> bool {
 }
 
 /// Refuses passphrase descriptors that are not open or are for output, and key sources that are standard input while IN is too, which
-/// would read it twice. `files` are the key files of other flags. Call it first: an opened file could take the descriptor's number.
+/// would read it twice. `files` are the key files of other flags. Keeps the descriptors from the commands that the run starts. Call it first: an
+/// opened file could take the descriptor's number.
 pub fn check_sources(input: &Path, passphrases: &PassphraseArgs, files: &[(&str, &[PathBuf])]) -> Result<(), Problem> {
     let twice = |what: &str| Problem::usage(format!("standard input cannot be both IN and {what}"));
     let of_environment = || std::env::var_os("AGE_PASSPHRASE_FD")?.to_str()?.parse().ok();
@@ -153,7 +154,9 @@ pub fn check_sources(input: &Path, passphrases: &PassphraseArgs, files: &[(&str,
                 return Err(Problem::usage(format!("{name}: descriptor {fd} is not open")));
             }
             Some(0) if is_stdin(input) => return Err(twice("the passphrase")),
-            Some(_) => {}
+            Some(fd) => sys::keep_from_commands(fd).map_err(|error| {
+                Problem::failed(format!("{name}: cannot keep descriptor {fd} from other commands: {error}"))
+            })?,
         }
     }
     let passphrase_files = passphrases.passphrase_file.as_slice();

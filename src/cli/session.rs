@@ -1,5 +1,6 @@
 //! The runs of one command: signals, progress and the supervisor around them. Executes the task of a command that has one file.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::pipeline::threads::Threads;
 use crate::report::options::{ProgressForm, ReportOptions};
 use crate::report::progress::Display;
 use crate::report::{notice, say};
+use crate::store::input::Input;
 use crate::store::output::Output;
 use crate::store::prompt::Prompter;
 use crate::store::sys::{self, WakeUp};
@@ -77,6 +79,12 @@ impl Session {
         let ran = self.supervisor.run(threads, &mut Watch { tick_every: TICK, on_tick: &mut on_tick });
         self.display.finish(progress, ran.is_ok());
         ran
+    }
+
+    /// Opens IN, or another file to read, on its own thread, so that a signal ends the wait for a lease.
+    pub fn open(&mut self, path: &Path) -> anyhow::Result<Input> {
+        let (path, wake) = (path.to_owned(), self.wake.clone());
+        Ok(self.wait("open", move |_| Input::open(&path, &wake))??)
     }
 
     /// A prompter on the terminal, which a signal interrupts.

@@ -144,7 +144,8 @@ pub fn open_all<E: From<Failure>>(
     unwrap_key: impl FnOnce(&Header) -> Result<FileKey, E>,
 ) -> Result<Zeroizing<Vec<u8>>, E> {
     let unwrapped = unwrap(Box::new(Cursor::new(bytes.to_vec())), layer, unwrap_key)?;
-    let mut text = Zeroizing::new(Vec::new());
+    // Room for all: growing would leave copies in memory.
+    let mut text = Zeroizing::new(Vec::with_capacity(bytes.len()));
     let key = payload_key(&unwrapped.file_key, &unwrapped.nonce);
     OpeningReader::new(unwrapped.payload, &key).read_to_end(&mut text).map_err(read_failure)?;
     Ok(text)

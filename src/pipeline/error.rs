@@ -124,17 +124,20 @@ pub enum Signal {
     Terminate,
     /// SIGHUP.
     Hangup,
+    /// SIGQUIT.
+    Quit,
 }
 
 impl Signal {
     /// All signals that stop a run.
-    pub const ALL: [Signal; 3] = [Signal::Interrupt, Signal::Terminate, Signal::Hangup];
+    pub const ALL: [Signal; 4] = [Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::Quit];
 
     /// The system's number of the signal; the exit code is 128 plus this.
     pub fn number(self) -> i32 {
         match self {
             Signal::Hangup => 1,
             Signal::Interrupt => 2,
+            Signal::Quit => 3,
             Signal::Terminate => 15,
         }
     }
@@ -146,6 +149,7 @@ impl fmt::Display for Signal {
             Signal::Interrupt => "SIGINT",
             Signal::Terminate => "SIGTERM",
             Signal::Hangup => "SIGHUP",
+            Signal::Quit => "SIGQUIT",
         })
     }
 }

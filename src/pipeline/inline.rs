@@ -393,7 +393,7 @@ mod tests {
     }
 
     fn works() -> Vec<(Work, Work)> {
-        let key = PayloadKey::new([7; 32]);
+        let key = PayloadKey::take(&mut [7; 32]);
         let seal = Seal { key: key.clone(), prefix: Vec::new() };
         let compress = Compress { chunk_len: CHUNK_LEN, level: Level::DEFAULT };
         let frames = Decompress {

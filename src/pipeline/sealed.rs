@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn every_place_reads_as_the_slice_and_opens_only_what_it_needs() {
-        let key = PayloadKey::new([3; 32]);
+        let key = PayloadKey::take(&mut [3; 32]);
         for len in [0, 1, SEGMENT_LEN - 1, SEGMENT_LEN, SEGMENT_LEN + 1, 3 * SEGMENT_LEN + 7] {
             let content: Vec<u8> = (0..len).map(|i| (i / 100) as u8).collect();
             let mut reader = SealedReader::new(Cursor::new(sealed(&content, &key)), 6, &key).unwrap();
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_payload_that_was_cut_or_added_to_is_refused_at_once() {
-        let key = PayloadKey::new([3; 32]);
+        let key = PayloadKey::take(&mut [3; 32]);
         let whole = sealed(&vec![7; 2 * SEGMENT_LEN + 9], &key);
         for cut in [0, 6, 7, 6 + SEALED_LEN, 6 + 2 * SEALED_LEN, whole.len() - 1] {
             assert!(SealedReader::new(Cursor::new(&whole[..cut]), 6, &key).is_err(), "cut at {cut}");

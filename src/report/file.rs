@@ -140,7 +140,7 @@ fn refuse_foreign(flag: &'static str, path: &Path, force: bool) -> Result<(), Re
     }
     let mut head = Vec::new();
     let prepare = |error| ReportError::Prepare { flag, source: Doing::Read.failed(&quoted(path))(error) };
-    let file = sys::open_to_read(path).map_err(prepare)?;
+    let file = sys::open_to_read(path, None).map_err(prepare)?;
     file.take(BEGINNING_LEN_MAX).read_to_end(&mut head).map_err(prepare)?;
     let known = BEGINNINGS.iter().find(|(name, _)| *name == flag).map_or(&[][..], |(_, known)| known);
     match head.is_empty() || known.iter().any(|beginning| head.starts_with(beginning.as_bytes())) {

@@ -1,4 +1,4 @@
-//! An open input: a file, standard input or a pipe. Opening never blocks.
+//! An open input: a file, standard input or a pipe. Opening waits for nothing but a lease of another process.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
@@ -40,17 +40,17 @@ pub enum Change {
 }
 
 impl Input {
-    /// Opens `path`, or standard input for `-`. Fails for a directory.
-    pub fn open(path: &Path) -> Result<Input, StoreError> {
+    /// Opens `path`, or standard input for `-`. Fails for a directory. `wake` interrupts the wait for a lease.
+    pub fn open(path: &Path, wake: &WakeUp) -> Result<Input, StoreError> {
         let is_stdin = path == Path::new("-");
         let name = if is_stdin { "standard input".to_owned() } else { quoted(path) };
-        let opened = if is_stdin { sys::stdin() } else { sys::open_to_read(path) };
+        let opened = if is_stdin { sys::stdin() } else { sys::open_to_read(path, Some(wake)) };
         Input::of(opened, name, is_stdin)
     }
 
     /// Opens `inside` below the directory `top` without following links; messages show `name`.
-    pub fn open_below(top: &Directory, inside: &Path, name: String) -> Result<Input, StoreError> {
-        Input::of(top.open_to_read_below(inside), name, false)
+    pub fn open_below(top: &Directory, inside: &Path, name: String, wake: &WakeUp) -> Result<Input, StoreError> {
+        Input::of(top.open_to_read_below(inside, wake), name, false)
     }
 
     fn of(opened: io::Result<File>, name: String, is_stdin: bool) -> Result<Input, StoreError> {

@@ -11,6 +11,9 @@ use crate::store::input::Input;
 use crate::store::name::quoted;
 use crate::store::sys::{self, WakeUp};
 
+/// Variables that lead to a passphrase.
+const PASSPHRASE_VARIABLES: [&str; 2] = ["AGE_PASSPHRASE", "AGE_PASSPHRASE_FD"];
+
 /// A started command. Dropping it before it has exited sends SIGTERM.
 pub struct Producer {
     child: Child,
@@ -18,10 +21,15 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Starts `command`, program first; returns its output as an input. It inherits standard input and error.
+    /// Starts `command`, program first; returns its output as an input. It inherits standard input and error, and the descriptors that the caller
+    /// opened, but nothing that leads to a passphrase.
     pub fn start(command: &[OsString]) -> Result<(Input, Producer), StoreError> {
         let (program, arguments) = command.split_first().expect("internal error: a command of no words");
-        let started = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn();
+        let mut started = Command::new(program);
+        for name in PASSPHRASE_VARIABLES {
+            started.env_remove(name);
+        }
+        let started = started.args(arguments).stdin(sys::stdin_for_command()).stdout(Stdio::piped()).spawn();
         let mut child = started.map_err(Doing::Run.failed(&quoted(program)))?;
         let output = child.stdout.take().expect("internal error: a child without a pipe");
         let producer = Producer { child, is_ended: false };

@@ -2,12 +2,14 @@
 //! stdin carries data; a signal interrupts them and restores the terminal.
 
 use std::fs::File;
+use std::io;
+use std::path::Path;
 
 use age::secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use crate::store::error::StoreError;
-use crate::store::sys::{Echo, PatientReader, Terminal, WakeUp};
+use crate::store::sys::{self, Echo, PatientReader, Terminal, WakeUp};
 
 /// The prompt for a new passphrase.
 pub const NEW_PASSPHRASE: &str = "new passphrase";
@@ -31,6 +33,11 @@ impl Prompter {
         PatientReader::new(file, self.wake.clone())
     }
 
+    /// Opens the file of a key or passphrase; the same wake-up interrupts the wait for a lease.
+    pub fn open(&self, path: &Path) -> io::Result<File> {
+        sys::open_to_read(path, Some(&self.wake))
+    }
+
     /// Asks for a passphrase without echo. Fails if it is empty.
     pub fn passphrase(&self, prompt: &str) -> Result<SecretString, StoreError> {
         let no_answer = |source| StoreError::NoAnswer { prompt: prompt.to_owned(), source };
@@ -50,7 +57,7 @@ impl Prompter {
         }
     }
 
-    fn line(&self, prompt: &str, echo: Echo) -> std::io::Result<Zeroizing<String>> {
+    fn line(&self, prompt: &str, echo: Echo) -> io::Result<Zeroizing<String>> {
         Terminal::open(self.wake.clone())?.ask(&format!("{prompt}: "), echo)
     }
 }

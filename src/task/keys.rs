@@ -37,9 +37,25 @@ pub struct PassphraseSources {
     /// A descriptor to read it from.
     pub descriptor: Option<i32>,
     /// The value of `AGE_PASSPHRASE`.
-    pub variable: Option<OsString>,
+    pub variable: Option<SecretBytes>,
     /// The value of `AGE_PASSPHRASE_FD`.
     pub variable_descriptor: Option<OsString>,
+}
+
+/// The value of a variable, which may be no text. Wiped on drop; not printable.
+#[derive(Clone)]
+pub struct SecretBytes(Zeroizing<Vec<u8>>);
+
+impl From<Zeroizing<Vec<u8>>> for SecretBytes {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> SecretBytes {
+        SecretBytes(bytes)
+    }
+}
+
+impl std::fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretBytes")
+    }
 }
 
 impl PassphraseSources {
@@ -51,8 +67,7 @@ impl PassphraseSources {
 
     fn read_explicit(&self, prompter: &Prompter) -> Result<Option<SecretString>, KeySourceError> {
         if let Some(path) = &self.file {
-            return first_line(sys::open_to_read(path), &format!("passphrase file {}", quoted(path)), prompter)
-                .map(Some);
+            return first_line(prompter.open(path), &format!("passphrase file {}", quoted(path)), prompter).map(Some);
         }
         self.descriptor.map(|number| of_descriptor(number, prompter)).transpose()
     }
@@ -62,7 +77,8 @@ impl PassphraseSources {
             return Err(KeySourceError::TwoVariables);
         }
         if let Some(value) = &self.variable {
-            let value = value.to_str().ok_or_else(|| KeySourceError::NotText("AGE_PASSPHRASE".to_owned()))?;
+            let value =
+                std::str::from_utf8(&value.0).map_err(|_| KeySourceError::NotText("AGE_PASSPHRASE".to_owned()))?;
             return not_empty(Zeroizing::new(value.to_owned()), "AGE_PASSPHRASE").map(Some);
         }
         let number = self.variable_descriptor.as_ref().map(|value| value.to_str().and_then(|value| value.parse().ok()));
@@ -343,22 +359,24 @@ fn not_empty(text: Zeroizing<String>, what: &str) -> Result<SecretString, KeySou
 
 /// The bytes of the file, and whether only its owner can access them.
 fn read_key_file(path: &Path, prompter: &Prompter) -> io::Result<(Zeroizing<Vec<u8>>, bool)> {
-    let file = sys::open_to_read(path)?;
+    let file = prompter.open(path)?;
     let metadata = file.metadata()?;
     let is_private = !metadata.is_file() || metadata.mode() & 0o077 == 0;
     Ok((read_all(file, prompter)?, is_private))
 }
 
-fn read_text(path: &Path, what: &str, prompter: &Prompter) -> Result<String, KeySourceError> {
-    let bytes = sys::open_to_read(path).and_then(|file| read_all(file, prompter)).map_err(io_error(what))?;
+/// The text of a recipients file, which a user may confuse with one of identities.
+fn read_text(path: &Path, what: &str, prompter: &Prompter) -> Result<Zeroizing<String>, KeySourceError> {
+    let bytes = prompter.open(path).and_then(|file| read_all(file, prompter)).map_err(io_error(what))?;
     let text = std::str::from_utf8(&bytes).map_err(|_| KeySourceError::NotText(what.to_owned()))?;
-    Ok(text.to_owned())
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// Reads to the end; a pipe, such as a shell's `<(command)`, may block.
 fn read_all(file: File, prompter: &Prompter) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Large enough for most files: growing would leave copies in memory.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_LEN));
+    // Room for all of a file, and for most of what comes through a pipe: growing would leave copies in memory.
+    let len = file.metadata()?.len().min(KEY_FILE_LEN_MAX) as usize;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_LEN.max(len + 1)));
     prompter.patient(file).take(KEY_FILE_LEN_MAX + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > KEY_FILE_LEN_MAX {
         true => Err(io::Error::other("it is longer than 16 MiB")),

@@ -1,10 +1,10 @@
 //! Tests of keys as users give them: every kind of key, prompts, plugins, encrypted identity files, and mistakes.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use crate::support::terminal::on_a_terminal;
 use crate::support::{Ran, TestDir, finish, noise, text};
 use age_core::primitives::bech32_encode;
 
@@ -198,86 +198,7 @@ fn no_message_is_longer_than_4_kib() {
     );
 }
 
-/// Runs `script` in a shell on a pseudo-terminal. Each of `answers` is a prompt to wait for and the text to type then.
-/// Returns all output of the terminal.
-fn on_a_terminal(dir: &TestDir, script: &str, answers: &[(&str, &str)]) -> String {
-    // Default signal handling as after a login, even if this process ignores some signals.
-    let mut command = Command::new("env");
-    command
-        .args(["--default-signal", "script", "-qec", script, "/dev/null"])
-        .current_dir(dir.root())
-        .env("SHELL", "/bin/bash");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script is in bsdutils");
-    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let (mut shown, mut seen_len) = (Vec::new(), 0);
-    let mut more = |shown: &mut Vec<u8>| {
-        let mut piece = [0; 1024];
-        let len = screen.read(&mut piece).unwrap_or(0);
-        shown.extend_from_slice(&piece[..len]);
-        len > 0
-    };
-    for (prompt, typed) in answers {
-        loop {
-            let rest = String::from_utf8_lossy(&shown[seen_len..]).into_owned();
-            if let Some(at) = rest.find(prompt) {
-                seen_len += at + prompt.len();
-                break;
-            }
-            assert!(more(&mut shown), "{script}: no {prompt:?} in {:?}", String::from_utf8_lossy(&shown));
-        }
-        keyboard.write_all(typed.as_bytes()).unwrap();
-    }
-    while more(&mut shown) {}
-    child.wait().unwrap();
-    String::from_utf8_lossy(&shown).into_owned()
-}
-
 const PIPELINE: &str = env!("CARGO_BIN_EXE_pipeline");
-
-#[test]
-fn a_passphrase_is_asked_for_on_the_terminal_also_when_data_comes_through_stdin_and_is_not_shown() {
-    let dir = TestDir::new();
-    let content = text(100_000, 1);
-    dir.write("in", &content);
-    let twice = [("new passphrase: ", "sesame\n"), ("the same again: ", "sesame\n")];
-    let shown = on_a_terminal(&dir, &format!("cat in | {PIPELINE} process - out -p -q; echo code $?"), &twice);
-    assert!(shown.contains("code 0") && !shown.contains("sesame"), "{shown}");
-    let once = [("passphrase: ", "sesame\n")];
-    let shown = on_a_terminal(&dir, &format!("cat out | {PIPELINE} restore - back -q; echo code $?"), &once);
-    assert!(shown.contains("code 0") && !shown.contains("sesame"), "{shown}");
-    assert!(dir.read("back") == content);
-    let differ = [("new passphrase: ", "sesame\n"), ("the same again: ", "sesam\n")];
-    let line = "process in other -p -q --stats json";
-    let shown = on_a_terminal(&dir, &format!("{PIPELINE} {line}; echo code $?"), &differ);
-    assert!(shown.contains("\"kind\":\"no_answer\"") && shown.contains("code 1"), "{shown}");
-    let line = "restore out b2 -q --stats json";
-    let shown = on_a_terminal(&dir, &format!("{PIPELINE} {line}; echo code $?"), &[("passphrase: ", "x\n")]);
-    assert!(shown.contains("\"kind\":\"wrong_passphrase\"") && shown.contains("code 5"), "{shown}");
-    assert_eq!(dir.names(), ["back", "in", "out"]);
-}
-
-/// A signal at a prompt once left the terminal without echo, and could not end a prompt before the run.
-#[test]
-fn a_signal_at_a_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
-    let dir = TestDir::new();
-    dir.write("in", b"content");
-    dir.write("passphrase", b"sesame");
-    dir.ok("process in sealed --passphrase-file passphrase -q");
-    dir.ok("keygen -o key");
-    dir.ok("process key key.age --no-compress --passphrase-file passphrase -q");
-    for (line, prompt) in [
-        ("process in out -p -q", "new passphrase: "),
-        ("restore sealed out -q", "passphrase: "),
-        ("restore sealed out -i key.age -q", "passphrase of 'key.age': "),
-        ("rekey sealed out -p -q", "new passphrase: "),
-    ] {
-        let script = format!("trap : INT; {PIPELINE} {line} --stats json; echo code $?; stty -a");
-        let shown = on_a_terminal(&dir, &script, &[(prompt, "\x03")]);
-        assert!(shown.contains("code 130") && shown.contains("\"kind\":\"stopped\""), "{line}: {shown}");
-        assert!(shown.contains(" echo ") && !shown.contains("-echo "), "{line}: {shown}");
-    }
-    assert_eq!(dir.names(), ["in", "key", "key.age", "passphrase", "sealed"]);
-}
 
 #[test]
 fn an_identity_file_may_be_encrypted_itself_and_hold_keys_of_all_kinds() {
@@ -336,7 +257,7 @@ fn an_encrypted_ssh_key_is_asked_for_its_passphrase_only_when_a_stanza_is_for_it
 }
 
 /// The recipient and the identity of the plugin `name`.
-fn plugin_keys(name: &str) -> (String, String) {
+pub fn plugin_keys(name: &str) -> (String, String) {
     let hrp = |text: &str| bech32::Hrp::parse(text).unwrap();
     let recipient = bech32_encode(hrp(&format!("age1{name}")), b"anyone");
     (recipient, bech32_encode(hrp(&format!("age-plugin-{name}-")), b"anyone").to_uppercase())

@@ -13,6 +13,8 @@ mod keys;
 mod overwriting;
 mod reports;
 mod rules;
+mod secrets;
+mod terminal;
 
 #[path = "../support/mod.rs"]
 mod support;

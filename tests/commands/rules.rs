@@ -207,9 +207,9 @@ fn the_format_floor_has_no_threads_files_clocks_environment_or_output() {
 fn libzstd_is_reached_in_one_file_and_system_calls_in_one_folder() {
     assert_eq!(users_of("src", &["zstd_safe", "use zstd::"]), names(&["src/format/zstd/codec.rs"]));
     assert_eq!(
-        users_of("src", &["rustix::"]),
+        users_of("src", &["rustix::", "nix::sys", "nix::unistd"]),
         names(
-            &["attributes", "child", "directory", "files", "process", "rename", "terminal", "wait"]
+            &["attributes", "child", "descriptors", "directory", "files", "process", "rename", "terminal", "wait"]
                 .map(|file| format!("src/store/sys/{file}.rs"))
                 .each_ref()
                 .map(String::as_str)

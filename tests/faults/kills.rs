@@ -15,8 +15,12 @@ use crate::support::{Need, TestDir, noise, share, skip, text};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Signals that stop a run cleanly, with exit code and name.
-const STOPS: [(Signal, i32, &str); 3] =
-    [(Signal::INT, 130, "SIGINT"), (Signal::TERM, 143, "SIGTERM"), (Signal::HUP, 129, "SIGHUP")];
+const STOPS: [(Signal, i32, &str); 4] = [
+    (Signal::INT, 130, "SIGINT"),
+    (Signal::TERM, 143, "SIGTERM"),
+    (Signal::HUP, 129, "SIGHUP"),
+    (Signal::QUIT, 131, "SIGQUIT"),
+];
 
 /// [`STOPS`] without the signals that this process ignores, as a background job of a shell does: runs inherit that.
 fn stops() -> Vec<(Signal, i32, &'static str)> {

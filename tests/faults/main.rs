@@ -4,6 +4,7 @@
 
 mod disks;
 mod kills;
+mod leases;
 mod memory;
 mod power;
 mod replacing;

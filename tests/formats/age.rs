@@ -93,7 +93,7 @@ fn ten_thousand_ranges_of_a_sealed_file_equal_the_slices_of_the_original() {
     let dir = TestDir::new();
     dir.write("in", &content);
     dir.ok("process in plain --chunk-size 64K -q");
-    let key = PayloadKey::new([5; 32]);
+    let key = PayloadKey::take(&mut [5; 32]);
     let (cipher, mut sealed) = (SegmentCipher::new(&key), Vec::new());
     let plain = dir.read("plain");
     let segments: Vec<&[u8]> = plain.chunks(SEGMENT).collect();

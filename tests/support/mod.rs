@@ -6,6 +6,8 @@ pub mod child;
 
 pub mod mount;
 
+pub mod terminal;
+
 pub mod tree;
 
 pub mod verdict;

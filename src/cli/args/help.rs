@@ -60,7 +60,7 @@ pub const EXIT_CODES: [(&str, &str); 8] = [
     ("3", "done, with a warning that counts; of many files, some failed"),
     ("4", "data damaged, truncated or not authentic"),
     ("5", "no identity matches, or the passphrase is wrong"),
-    ("129, 130, 143", "stopped by SIGHUP, SIGINT, SIGTERM; nothing half is left behind"),
+    ("129 to 131, 143", "stopped by SIGHUP, SIGINT, SIGQUIT, SIGTERM; nothing half is left behind"),
     ("141", "the reader of standard output went away; nothing is said"),
 ];
 

@@ -12,7 +12,6 @@ use crate::bench::{page, table};
 use crate::cli::args::BenchArgs;
 use crate::cli::problem::{self, Exit, Problem};
 use crate::cli::session::Session;
-use crate::store::input::Input;
 use crate::store::output::{Origin, Output, OutputOptions};
 use crate::store::sys;
 use crate::task::executor::Executor;
@@ -22,7 +21,7 @@ use crate::task::publish::publish;
 pub fn run(args: BenchArgs) -> anyhow::Result<Exit> {
     let choice = choice(&args);
     let mut session = Session::start_quiet()?;
-    let input = Input::open(&args.input)?;
+    let input = session.open(&args.input)?;
     if !input.metadata.is_file() || args.input == Path::new("-") {
         let problem = Problem::usage(format!("{} is read many times, so it has to be a regular file", input.name));
         return Err(problem.into());

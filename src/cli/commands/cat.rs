@@ -48,7 +48,7 @@ fn carry_out(
     identities: IdentitySources,
     session: &mut Session,
 ) -> anyhow::Result<(Input, Produced)> {
-    let input = Input::open(&args.input)?;
+    let input = session.open(&args.input)?;
     let output_options = OutputOptions { force: args.force, sync: true, umask: session.umask };
     let output = Output::prepare(Path::new("-"), &[&input], output_options)?;
     let at = task::at(Verb::Cat, &input, Some(&output));

@@ -9,7 +9,6 @@ use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
 use crate::report::bytes;
-use crate::store::input::Input;
 use crate::task::inspect::{Inspection, inspect};
 use crate::task::open::ReadOptions;
 use crate::task::{self, Verb};
@@ -30,7 +29,7 @@ pub fn run(args: InspectArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let identities = resolve::identities(&args.identities, settings)?;
     resolve::check_sources(&args.input, &args.identities.passphrases, &[("--identity", &identities.files)])?;
     let mut session = Session::start_quiet()?;
-    let input = Input::open(&args.input)?;
+    let input = session.open(&args.input)?;
     let keys = session.keys(identities);
     let options = ReadOptions { wake: session.wake.clone(), rate_limit: None, digest: false };
     let found = inspect(&mut session, &input, &keys, &options).map_err(task::at(Verb::Inspect, &input, None))?;

@@ -16,20 +16,20 @@ use crate::pipeline::plan::WORK_FACTOR_MAX_DEFAULT;
 use crate::store::error::{Doing, StoreError};
 use crate::store::output::{Origin, Output, OutputOptions};
 use crate::store::sys::{self, WakeUp};
-use crate::task::keys::IdentitySources;
+use crate::task::keys::{IdentitySources, SecretBytes};
 
-/// Runs the command.
-pub fn run(args: KeygenArgs) -> anyhow::Result<Exit> {
+/// Runs the command. `passphrase` is the value of `AGE_PASSPHRASE`.
+pub fn run(args: KeygenArgs, passphrase: Option<SecretBytes>) -> anyhow::Result<Exit> {
     sys::forbid_core_dumps().context("cannot turn core dumps off")?;
     let output = args.output.as_deref().filter(|path| *path != Path::new("-"));
     if let Some(path) = args.recipients_of {
-        return write_out(&recipients_of(path)?, output);
+        return write_out(&recipients_of(path, passphrase)?, output);
     }
     let (identity, recipient) = match args.pq {
         true => {
             let mut seed = Zeroizing::new([0; 32]);
             sys::fill_random(&mut *seed).context("cannot get random bytes")?;
-            let identity = hybrid::Identity::from_seed(seed);
+            let identity = hybrid::Identity::from_seed(&seed);
             (identity.to_text(), identity.to_recipient().to_string())
         }
         false => {
@@ -37,7 +37,11 @@ pub fn run(args: KeygenArgs) -> anyhow::Result<Exit> {
             (Zeroizing::new(identity.to_string().expose_secret().to_owned()), identity.to_public().to_string())
         }
     };
-    let exit = write_out(&Zeroizing::new(format!("# public key: {recipient}\n{}\n", *identity)), output)?;
+    let comment = format!("# public key: {recipient}\n");
+    // Room for all: growing would leave copies in memory.
+    let mut text = Zeroizing::new(String::with_capacity(comment.len() + identity.len() + 1));
+    [&comment, &*identity, "\n"].into_iter().for_each(|part| text.push_str(part));
+    let exit = write_out(&text, output)?;
     problem::tell(&format!("Public key: {recipient}\n"));
     Ok(exit)
 }
@@ -71,11 +75,13 @@ fn write_out(text: &str, output: Option<&Path>) -> anyhow::Result<Exit> {
 }
 
 /// The recipients of the identities in a file, one per line.
-fn recipients_of(path: PathBuf) -> anyhow::Result<String> {
+fn recipients_of(path: PathBuf, passphrase: Option<SecretBytes>) -> anyhow::Result<String> {
+    let files = vec![path];
+    resolve::check_sources(Path::new(""), &PassphraseArgs::default(), &[("-y", &files)])?;
     let mut session = Session::start_quiet()?;
     let work_factor_max = WORK_FACTOR_MAX_DEFAULT;
-    let passphrase = resolve::passphrase_sources(&PassphraseArgs::default());
-    let sources = IdentitySources { files: vec![path], passphrase, work_factor_max };
+    let passphrase = resolve::passphrase_sources(&PassphraseArgs::default(), passphrase.as_ref());
+    let sources = IdentitySources { files, passphrase, work_factor_max };
     let keyring = session.keys(sources).keyring(&mut session)?;
     let mut lines = String::new();
     for identity in keyring.identities() {

@@ -22,6 +22,7 @@ use crate::store::input::Input;
 use crate::store::output::{Origin, OutputOptions};
 use crate::store::producer::{Producer, ProducerReader};
 use crate::store::reserved::{INPUT, ReservedPath};
+use crate::store::sys;
 use crate::task::executor::Executor;
 use crate::task::keys::RecipientSources;
 use crate::task::open::forbid_core_dumps;
@@ -81,7 +82,7 @@ pub fn run(mut args: ProcessArgs, typed: &Typed, settings: &Settings) -> anyhow:
 /// Writes and publishes the output.
 fn carry_out(args: &ProcessArgs, request: &Request, session: &mut Session) -> anyhow::Result<(Input, Produced)> {
     let Request { names, width, compress, recipients, verify, report } = request;
-    let file = (!args.stdin_from_command).then(|| Input::open(&names.input)).transpose()?;
+    let file = (!args.stdin_from_command).then(|| session.open(&names.input)).transpose()?;
     let output_options = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = super::prepare(&names.output, &Vec::from_iter(&file), output_options)
         .map_err(|error| hint_at_two_inputs(error, &names.output))?;
@@ -149,7 +150,7 @@ fn seal(session: &mut Session, sources: &RecipientSources, input: &Path) -> anyh
 /// Resolves and checks everything that needs no file access, but for OUT's default name.
 fn resolve(args: &ProcessArgs, settings: &Settings) -> Result<Request, Problem> {
     let report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
-    let passphrase = resolve::new_passphrase(&args.encrypt, &args.passphrases);
+    let passphrase = resolve::new_passphrase(&args.encrypt, &args.passphrases, settings);
     let recipients = resolve::recipients(&args.encrypt, passphrase, settings);
     // The command gets its own standard input.
     let input = args.files.input.as_deref().filter(|_| !args.stdin_from_command).unwrap_or(Path::new(""));
@@ -232,6 +233,6 @@ fn hint_at_layers(input: &Input, is_compressed: bool) {
 
 /// Whether the content of `path` begins like a zstd file. `false` for anything that can be read only once.
 fn is_like_zstd(path: &Path) -> bool {
-    let opened = Input::open(path).ok().filter(|input| input.metadata.is_file());
-    opened.is_some_and(|input| begins_like_zstd(input.again()).unwrap_or(false))
+    let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    is_file && sys::open_to_read(path, None).is_ok_and(|file| begins_like_zstd(file).unwrap_or(false))
 }

@@ -79,7 +79,7 @@ fn carry_out(
     recipients: RecipientSources,
     session: &mut Session,
 ) -> anyhow::Result<(Input, Produced)> {
-    let input = Input::open(&args.input)?;
+    let input = session.open(&args.input)?;
     let at = |output| task::at(Verb::Rekey, &input, output);
     let output_options =
         OutputOptions { force: args.force || args.in_place, sync: !args.no_sync, umask: session.umask };

@@ -76,7 +76,7 @@ pub fn run(args: RestoreArgs, typed: &Typed, settings: &Settings) -> anyhow::Res
 /// Writes and publishes the output.
 fn carry_out(args: &RestoreArgs, request: &Request, session: &mut Session) -> anyhow::Result<(Input, Produced)> {
     let Request { names, spec, identities, .. } = request;
-    let input = Input::open(&names.input)?;
+    let input = session.open(&names.input)?;
     let wake = session.wake.clone();
     let keys = session.keys(identities.clone());
     let options =

@@ -11,7 +11,6 @@ use crate::pipeline::kind::Kind;
 use crate::pipeline::salvage::Loss;
 use crate::report::notice;
 use crate::report::options::ReportOptions;
-use crate::store::input::Input;
 use crate::store::output::{Origin, OutputOptions};
 use crate::store::reserved::{INPUT, ReservedPath, refuse_overwriting};
 use crate::task::error::Notice;
@@ -55,7 +54,7 @@ pub fn run(
     taken.extend(settings.file().map(|path| ReservedPath::In("--config", path)));
     refuse_overwriting(&taken)?;
     let mut session = Session::start(report)?;
-    let input = Input::open(&names.input)?;
+    let input = session.open(&names.input)?;
     if !input.metadata.is_file() || position(&input)? != 0 {
         return Err(Problem::usage(format!("--salvage seeks in IN, and {} is no regular file", input.name)).into());
     }

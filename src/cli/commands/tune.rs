@@ -13,7 +13,6 @@ use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
 use crate::pipeline::plan::{CHANNEL_DEPTH_DEFAULT, Compress};
-use crate::store::input::Input;
 use crate::store::sys;
 use crate::task::executor::Executor;
 
@@ -25,7 +24,7 @@ pub fn run(args: TuneArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let channel_depth = CHANNEL_DEPTH_DEFAULT;
     let width = resolve::width_of(0, channel_depth);
     let mut session = Session::start_quiet()?;
-    let input = Input::open(&args.input)?;
+    let input = session.open(&args.input)?;
     if !input.metadata.is_file() || args.input == Path::new("-") {
         return Err(Problem::usage(format!("{} is sampled, so it has to be a regular file", input.name)).into());
     }

@@ -52,12 +52,12 @@ fn carry_out(
     identities: IdentitySources,
     session: &mut Session,
 ) -> anyhow::Result<(Input, Produced)> {
-    let input = Input::open(&args.input)?;
+    let input = session.open(&args.input)?;
     let wake = session.wake.clone();
     let options = ReadOptions { wake: wake.clone(), rate_limit: resolve::rate_limit(&args.pace, &wake)?, digest: true };
     let keys = session.keys(identities);
     let opened = open(session, &input, &keys, &options).map_err(task::at(Verb::Verify, &input, None))?;
-    let original = args.against.as_deref().map(Input::open).transpose()?;
+    let original = args.against.as_deref().map(|path| session.open(path)).transpose()?;
     let produced = verify(session, spec, &input, opened, original.as_ref(), &wake).map_err(task::at(
         Verb::Verify,
         &input,

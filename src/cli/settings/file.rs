@@ -46,7 +46,7 @@ impl ConfigFile {
 
         let cannot_read = |error: std::io::Error| Problem::usage(format!("cannot read {}: {error}", quoted(path)));
         let mut text = String::new();
-        let file = sys::open_to_read(path).map_err(cannot_read)?;
+        let file = sys::open_to_read(path, None).map_err(cannot_read)?;
         // A command that nobody answers would wait before it says a word.
         let metadata = file.metadata().map_err(cannot_read)?;
         if sys::may_wait(&metadata) && !sys::is_memory_device(&metadata) {

@@ -18,6 +18,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::cli::problem::{Problem, quoted};
+use crate::task::keys::SecretBytes;
 use file::{ConfigFile, Entry};
 use flags::ConfigArgs;
 use known::{Setting, SettingSpec};
@@ -29,6 +30,8 @@ pub struct Settings {
     file: Option<ConfigFile>,
     /// The name and the entries of the selected profile.
     profile: Option<(String, Vec<Entry>)>,
+    /// The value of `AGE_PASSPHRASE`.
+    passphrase: Option<SecretBytes>,
 }
 
 /// The source of a value.
@@ -59,12 +62,14 @@ impl std::fmt::Display for Source {
 
 impl Settings {
     /// Reads the configuration file that `args` name, or the one in the XDG configuration folder, and finds the profile.
+    /// `passphrase` is the value of `AGE_PASSPHRASE`.
     ///
     /// # Errors
     ///
     /// If the file cannot be read, if it holds an unknown or invalid setting, or if the profile does not exist.
-    pub fn load(args: &ConfigArgs) -> Result<Settings, Problem> {
-        Settings::load_from(args, |name| std::env::var_os(name))
+    pub fn load(args: &ConfigArgs, passphrase: Option<SecretBytes>) -> Result<Settings, Problem> {
+        let settings = Settings::load_from(args, |name| std::env::var_os(name))?;
+        Ok(Settings { passphrase, ..settings })
     }
 
     /// Like [`Settings::load`], with `variable` as the environment.
@@ -83,12 +88,17 @@ impl Settings {
             }
         };
         let profile = args.profile.as_deref().map(|name| profile(name, file.as_ref())).transpose()?;
-        Ok(Settings { variable, file, profile })
+        Ok(Settings { variable, file, profile, passphrase: None })
     }
 
     /// The path of the configuration file, if one was read.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_ref().map(|file| file.path.as_path())
+    }
+
+    /// The value of `AGE_PASSPHRASE`.
+    pub fn passphrase(&self) -> Option<&SecretBytes> {
+        self.passphrase.as_ref()
     }
 
     /// The name of the selected profile.
@@ -196,7 +206,15 @@ impl Settings {
 
 /// The environment variable of `key`: `PIPELINE_CHUNK_SIZE` for `chunk-size`.
 fn variable_name(key: &str) -> String {
-    format!("PIPELINE_{}", key.to_ascii_uppercase().replace('-', "_"))
+    format!("{PREFIX}{}", key.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// The prefix of this program's environment variables.
+pub const PREFIX: &str = "PIPELINE_";
+
+/// Whether the environment variable `name` is that of a setting.
+pub fn is_variable(name: &str) -> bool {
+    known::ALL.iter().any(|known| variable_name(known.key) == name)
 }
 
 /// This program's folder of one kind, as the XDG Base Directory Specification defines it: `pipeline` in the path that the variable `name`

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD as BASE64;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+use zeroize::Zeroize;
 
 use super::error::AgeError;
 use super::stream::PayloadKey;
@@ -135,12 +136,13 @@ pub fn encode(stanzas: &[Stanza], file_key: &FileKey) -> Vec<u8> {
 
 /// Derives the key of a payload from the file key and the nonce before the payload (C2SP age, "Payload").
 pub fn payload_key(file_key: &FileKey, nonce: &[u8; NONCE_LEN]) -> PayloadKey {
-    PayloadKey::new(hkdf(nonce, b"payload", file_key.expose_secret()))
+    PayloadKey::take(&mut hkdf(nonce, b"payload", file_key.expose_secret()))
 }
 
 fn mac(file_key: &FileKey, covered: &[u8]) -> Hmac<Sha256> {
-    let key = zeroize::Zeroizing::new(hkdf(&[], b"header", file_key.expose_secret()));
-    let mut mac = Hmac::<Sha256>::new_from_slice(&*key).expect("HMAC takes keys of any length");
+    let mut key = hkdf(&[], b"header", file_key.expose_secret());
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
+    key.zeroize();
     mac.update(covered);
     mac
 }

@@ -67,8 +67,8 @@ impl std::fmt::Display for Recipient {
 
 impl Identity {
     /// The identity derived from 32 random bytes.
-    pub fn from_seed(seed: Zeroizing<[u8; 32]>) -> Identity {
-        Identity(Seed(seed))
+    pub fn from_seed(seed: &[u8; 32]) -> Identity {
+        Identity(Seed::new(seed))
     }
 
     /// Parses `AGE-SECRET-KEY-PQ-1…`; `None` if malformed.
@@ -80,7 +80,7 @@ impl Identity {
     /// The identity as a line of a file.
     pub fn to_text(&self) -> Zeroizing<String> {
         let prefix = bech32::Hrp::parse_unchecked(&IDENTITY_PREFIX.to_ascii_lowercase());
-        let lower = Zeroizing::new(bech32_encode(prefix, &*self.0.0));
+        let lower = Zeroizing::new(bech32_encode(prefix, &**self.0.0));
         Zeroizing::new(lower.to_ascii_uppercase())
     }
 
@@ -95,7 +95,12 @@ fn decode(text: &str, prefix: &str, len: usize) -> Option<Zeroizing<Vec<u8>>> {
         text,
         drop,
         |found| found.as_str().eq_ignore_ascii_case(prefix).then_some(()).ok_or(()),
-        |_, bytes| Ok(Zeroizing::new(bytes.collect::<Vec<u8>>())),
+        |_, found| {
+            // Room for all, and for what is too long: growing would leave copies in memory.
+            let mut bytes = Zeroizing::new(Vec::with_capacity(len + 1));
+            bytes.extend(found.take(len + 1));
+            Ok(bytes)
+        },
     );
     bytes.ok().filter(|bytes| bytes.len() == len)
 }
@@ -124,7 +129,7 @@ impl age::Identity for Identity {
         if stanza.body.len() != BODY_LEN {
             return Some(Err(DecryptError::InvalidHeader));
         }
-        if !self.0.x25519_share(&enc).was_contributory() {
+        if !self.0.is_contributory(&enc) {
             return Some(Err(DecryptError::InvalidHeader));
         }
         let opened = Zeroizing::new(hpke_open::<MlKem768X25519>(&enc, &self.0, INFO, &stanza.body).ok()?);
@@ -139,31 +144,33 @@ struct MlKem768X25519;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PublicKey([u8; PUBLIC_KEY_LEN]);
 
-/// The seed of a private key.
+/// The seed of a private key. It stays in one place, since a move would leave a copy behind.
 #[derive(Clone, PartialEq, Eq)]
-struct Seed(Zeroizing<[u8; 32]>);
+struct Seed(Box<Zeroizing<[u8; 32]>>);
 
 /// A ciphertext and a share.
 #[derive(Clone)]
 struct EncappedKey([u8; ENC_LEN]);
 
 impl Seed {
-    /// Expands the seed into both private keys by SHAKE256.
-    fn expand(&self) -> (PqSecret, PqPublic, StaticSecret) {
-        let mut expanded = Zeroizing::new([0; 96]);
-        Shake256::default().chain(self.0.as_slice()).finalize_xof().read(&mut *expanded);
-        let part = |at: usize| -> [u8; 32] { *expanded[at..].first_chunk().expect("96 bytes are three times 32") };
-        let (mut d, mut z, mut share) = (B32::from(part(0)), B32::from(part(32)), part(64));
-        let (secret, public) = MlKem768::generate_deterministic(&d, &z);
-        let x25519 = StaticSecret::from(share);
-        d.zeroize();
-        z.zeroize();
-        share.zeroize();
-        (secret, public, x25519)
+    fn new(seed: &[u8; 32]) -> Seed {
+        let mut place = Box::new(Zeroizing::new([0; 32]));
+        place.copy_from_slice(seed);
+        Seed(place)
     }
 
-    fn x25519_share(&self, enc: &EncappedKey) -> x25519_dalek::SharedSecret {
-        self.expand().2.diffie_hellman(&enc.share())
+    /// Expands the seed into both private keys by SHAKE256, and hands them to `use_keys`: returned, they would leave copies behind.
+    fn with_keys<T>(&self, use_keys: impl FnOnce(&PqSecret, &PqPublic, &StaticSecret) -> T) -> T {
+        let mut expanded = Zeroizing::new([0; 96]);
+        Shake256::default().chain(self.0.as_slice()).finalize_xof().read(&mut *expanded);
+        let part = |at: usize| expanded[at..].first_chunk::<32>().expect("96 bytes are three times 32");
+        let (d, z, share): (&B32, &B32, _) = (part(0).into(), part(32).into(), part(64));
+        let (secret, public) = MlKem768::generate_deterministic(d, z);
+        use_keys(&secret, &public, &StaticSecret::from(*share))
+    }
+
+    fn is_contributory(&self, enc: &EncappedKey) -> bool {
+        self.with_keys(|_, _, x25519| x25519.diffie_hellman(&enc.share()).was_contributory())
     }
 }
 
@@ -187,17 +194,17 @@ fn share_of(bytes: &[u8]) -> x25519_dalek::PublicKey {
 
 /// The X-Wing combiner.
 fn combine(
-    pq: &[u8; 32],
+    pq: &[u8],
     x25519: &x25519_dalek::SharedSecret,
     enc_share: &x25519_dalek::PublicKey,
     recipient_share: &x25519_dalek::PublicKey,
 ) -> SharedSecret<MlKem768X25519> {
     let mut hash = Sha3_256::new();
-    for part in [&pq[..], x25519.as_bytes(), enc_share.as_bytes(), recipient_share.as_bytes(), COMBINER_LABEL] {
+    for part in [pq, x25519.as_bytes(), enc_share.as_bytes(), recipient_share.as_bytes(), COMBINER_LABEL] {
         Digest::update(&mut hash, part);
     }
     let mut secret = SharedSecret::default();
-    secret.0.copy_from_slice(&hash.finalize());
+    hash.finalize_into(&mut secret.0);
     secret
 }
 
@@ -209,11 +216,12 @@ impl Kem for MlKem768X25519 {
     const KEM_ID: u16 = 0x647a;
 
     fn sk_to_pk(seed: &Seed) -> PublicKey {
-        let (_, pq, x25519) = seed.expand();
-        let mut bytes = [0; PUBLIC_KEY_LEN];
-        bytes[..1184].copy_from_slice(&pq.as_bytes());
-        bytes[1184..].copy_from_slice(x25519_dalek::PublicKey::from(&x25519).as_bytes());
-        PublicKey(bytes)
+        seed.with_keys(|_, pq, x25519| {
+            let mut bytes = [0; PUBLIC_KEY_LEN];
+            bytes[..1184].copy_from_slice(&pq.as_bytes());
+            bytes[1184..].copy_from_slice(x25519_dalek::PublicKey::from(x25519).as_bytes());
+            PublicKey(bytes)
+        })
     }
 
     fn derive_keypair(seed: &[u8]) -> (Seed, PublicKey) {
@@ -223,16 +231,14 @@ impl Kem for MlKem768X25519 {
     }
 
     fn decap(seed: &Seed, _: Option<&PublicKey>, enc: &EncappedKey) -> Result<SharedSecret<Self>, HpkeError> {
-        let (pq, _, x25519) = seed.expand();
         let ciphertext = enc.0[..1088].try_into().map_err(|_| HpkeError::DecapError)?;
-        let pq_secret = pq.decapsulate(&ciphertext).map_err(|()| HpkeError::DecapError)?;
-        let share = x25519_dalek::PublicKey::from(&x25519);
-        Ok(combine(
-            &Zeroizing::new(<[u8; 32]>::from(pq_secret)),
-            &x25519.diffie_hellman(&enc.share()),
-            &enc.share(),
-            &share,
-        ))
+        seed.with_keys(|pq, _, x25519| {
+            let mut pq_secret = pq.decapsulate(&ciphertext).map_err(|()| HpkeError::DecapError)?;
+            let share = x25519_dalek::PublicKey::from(x25519);
+            let secret = combine(&pq_secret, &x25519.diffie_hellman(&enc.share()), &enc.share(), &share);
+            pq_secret.zeroize();
+            Ok(secret)
+        })
     }
 
     fn encap<R: CryptoRng + RngCore>(
@@ -244,15 +250,17 @@ impl Kem for MlKem768X25519 {
         let (mut message, mut ephemeral) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
         rng.fill_bytes(&mut *message);
         rng.fill_bytes(&mut *ephemeral);
-        let encapsulated = pq.encapsulate_deterministic(&B32::from(*message));
-        let (ciphertext, pq_secret) = encapsulated.map_err(|_| HpkeError::EncapError)?;
+        let encapsulated = pq.encapsulate_deterministic((&*message).into());
+        let (ciphertext, mut pq_secret) = encapsulated.map_err(|_| HpkeError::EncapError)?;
         let ephemeral = StaticSecret::from(*ephemeral);
         let share = x25519_dalek::PublicKey::from(&ephemeral);
         let mut enc = [0; ENC_LEN];
         enc[..1088].copy_from_slice(&ciphertext);
         enc[1088..].copy_from_slice(share.as_bytes());
         let x25519 = ephemeral.diffie_hellman(&recipient_share);
-        Ok((combine(&Zeroizing::new(<[u8; 32]>::from(pq_secret)), &x25519, &share, &recipient_share), EncappedKey(enc)))
+        let secret = combine(&pq_secret, &x25519, &share, &recipient_share);
+        pq_secret.zeroize();
+        Ok((secret, EncappedKey(enc)))
     }
 }
 
@@ -277,13 +285,13 @@ impl Serializable for Seed {
     type OutputSize = U32;
 
     fn write_exact(&self, bytes: &mut [u8]) {
-        bytes.copy_from_slice(&*self.0);
+        bytes.copy_from_slice(&**self.0);
     }
 }
 
 impl Deserializable for Seed {
     fn from_bytes(bytes: &[u8]) -> Result<Seed, HpkeError> {
-        Ok(Seed(Zeroizing::new(bytes.try_into().map_err(|_| HpkeError::ValidationError)?)))
+        bytes.try_into().map(Seed::new).map_err(|_| HpkeError::ValidationError)
     }
 }
 
@@ -307,7 +315,7 @@ mod tests {
     use age::{Identity as _, Recipient as _};
 
     fn identity() -> Identity {
-        Identity::from_seed(Zeroizing::new([9; 32]))
+        Identity::from_seed(&[9; 32])
     }
 
     #[test]
@@ -317,7 +325,7 @@ mod tests {
         assert!(labels.contains("postquantum") && stanzas.len() == 1);
         let unwrapped = identity().unwrap_stanza(&stanzas[0]).unwrap().ok().unwrap();
         assert_eq!(unwrapped.expose_secret(), file_key.expose_secret());
-        let other = Identity::from_seed(Zeroizing::new([8; 32]));
+        let other = Identity::from_seed(&[8; 32]);
         assert!(other.unwrap_stanza(&stanzas[0]).is_none());
     }
 

@@ -3,9 +3,11 @@
 //! A nonce is a pure function of a segment's index and final flag, so segments are sealed and opened in any order. Only the cutter
 //! numbers segments.
 
+use std::sync::Arc;
+
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::error::PayloadDamage;
 
@@ -16,14 +18,18 @@ pub const TAG_LEN: usize = 16;
 /// Bytes of every sealed segment but the final one.
 pub const SEALED_LEN: usize = SEGMENT_LEN + TAG_LEN;
 
-/// The key that seals the segments of one payload. Wiped on drop; not printable.
+/// The key that seals the segments of one payload. Wiped on drop of the last clone; not printable. It stays in one place, since a move would leave
+/// a copy behind.
 #[derive(Clone)]
-pub struct PayloadKey(Zeroizing<[u8; 32]>);
+pub struct PayloadKey(Arc<Zeroizing<[u8; 32]>>);
 
 impl PayloadKey {
-    /// Wraps a key derived for one payload.
-    pub fn new(key: [u8; 32]) -> PayloadKey {
-        PayloadKey(Zeroizing::new(key))
+    /// Takes a key that was derived for one payload, and wipes `key`.
+    pub fn take(key: &mut [u8; 32]) -> PayloadKey {
+        let mut place = Arc::new(Zeroizing::new([0; 32]));
+        Arc::get_mut(&mut place).expect("internal error: a new key with two owners").copy_from_slice(key);
+        key.zeroize();
+        PayloadKey(place)
     }
 }
 
@@ -51,19 +57,24 @@ fn nonce(index: u64, place: Place) -> Nonce {
 }
 
 /// Seals and opens segments. Each worker makes its own.
-pub struct SegmentCipher(ChaCha20Poly1305);
+pub struct SegmentCipher(PayloadKey);
 
 impl SegmentCipher {
     /// For the segments of one payload.
     pub fn new(key: &PayloadKey) -> SegmentCipher {
-        SegmentCipher(ChaCha20Poly1305::new((&*key.0).into()))
+        SegmentCipher(key.clone())
+    }
+
+    /// For one segment, so that no copy of the key outlives that.
+    fn cipher(&self) -> ChaCha20Poly1305 {
+        ChaCha20Poly1305::new((&**self.0.0).into())
     }
 
     /// Seals `segment` in place: plaintext, then [`TAG_LEN`] bytes of room for the tag. Never seal a pair of key and index twice.
     pub fn seal(&self, index: u64, place: Place, segment: &mut [u8]) {
         let (text, tag) = segment.split_at_mut(segment.len() - TAG_LEN);
         assert!(text.len() <= SEGMENT_LEN, "internal error: a segment of {} bytes", text.len());
-        let sealed = self.0.encrypt_inout_detached(&nonce(index, place), &[], text.into());
+        let sealed = self.cipher().encrypt_inout_detached(&nonce(index, place), &[], text.into());
         tag.copy_from_slice(&sealed.expect("64 KiB are far below the cipher's limit"));
     }
 
@@ -74,8 +85,9 @@ impl SegmentCipher {
         let (text, tag) = segment.split_at_mut(segment.len().checked_sub(TAG_LEN)?);
         let is_full = text.len() == SEGMENT_LEN;
         let tag = Tag::try_from(&*tag).expect("sixteen bytes");
+        let cipher = self.cipher();
         let mut opens = |place| {
-            let opened = self.0.decrypt_inout_detached(&nonce(index, place), &[], (&mut *text).into(), &tag);
+            let opened = cipher.decrypt_inout_detached(&nonce(index, place), &[], (&mut *text).into(), &tag);
             opened.is_ok()
         };
         if is_full && opens(Place::Inner) {
@@ -101,13 +113,23 @@ mod tests {
     use super::*;
 
     fn cipher() -> SegmentCipher {
-        SegmentCipher::new(&PayloadKey::new([7; 32]))
+        SegmentCipher::new(&PayloadKey::take(&mut [7; 32]))
     }
 
     fn sealed(index: u64, place: Place, text: &[u8]) -> Vec<u8> {
         let mut segment = [text, &[0; TAG_LEN]].concat();
         cipher().seal(index, place, &mut segment);
         segment
+    }
+
+    #[test]
+    fn a_key_is_taken_into_one_place_and_wiped_where_it_was() {
+        let mut key = [7; 32];
+        let (taken, moved) = (PayloadKey::take(&mut key), |key: PayloadKey| key);
+        let place = Arc::as_ptr(&taken.0);
+        let clone = moved(taken.clone());
+        assert_eq!((key, Arc::as_ptr(&moved(taken).0), Arc::as_ptr(&clone.0)), ([0; 32], place, place));
+        assert!(Arc::ptr_eq(&SegmentCipher::new(&clone).0.0, &clone.0));
     }
 
     #[test]

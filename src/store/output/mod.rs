@@ -7,6 +7,7 @@ mod place;
 mod publication;
 mod stream;
 mod temporary;
+mod text;
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -6,12 +6,10 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
 use super::options::OutputOptions;
+use super::text::TextOnly;
 use crate::store::error::{Doing, StoreError};
 use crate::store::input::Input;
 use crate::store::sys::{self, FifoWriter, PatientWriter, WakeUp};
-
-/// Bytes per write to a terminal.
-const TERMINAL_WRITE_LEN: usize = 4096;
 
 /// A device, a FIFO, or standard output.
 pub struct Stream {
@@ -71,7 +69,7 @@ impl Stream {
             Target::Fifo(path) => return Ok(Box::new(FifoWriter::new(path.clone(), wake.clone()))),
         };
         let writer = patient_writer(file, wake).map_err(Doing::Write.failed(&self.name))?;
-        Ok(if self.is_terminal() && !self.output_options.force { Box::new(TextOnly(writer)) } else { writer })
+        Ok(if self.is_terminal() && !self.output_options.force { Box::new(TextOnly::new(writer)) } else { writer })
     }
 
     /// Flushes a block device, or a file that is standard output, to disk.
@@ -80,27 +78,6 @@ impl Stream {
             Target::Open(file) if self.output_options.sync => file.sync_all().map_err(Doing::Sync.failed(&self.name)),
             _ => Ok(()),
         }
-    }
-}
-
-/// Writes text to a terminal; refuses control characters.
-struct TextOnly<W>(W);
-
-impl<W: Write> Write for TextOnly<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let is_text = |byte: &u8| !byte.is_ascii_control() || matches!(byte, b'\n' | b'\r' | b'\t' | 0x08 | 0x0C);
-        // Only the bytes of this write: the caller passes the rest again.
-        let bytes = &bytes[..bytes.len().min(TERMINAL_WRITE_LEN)];
-        // C1 controls in UTF-8: U+0080 to U+009F.
-        let has_c1 = bytes.windows(2).any(|pair| pair[0] == 0xC2 && (0x80..0xA0).contains(&pair[1]));
-        if bytes.iter().all(is_text) && !has_c1 {
-            return self.0.write(bytes);
-        }
-        Err(io::Error::other("binary data is not written to a terminal, unless with --force"))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
     }
 }
 

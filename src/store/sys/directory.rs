@@ -16,6 +16,7 @@ use crate::store::file_id::{FileId, FileState, nanoseconds};
 
 use super::attributes::{copy_mode_and_times, remove_access_acl};
 use super::files::lock;
+use super::wait::{WakeUp, past_leases};
 
 /// The way to give a file a name that must not replace another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +88,16 @@ impl Directory {
         self.open_below(name)
     }
 
-    /// Opens the file `path` below this directory for reading, whatever its type, without blocking. Follows no link.
-    pub fn open_to_read_below(&self, path: &Path) -> io::Result<File> {
-        Ok(self.open_deep(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?.into())
+    /// Opens the file `path` below this directory for reading, whatever its type, without blocking. Follows no link. Waits only for a lease, until
+    /// `wake` interrupts it.
+    pub fn open_to_read_below(&self, path: &Path, wake: &WakeUp) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        Ok(past_leases(Some(wake), || self.has_file(path), || self.open_deep(path, flags))?.into())
+    }
+
+    fn has_file(&self, path: &Path) -> bool {
+        let stat = rustix::fs::statat(&self.fd, path, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
     }
 
     /// Removes the file `path` below this directory if `is_wanted` accepts its metadata. Follows no link. Returns whether it did.
@@ -140,7 +148,7 @@ impl Directory {
     pub fn open_or_create(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        let file = File::from(retry_on_intr(|| rustix::fs::openat(&self.fd, name.as_bytes(), flags, mode))?);
+        let file = File::from(self.open_at(name, flags, mode)?);
         match file.metadata()?.is_file() {
             true => Ok(file),
             false => Err(io::Error::other("it is no regular file")),
@@ -150,12 +158,18 @@ impl Directory {
     /// Opens the regular file `name` for reading, not through a link. `None` if absent.
     pub fn open_file(&self, name: &OsStr) -> io::Result<Option<File>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        match retry_on_intr(|| rustix::fs::openat(&self.fd, name.as_bytes(), flags, Mode::empty())) {
+        match self.open_at(name, flags, Mode::empty()) {
             Ok(file) if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode).is_file() => Ok(Some(file.into())),
             Ok(_) => Err(io::Error::other("it is no regular file")),
-            Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(errno.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Opens `name` in this directory. Waits for a lease.
+    fn open_at(&self, name: &OsStr, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        let open = || Ok(retry_on_intr(|| rustix::fs::openat(&self.fd, name.as_bytes(), flags, mode))?);
+        past_leases(None, || self.has_file(Path::new(name)), open)
     }
 
     /// Adds the permission bits in `mode`.

@@ -9,10 +9,12 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-/// Opens a file of any type for reading without blocking, even a FIFO without a writer.
-pub fn open_to_read(path: &Path) -> io::Result<File> {
+use super::wait::{WakeUp, past_leases};
+
+/// Opens a file of any type for reading without blocking, even a FIFO without a writer. Waits only for a lease, until `wake` interrupts it.
+pub fn open_to_read(path: &Path, wake: Option<&WakeUp>) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
-    OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)
+    past_leases(wake, || is_file(path), || OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path))
 }
 
 /// Creates `path` for a secret, with mode 0600. Fails if it exists.
@@ -20,11 +22,16 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Opens `path` for writing without blocking or truncating; creates it if absent.
+/// Opens `path` for writing without blocking or truncating; creates it if absent. Waits only for a lease.
 pub fn open_to_write(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).custom_flags(flags.cast_signed()).open(path)
+    options.write(true).create(true).truncate(false).custom_flags(flags.cast_signed());
+    past_leases(None, || is_file(path), || options.open(path))
+}
+
+fn is_file(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
 }
 
 /// Opens a device for writing. A block device is opened exclusively, which fails if it is mounted or in use by the kernel.
@@ -84,16 +91,6 @@ pub fn stdout_for_data() -> io::Result<File> {
 /// A duplicate of standard error.
 pub fn stderr() -> io::Result<File> {
     Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?))
-}
-
-/// Opens an inherited descriptor, by its number, as a separate file.
-pub fn open_descriptor(number: i32) -> io::Result<File> {
-    File::open(format!("/proc/self/fd/{number}"))
-}
-
-/// Whether descriptor `number` is open. Call it before opening files, which take free numbers.
-pub fn is_descriptor_open(number: i32) -> bool {
-    std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok()
 }
 
 /// Locks `file` while it is open. `false` if another process holds the lock. On file systems without locks always `true`.

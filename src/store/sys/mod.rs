@@ -2,6 +2,7 @@
 
 mod attributes;
 mod child;
+mod descriptors;
 mod directory;
 mod files;
 mod process;
@@ -14,11 +15,13 @@ pub use attributes::{
     set_owner,
 };
 pub use child::{ask_to_end, wait_for_end};
+pub use descriptors::{
+    is_descriptor_open, keep_from_commands, memory_file, open_descriptor, stdin_for_command, take_memory_file,
+};
 pub use directory::{Directory, NoReplace};
 pub use files::{
-    advise_sequential, create_private, forget_cached, identity, is_descriptor_open, is_memory_device, lock, may_wait,
-    open_descriptor, open_device, open_to_read, open_to_write, start_writing_back, stderr, stdin, stdout,
-    stdout_for_data,
+    advise_sequential, create_private, forget_cached, identity, is_memory_device, lock, may_wait, open_device,
+    open_to_read, open_to_write, start_writing_back, stderr, stdin, stdout, stdout_for_data,
 };
 pub use process::{
     available_memory_bytes, be_nice, cpu_name, fill_random, forbid_core_dumps, ignored_signals, memory_limit_bytes,

@@ -20,7 +20,7 @@ const PIPE_LEN: usize = 1024 * 1024;
 /// A writable pipe accepts at least this much (pipe(7), "PIPE_BUF").
 const PIPE_WRITE_LEN_SURE: usize = 4096;
 
-/// Polling interval for what has no notification: a FIFO without a reader, a child that has closed its output.
+/// Polling interval for what has no notification: a FIFO without a reader, a file under a lease, a child that has closed its output.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Wakes blocked reads and writes: a descriptor that becomes readable and stays so.
@@ -64,6 +64,24 @@ impl WakeUp {
                 Ok(_) if !fds[0].revents().is_empty() => return Err(io::Error::other("woken up to stop")),
                 Ok(_) => return Ok(fds.get(1).is_some_and(|fd| !fd.revents().is_empty())),
             }
+        }
+    }
+}
+
+/// Repeats `open`, which opens without blocking, while a lease of another process, such as a file server, keeps it from the file. The first try asks
+/// that process to give the lease up; the kernel ends it after a while (fcntl(2), "Leases"). `is_file` tells whether it is a regular file: others have
+/// no leases, and may refuse in the same way for ever.
+pub(super) fn past_leases<T>(
+    wake: Option<&WakeUp>,
+    is_file: impl Fn() -> bool,
+    open: impl Fn() -> io::Result<T>,
+) -> io::Result<T> {
+    loop {
+        match (open(), wake) {
+            (Err(error), _) if error.kind() != ErrorKind::WouldBlock || !is_file() => return Err(error),
+            (Err(_), Some(wake)) => wake.pause()?,
+            (Err(_), None) => std::thread::sleep(PAUSE),
+            (opened, _) => return opened,
         }
     }
 }

@@ -262,11 +262,11 @@ fn plan(
     let ListArgs { files_from, files0_from, filter } = list.clone();
     let (paths, output) = (names.inputs.clone(), names.output.clone());
     let spec = InputSpec { paths, files_from, files0_from, filter: filter_of(&filter) };
-    let read = places_read(taken);
+    let (read, wake) = (places_read(taken), session.wake.clone());
     Ok(session.wait("list", move |_| {
         let inputs = scan::scan(&spec)?;
         let roots = inputs.roots.clone();
-        let plan = plan::plan(inputs, !spec.filter.include.is_empty(), &naming);
+        let plan = plan::plan(inputs, !spec.filter.include.is_empty(), &naming, &wake);
         plan::check(&plan, &output, &roots, &read)?;
         if is_rm {
             plan::check_inputs(&plan, &read)?;
@@ -283,8 +283,9 @@ fn plan_in_place(
     taken: &[ReservedPath<'_>],
 ) -> anyhow::Result<BatchPlan> {
     let (input, filter, read) = (input.to_owned(), filter_of(filter), places_read(taken));
+    let wake = session.wake.clone();
     Ok(session.wait("list", move |_| {
-        let plan = plan::plan(scan::scan_in(&input, &filter)?, false, &OsStr::to_owned);
+        let plan = plan::plan(scan::scan_in(&input, &filter)?, false, &OsStr::to_owned, &wake);
         plan::check_inputs(&plan, &read)?;
         Ok::<BatchPlan, BatchError>(plan)
     })??)
@@ -323,11 +324,11 @@ fn options(args: &BatchArgs, width: Concurrency, budget_bytes: usize, output: Ou
 /// passphrase, prompts for it.
 fn keyring(session: &mut Session, plan: &BatchPlan, sources: &IdentitySources) -> anyhow::Result<Keyring> {
     forbid_core_dumps()?;
-    let (sources, prompter) = (sources.clone(), session.prompter());
+    let (sources, prompter, wake) = (sources.clone(), session.prompter(), session.wake.clone());
     let looked_at: Vec<Item> = plan.items.iter().take(LOOKED_AT).cloned().collect();
     Ok(session.wait("keys", move |_| {
         let mut keyring = Keyring::read(&sources, &prompter, tell)?;
-        let files = || looked_at.iter().filter_map(|item| item.open(&mut None).ok()?.file.try_clone().ok());
+        let files = || looked_at.iter().filter_map(|item| item.open(&mut None, &wake).ok()?.file.try_clone().ok());
         keyring.settle(|| files().any(wants_passphrase))?;
         Ok::<Keyring, BatchError>(keyring)
     })??)

@@ -29,7 +29,7 @@ pub fn run(args: ProcessArgs, typed: &Typed, names: &BatchNames, settings: &Sett
     typed.refuse_single_file_flags()?;
     let mut report = resolve::report_options(&args.report, settings, ProgressArg::Auto)?;
     report.force = args.files.force;
-    let passphrase = resolve::new_passphrase(&args.encrypt, &args.passphrases);
+    let passphrase = resolve::new_passphrase(&args.encrypt, &args.passphrases, settings);
     refuse_passphrases(passphrase.is_some())?;
     let recipients = resolve::recipients(&args.encrypt, None, settings);
     let files = [("--recipients-file", recipients.files.as_slice())];
