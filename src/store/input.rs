@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::store::error::{Doing, StoreError};
 use crate::store::file_id::FileId;
+use crate::store::holes;
 use crate::store::name::quoted;
 use crate::store::sys::{self, Directory, PatientReader, WakeUp};
 
@@ -79,7 +80,7 @@ impl Input {
     /// A reader from the current position. `wake` makes a blocked read fail.
     pub fn reader(&self, wake: &WakeUp) -> Result<Box<dyn Read + Send>, StoreError> {
         if self.is_seekable() {
-            return Ok(Box::new(Arc::clone(&self.file)));
+            return Ok(holes::reader(&self.file, &self.metadata));
         }
         let file = self.file.try_clone().map_err(Doing::Read.failed(&self.name))?;
         Ok(Box::new(PatientReader::new(file, wake.clone())))

@@ -10,6 +10,8 @@ pub mod file_id;
 
 pub mod input;
 
+mod holes;
+
 pub mod output;
 
 pub mod producer;

@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod docs;
 mod help;
+mod holes;
 mod keys;
 mod overwriting;
 mod reports;

@@ -2,7 +2,8 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -89,6 +90,20 @@ pub fn stderr() -> io::Result<File> {
 /// Opens an inherited descriptor, by its number, as a separate file.
 pub fn open_descriptor(number: i32) -> io::Result<File> {
     File::open(format!("/proc/self/fd/{number}"))
+}
+
+/// Opens `file` again, for reading, with an offset of its own.
+pub fn reopen_to_read(file: &File) -> io::Result<File> {
+    open_descriptor(file.as_raw_fd())
+}
+
+/// The first data at or after `offset`, up to the hole behind it; `None` if there is no more. Moves the file's offset.
+pub fn data_from(file: &File, offset: u64) -> io::Result<Option<Range<u64>>> {
+    let start = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
+        Err(Errno::NXIO) => return Ok(None),
+        start => start?,
+    };
+    Ok(Some(start..rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(start))?))
 }
 
 /// Whether descriptor `number` is open. Call it before opening files, which take free numbers.
