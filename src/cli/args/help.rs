@@ -12,10 +12,11 @@ use super::{Args, Typed};
 use crate::format::zstd::codec;
 
 /// Flags that `-h` leaves out, by their long names.
-const SELDOM: [&str; 33] = [
+const SELDOM: [&str; 34] = [
     "no-sync",
     "chunk-size",
     "no-compress",
+    "sparse",
     "passphrase-file",
     "passphrase-fd",
     "max-work-factor",

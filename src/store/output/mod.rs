@@ -3,6 +3,7 @@
 
 mod options;
 mod place;
+mod sparse;
 mod stream;
 mod temporary;
 
@@ -10,16 +11,19 @@ use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::store::error::{Doing, StoreError};
 use crate::store::input::Input;
 use crate::store::name::quoted;
 use crate::store::sys::WakeUp;
 use place::resolve_links;
+use sparse::SparseWriter;
 use stream::{Stream, refuse_input};
 
 pub use options::OutputOptions;
 pub use place::Place;
+pub use sparse::Sparse;
 pub use stream::patient_writer;
 pub use temporary::{Temporary, is_temporary_name, temporary_name};
 
@@ -92,6 +96,21 @@ impl Output {
         match self {
             Output::Temporary(temporary) => Ok(temporary.writer()),
             Output::Stream(stream) => stream.writer(wake),
+        }
+    }
+
+    /// Like [`Output::writer`], for content, whose zeros become holes as `sparse` says.
+    pub fn content_writer(&self, wake: &WakeUp, sparse: Sparse) -> Result<Box<dyn Write + Send>, StoreError> {
+        let writer = match (self, sparse) {
+            (Output::Temporary(temporary), Sparse::Auto | Sparse::Always) => {
+                Some(SparseWriter::new(Arc::clone(&temporary.file)))
+            }
+            (Output::Stream(stream), Sparse::Always) => stream.sparse_writer(),
+            _ => None,
+        };
+        match writer.transpose().map_err(Doing::Write.failed(self.name()))? {
+            Some(writer) => Ok(Box::new(writer)),
+            None => self.writer(wake),
         }
     }
 

@@ -82,6 +82,11 @@ pub fn stdout_for_data() -> io::Result<File> {
     }
 }
 
+/// Whether every write to `file` goes to its end.
+pub fn is_appending(file: &File) -> io::Result<bool> {
+    Ok(rustix::fs::fcntl_getfl(file)?.contains(OFlags::APPEND))
+}
+
 /// A duplicate of standard error.
 pub fn stderr() -> io::Result<File> {
     Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?))
