@@ -65,7 +65,8 @@ fn try_once(
 ) -> Result<Option<Written>, FileError> {
     if let Some(expected) = skip_if.filter(|expected| expected.bytes == item.identity.bytes) {
         let input = worker.open(item)?;
-        let digest = Digest::of(&*input.file, || !worker.is_cancelled()).map_err(Doing::Read.failed(&input.name))?;
+        let reader = input.reader(&worker.shared().wake)?;
+        let digest = Digest::of(reader, || !worker.is_cancelled()).map_err(Doing::Read.failed(&input.name))?;
         if digest == expected {
             return Ok(None);
         }

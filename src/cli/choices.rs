@@ -1,8 +1,9 @@
-//! Words that a flag and a setting share: the form of the report, and of progress.
+//! Words that a flag and a setting share: the form of the report and of progress, and when to leave holes.
 
 use clap::ValueEnum;
 
 use crate::report::options::{ProgressForm, ReportForm};
+use crate::store::output::Sparse;
 
 /// The form of the report on exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,6 +29,17 @@ pub enum ProgressArg {
     Json,
 }
 
+/// When zeros become holes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SparseArg {
+    /// In new files
+    Auto,
+    /// Also in standard output, where it is a file that grows and is not opened for append
+    Always,
+    /// All zeros are written
+    Never,
+}
+
 impl From<StatsArg> for ReportForm {
     fn from(arg: StatsArg) -> ReportForm {
         match arg {
@@ -45,6 +57,16 @@ impl From<ProgressArg> for ProgressForm {
             ProgressArg::Always => ProgressForm::Always,
             ProgressArg::Never => ProgressForm::Never,
             ProgressArg::Json => ProgressForm::Json,
+        }
+    }
+}
+
+impl From<SparseArg> for Sparse {
+    fn from(arg: SparseArg) -> Sparse {
+        match arg {
+            SparseArg::Auto => Sparse::Auto,
+            SparseArg::Always => Sparse::Always,
+            SparseArg::Never => Sparse::Never,
         }
     }
 }

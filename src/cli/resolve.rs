@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use crate::cli::args::{
     EncryptArgs, EngineArg, FileArgs, IdentityArgs, PaceArgs, PassphraseArgs, ProgressArg, ReportArgs, RestoreArgs,
-    StatsArg, WidthArgs,
+    SparseArg, StatsArg, WidthArgs,
 };
 use crate::cli::problem::Problem;
 use crate::cli::settings::Settings;
@@ -21,6 +21,7 @@ use crate::pipeline::plan::{
 use crate::pipeline::threads::Concurrency;
 use crate::report::options::ReportOptions;
 use crate::store::name::quoted;
+use crate::store::output::Sparse;
 use crate::store::rate_limit::RateLimit;
 use crate::store::sys::{self, WakeUp};
 use crate::task::keys::{IdentitySources, PassphraseSources, RecipientSources, SecretBytes};
@@ -208,6 +209,11 @@ pub fn table_rule(args: &RestoreArgs) -> TableRule {
         (false, false) => TableRule::Checked,
         (false, true) => TableRule::Ignored,
     }
+}
+
+/// Resolves when content of zeros becomes a hole of the output.
+pub fn sparse(flag: Option<SparseArg>, settings: &Settings) -> Result<Sparse, Problem> {
+    Ok(settings.get(&known::SPARSE, flag)?.unwrap_or(SparseArg::Auto).into())
 }
 
 /// Resolves the execution engine.

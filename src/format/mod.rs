@@ -5,4 +5,5 @@
 
 pub mod age;
 pub mod detect;
+pub mod zeros;
 pub mod zstd;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::store::attributes::Attributes;
 use crate::store::error::{Doing, StoreError};
 use crate::store::file_id::FileState;
+use crate::store::holes;
 use crate::store::name::quoted;
 use crate::store::sys::{self, Directory, PatientReader, WakeUp};
 
@@ -116,10 +117,11 @@ impl Input {
     pub fn reader(&self, wake: &WakeUp) -> Result<Box<dyn Read + Send>, StoreError> {
         if self.bytes().is_some() {
             let position = (&*self.file).stream_position().map_err(Doing::Read.failed(&self.name))?;
-            return Ok(Box::new(Arc::clone(&self.file).take(self.metadata.len().saturating_sub(position))));
+            let left = self.metadata.len().saturating_sub(position);
+            return Ok(Box::new(holes::reader(&self.file, &self.metadata).take(left)));
         }
         if self.is_seekable() {
-            return Ok(Box::new(Arc::clone(&self.file)));
+            return Ok(holes::reader(&self.file, &self.metadata));
         }
         let file = self.file.try_clone().map_err(Doing::Read.failed(&self.name))?;
         Ok(Box::new(PatientReader::new(file, wake.clone())))

@@ -14,6 +14,8 @@ pub mod attributes;
 
 pub mod input;
 
+mod holes;
+
 pub mod output;
 
 pub mod producer;

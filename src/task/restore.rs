@@ -15,7 +15,7 @@ use crate::pipeline::threads::Concurrency;
 use crate::store::digest::{Digest, DigestWriter, digest_writer};
 use crate::store::error::StoreError;
 use crate::store::input::Input;
-use crate::store::output::Output;
+use crate::store::output::{Output, Sparse};
 use crate::store::sys::WakeUp;
 
 /// What seek tables have to show.
@@ -42,6 +42,8 @@ pub struct RestoreSpec {
     pub decompress: bool,
     /// What seek tables have to show.
     pub table: TableRule,
+    /// When content of zeros becomes a hole of the output.
+    pub sparse: Sparse,
     /// The output is digested.
     pub digest: bool,
 }
@@ -67,7 +69,7 @@ pub fn restore(
     let is_bare = opened.open.is_none();
     let plan = Plan { width: spec.width, engine: spec.engine, work: Work::Restore(work) };
     let plan = plan.narrowed_to(input.bytes());
-    let (writer, written) = digest_writer(output.writer(wake)?, spec.digest);
+    let (writer, written) = digest_writer(output.content_writer(wake, spec.sparse)?, spec.digest);
     let layer = AgeLayer { is_armored: opened.is_armored, payload_offset: opened.payload_offset };
     let ends = RunEnds { input: opened.reader, input_bytes: input.bytes(), output: writer, is_counted: true };
     let outcome = executor.run(&plan, ends)?;

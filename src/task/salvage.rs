@@ -23,7 +23,7 @@ use crate::pipeline::salvage::{Loss, Rescue};
 use crate::store::digest::digest_writer;
 use crate::store::error::Doing;
 use crate::store::input::Input;
-use crate::store::output::Output;
+use crate::store::output::{Output, Sparse};
 use crate::store::rate_limit::{PacedReader, RateLimit};
 use crate::store::sys::WakeUp;
 
@@ -36,6 +36,8 @@ pub struct SalvageSpec {
     pub window_log_max: u32,
     /// Limits the read rate.
     pub rate_limit: Option<RateLimit>,
+    /// When content of zeros becomes a hole of the output.
+    pub sparse: Sparse,
     /// The output is digested.
     pub digest: bool,
     /// Receives each loss, in order.
@@ -92,7 +94,7 @@ pub fn salvage(
     (input, output): (&Input, &Output),
     wake: &WakeUp,
 ) -> Result<(Produced, SalvageOutcome), TaskError> {
-    let (mut writer, written) = digest_writer(output.writer(wake)?, spec.digest);
+    let (mut writer, written) = digest_writer(output.content_writer(wake, spec.sparse)?, spec.digest);
     let owned = spec.clone();
     let saved = executor.compute(Stage::Salvage, move |cancel| {
         let mut on_loss = |loss: &Loss| (owned.on_loss)(loss);

@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod docs;
 mod help;
+mod holes;
 mod keys;
 mod overwriting;
 mod reports;

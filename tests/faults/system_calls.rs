@@ -6,6 +6,7 @@
 //! the sweep always runs; `PIPELINE_TESTS=slow` runs all of it.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -96,7 +97,7 @@ enum Right {
     Never,
 }
 
-const SCENARIOS: [Scenario; 20] = [
+const SCENARIOS: [Scenario; 22] = [
     Scenario { line: "process in out -q -w 2 --chunk-size 64K", old: None, right: Right::File("z") },
     Scenario { line: "process in out -q -w 2 --chunk-size 64K -f", old: Some("old"), right: Right::File("z") },
     Scenario { line: "process in out -q -w 2 --chunk-size 64K -R to", old: None, right: Right::Opens("key") },
@@ -113,6 +114,8 @@ const SCENARIOS: [Scenario; 20] = [
     Scenario { line: "restore z out -q -w 2", old: None, right: Right::File("in") },
     Scenario { line: "restore z out -q -w 2 -f", old: Some("old"), right: Right::File("in") },
     Scenario { line: "restore a out -q -w 2 -i key -f", old: Some("old"), right: Right::File("in") },
+    Scenario { line: "process holes out -q -w 2 --chunk-size 64K -f", old: Some("old"), right: Right::File("hz") },
+    Scenario { line: "restore hz out -q -w 2 -f", old: Some("old"), right: Right::File("holes") },
     Scenario { line: "restore bad out -q -w 2 -f", old: Some("old"), right: Right::Never },
     Scenario { line: "rekey a out -q -i key -R to2", old: None, right: Right::Opens("key2") },
     Scenario { line: "rekey a out -q -i key -R to2 -f", old: Some("old"), right: Right::Opens("key2") },
@@ -202,6 +205,9 @@ impl Site {
         dir.ok("process in z -q --chunk-size 64K");
         dir.ok("process in mutex -q --engine mutex");
         dir.ok("process in a -q --chunk-size 64K -R to");
+        dir.write("holes", &content[..70_000]);
+        File::options().append(true).open(dir.path("holes")).unwrap().set_len(200_000).unwrap();
+        dir.ok("process holes hz -q --chunk-size 64K");
         let mut bad = dir.read("z");
         let last = bad.len() - 200;
         bad[last] ^= 1;

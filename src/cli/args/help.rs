@@ -12,11 +12,12 @@ use super::{Args, Typed};
 use crate::format::zstd::codec;
 
 /// Flags that `-h` leaves out, by their long names.
-const SELDOM: [&str; 34] = [
+const SELDOM: [&str; 35] = [
     "no-sync",
     "preserve",
     "chunk-size",
     "no-compress",
+    "sparse",
     "passphrase-file",
     "passphrase-fd",
     "max-work-factor",

@@ -17,7 +17,7 @@ use crate::cli::size::parse_range;
 use crate::format::zstd::codec::Level;
 use crate::pipeline::plan::ContentRange;
 
-pub use crate::cli::choices::{ProgressArg, StatsArg};
+pub use crate::cli::choices::{ProgressArg, SparseArg, StatsArg};
 pub use crate::cli::settings::flags::ConfigArgs;
 pub use examples::Guide;
 pub use groups::{
@@ -156,6 +156,9 @@ pub struct RestoreArgs {
     /// Of many files, those that lost something are named at the end, exit 3.
     #[arg(long)]
     pub salvage: bool,
+    /// Where the content is zeros for whole blocks, leave holes [default: auto]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub sparse: Option<SparseArg>,
     /// Take the age layer off and leave what is inside as it is
     #[arg(long)]
     pub no_decompress: bool,

@@ -20,6 +20,7 @@ pub fn run(args: SettingsArgs, settings: &Settings) -> anyhow::Result<Exit> {
         key if key == known::WINDOW_MAX.key => Some(format!("{}M", (1u64 << plan::WINDOW_LOG_MAX_DEFAULT) >> 20)),
         key if key == known::MAX_WORK_FACTOR.key => Some(plan::WORK_FACTOR_MAX_DEFAULT.to_string()),
         key if key == known::VERIFY.key => Some("false".to_owned()),
+        key if key == known::SPARSE.key => Some("auto".to_owned()),
         key if key == known::STATS.key => Some("text".to_owned()),
         key if key == known::PROGRESS.key => Some("auto".to_owned()),
         _ => None,

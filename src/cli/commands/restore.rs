@@ -49,6 +49,7 @@ pub fn run(args: RestoreArgs, typed: &Typed, settings: &Settings) -> anyhow::Res
         window_log_max: resolve::window_log_max(args.limits.window_log_max, settings)?,
         decompress,
         table: resolve::table_rule(&args),
+        sparse: resolve::sparse(args.sparse, settings)?,
         digest: false,
     };
     let request = Request { names, spec, identities, report };

@@ -48,6 +48,7 @@ pub fn run(
     }
     refuse_contradictions(args)?;
     typed.refuse(&UNUSED, "--salvage of one file is one thread and makes no report")?;
+    let sparse = resolve::sparse(args.sparse, settings)?;
     let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
     let mut taken = vec![ReservedPath::In(INPUT, &names.input), ReservedPath::Out(&names.output)];
     taken.extend(super::taken_keys(&identities));
@@ -67,6 +68,7 @@ pub fn run(
     let spec = SalvageSpec {
         decompress: !args.no_decompress,
         window_log_max,
+        sparse,
         rate_limit: resolve::rate_limit(&args.pace, &wake)?,
         digest: false,
         on_loss: Arc::new(|lost: &Loss| problem::tell(&notice::loss(lost, None))),

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::value::Value;
-use crate::cli::choices::{ProgressArg, StatsArg};
+use crate::cli::choices::{ProgressArg, SparseArg, StatsArg};
 use crate::cli::size::parse_size;
 use crate::format::age::keys::Recipient;
 use crate::format::zstd::codec::{Level, WINDOW_LOG_MAX_DECODED};
@@ -56,6 +56,9 @@ pub const MAX_WORK_FACTOR: Setting<u8> = Setting { key: "max-work-factor", their
 /// Whether the output is read back and checked.
 pub const VERIFY: Setting<bool> = Setting { key: "verify", theirs: None, parse: parse_bool };
 
+/// When content of zeros becomes a hole of a restored file.
+pub const SPARSE: Setting<SparseArg> = Setting { key: "sparse", theirs: None, parse: parse_word };
+
 /// The form of the report on exit.
 pub const STATS: Setting<StatsArg> = Setting { key: "stats", theirs: None, parse: parse_word };
 
@@ -90,7 +93,7 @@ macro_rules! known {
 }
 
 /// All settings, in the order of `config show`.
-pub const ALL: [SettingSpec; 14] = known![
+pub const ALL: [SettingSpec; 15] = known![
     WORKERS,
     CHANNEL_DEPTH,
     CHUNK_SIZE,
@@ -99,6 +102,7 @@ pub const ALL: [SettingSpec; 14] = known![
     WINDOW_MAX,
     MAX_WORK_FACTOR,
     VERIFY,
+    SPARSE,
     STATS,
     PROGRESS,
     LOG

@@ -7,6 +7,7 @@ use std::hash::Hasher;
 use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name};
 
 use super::error::{Damage, ZstdError};
+use crate::format::zeros::are_zeros;
 
 /// A compression level that libzstd accepts: 1 to 22, or negative for speed. 0 is rejected, because libzstd reads it as "default".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +64,8 @@ fn low_32_bits(hash: u64) -> u32 {
 /// Compresses chunks, each into an independent frame with content size and checksum.
 pub struct Compressor {
     context: CCtx<'static>,
+    /// The length of the chunk of zeros that was compressed last, and its frame, which is copied for the next one: a sparse file is full of them.
+    zeros: Option<(usize, Box<[u8]>)>,
 }
 
 impl Compressor {
@@ -76,7 +79,7 @@ impl Compressor {
         if level.get() >= LEVEL_WITH_LARGE_WINDOWS {
             set(CParameter::WindowLog(WINDOW_LOG_MAX_WRITTEN))?;
         }
-        Ok(Compressor { context })
+        Ok(Compressor { context, zeros: None })
     }
 
     /// An upper bound on the length of a frame of `content_len` bytes of content.
@@ -107,7 +110,16 @@ impl Compressor {
     /// Writes the frame of `content` to the start of `frame` and returns its length. `frame` must hold
     /// [`frame_len_bound`](Compressor::frame_len_bound) bytes. The result depends only on content and level.
     pub fn compress(&mut self, content: &[u8], frame: &mut [u8]) -> Result<usize, ZstdError> {
-        self.context.compress2(frame, content).map_err(codec_error)
+        let is_zeros = are_zeros(content);
+        if let Some((_, zeros)) = self.zeros.as_ref().filter(|(len, _)| is_zeros && *len == content.len()) {
+            frame[..zeros.len()].copy_from_slice(zeros);
+            return Ok(zeros.len());
+        }
+        let len = self.context.compress2(frame, content).map_err(codec_error)?;
+        if is_zeros {
+            self.zeros = Some((content.len(), frame[..len].into()));
+        }
+        Ok(len)
     }
 }
 
@@ -225,6 +237,28 @@ mod tests {
         assert!(matches!(Decompressor::new().unwrap().decompress(&bytes[1..], &mut content), Err(Damage::Decode(_))));
         let more = Damage::Decode("the blocks hold more content than the frame declares");
         assert_eq!(Decompressor::new().unwrap().decompress(&frame(b"content", 3), &mut content[..6]), Err(more));
+    }
+
+    #[test]
+    fn a_chunk_of_zeros_is_compressed_once_and_its_frame_is_copied_for_the_next() {
+        let mut compressor = Compressor::new(Level::DEFAULT).unwrap();
+        let compress = |compressor: &mut Compressor, content: &[u8]| {
+            let mut bytes = vec![7; Compressor::frame_len_bound(content.len())];
+            let len = compressor.compress(content, &mut bytes).unwrap();
+            bytes.truncate(len);
+            bytes
+        };
+        let (zeros, mut nearly) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+        nearly[(1 << 20) - 1] = 1;
+        for content in [&zeros[..], &zeros, &nearly, &zeros, &zeros[1..], &zeros[1..], &zeros, b"text", b"", &zeros] {
+            assert_eq!(compress(&mut compressor, content), frame(content, 3), "{} bytes", content.len());
+        }
+        // A mark in the frame that is kept shows that it is a copy that comes out.
+        compressor.zeros.as_mut().unwrap().1[20] ^= 0xFF;
+        let differs = |(a, b): (&u8, &u8)| a != b;
+        let marked = compress(&mut compressor, &zeros);
+        assert_eq!(marked.iter().zip(&frame(&zeros, 3)).filter(|pair| differs(*pair)).count(), 1);
+        assert_eq!(compress(&mut compressor, &nearly), frame(&nearly, 3));
     }
 
     #[test]

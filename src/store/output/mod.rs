@@ -5,6 +5,7 @@ mod left_over;
 mod options;
 mod place;
 mod publication;
+mod sparse;
 mod stream;
 mod temporary;
 mod text;
@@ -12,6 +13,7 @@ mod text;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::store::attributes::Unkept;
 use crate::store::error::{Doing, StoreError};
@@ -19,11 +21,13 @@ use crate::store::input::Input;
 use crate::store::name::quoted;
 use crate::store::sys::WakeUp;
 use place::resolve_links;
+use sparse::SparseWriter;
 use stream::{Stream, refuse_input};
 
 pub use left_over::{is_temporary_name, temporary_name, tidy};
 pub use options::{Origin, OutputOptions};
 pub use place::Place;
+pub use sparse::Sparse;
 pub use stream::patient_writer;
 pub use temporary::Temporary;
 
@@ -104,6 +108,21 @@ impl Output {
         match self {
             Output::Temporary(temporary) => Ok(temporary.writer()),
             Output::Stream(stream) => stream.writer(wake),
+        }
+    }
+
+    /// Like [`Output::writer`], for content, whose zeros become holes as `sparse` says.
+    pub fn content_writer(&self, wake: &WakeUp, sparse: Sparse) -> Result<Box<dyn Write + Send>, StoreError> {
+        let writer = match (self, sparse) {
+            (Output::Temporary(temporary), Sparse::Auto | Sparse::Always) => {
+                Some(SparseWriter::new(Arc::clone(&temporary.file)))
+            }
+            (Output::Stream(stream), Sparse::Always) => stream.sparse_writer(),
+            _ => None,
+        };
+        match writer.transpose().map_err(Doing::Write.failed(self.name()))? {
+            Some(writer) => Ok(Box::new(writer)),
+            None => self.writer(wake),
         }
     }
 

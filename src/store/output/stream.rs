@@ -1,11 +1,13 @@
 //! An output that is written in place: a device, a FIFO or standard output.
 
 use std::fs::{File, Metadata};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Seek, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::options::OutputOptions;
+use super::sparse::SparseWriter;
 use super::text::TextOnly;
 use crate::store::error::{Doing, StoreError};
 use crate::store::input::Input;
@@ -70,6 +72,21 @@ impl Stream {
         };
         let writer = patient_writer(file, wake).map_err(Doing::Write.failed(&self.name))?;
         Ok(if self.is_terminal() && !self.output_options.force { Box::new(TextOnly::new(writer)) } else { writer })
+    }
+
+    /// A writer that leaves holes, if this is a regular file that grows with what is written. Bytes that are there are not skipped, and a file opened for
+    /// append cannot be, since every write goes to its end.
+    pub(super) fn sparse_writer(&self) -> Option<io::Result<SparseWriter>> {
+        let Target::Open(file) = &self.target else { return None };
+        let is_growing = || {
+            let metadata = file.metadata()?;
+            Ok(metadata.is_file() && !sys::is_appending(file)? && (&*file).stream_position()? >= metadata.len())
+        };
+        match is_growing() {
+            Ok(false) => None,
+            Ok(true) => Some(file.try_clone().and_then(|file| SparseWriter::new(Arc::new(file)))),
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// Flushes a block device, or a file that is standard output, to disk.

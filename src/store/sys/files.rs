@@ -2,7 +2,8 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -88,9 +89,28 @@ pub fn stdout_for_data() -> io::Result<File> {
     }
 }
 
+/// Whether every write to `file` goes to its end.
+pub fn is_appending(file: &File) -> io::Result<bool> {
+    Ok(rustix::fs::fcntl_getfl(file)?.contains(OFlags::APPEND))
+}
+
 /// A duplicate of standard error.
 pub fn stderr() -> io::Result<File> {
     Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?))
+}
+
+/// Opens `file` again, for reading, with an offset of its own.
+pub fn reopen_to_read(file: &File) -> io::Result<File> {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// The first data at or after `offset`, up to the hole behind it; `None` if there is no more. Moves the file's offset.
+pub fn data_from(file: &File, offset: u64) -> io::Result<Option<Range<u64>>> {
+    let start = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
+        Err(Errno::NXIO) => return Ok(None),
+        start => start?,
+    };
+    Ok(Some(start..rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(start))?))
 }
 
 /// Locks `file` while it is open. `false` if another process holds the lock. On file systems without locks always `true`.

@@ -20,8 +20,9 @@ pub use descriptors::{
 };
 pub use directory::{Directory, NoReplace};
 pub use files::{
-    advise_sequential, create_private, forget_cached, identity, is_memory_device, lock, may_wait, open_device,
-    open_to_read, open_to_write, start_writing_back, stderr, stdin, stdout, stdout_for_data,
+    advise_sequential, create_private, data_from, forget_cached, identity, is_appending, is_memory_device, lock,
+    may_wait, open_device, open_to_read, open_to_write, reopen_to_read, start_writing_back, stderr, stdin, stdout,
+    stdout_for_data,
 };
 pub use process::{
     available_memory_bytes, be_nice, cpu_name, fill_random, forbid_core_dumps, ignored_signals, memory_limit_bytes,

@@ -37,6 +37,7 @@ pub fn run(args: RestoreArgs, typed: &Typed, names: &BatchNames, settings: &Sett
     }
     let width = resolve::width(&args.width, settings)?;
     let width = resolve::fitted(width, &args.width, settings, restore_bytes)?;
+    let sparse = resolve::sparse(args.sparse, settings)?;
     let window_log_max = resolve::window_log_max(args.limits.window_log_max, settings)?;
 
     let mut session = Session::start(&report)?;
@@ -56,13 +57,13 @@ pub fn run(args: RestoreArgs, typed: &Typed, names: &BatchNames, settings: &Sett
         let operation: Arc<dyn Operation> = match args.salvage {
             true => {
                 let on_loss = Arc::new(|_: &_| ());
-                let spec = SalvageSpec { decompress, window_log_max, rate_limit, digest: true, on_loss, tell };
+                let spec = SalvageSpec { decompress, window_log_max, rate_limit, sparse, digest: true, on_loss, tell };
                 let on_loss = |lost: &_, file: &_| problem::tell(&notice::loss(lost, Some(file)));
                 Arc::new(SalvageFiles { spec, keys, on_loss })
             }
             false => {
                 let (engine, table) = (Engine::Channels, resolve::table_rule(&args));
-                let spec = RestoreSpec { width, engine, window_log_max, decompress, table, digest: true };
+                let spec = RestoreSpec { width, engine, window_log_max, decompress, table, sparse, digest: true };
                 Arc::new(RestoreFiles { spec, keys, read: ReadOptions { wake, rate_limit, digest: true } })
             }
         };
