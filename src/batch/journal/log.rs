@@ -138,7 +138,7 @@ impl Log {
         id: &str,
         is_made: bool,
     ) -> Result<Log, JournalError> {
-        let file = directory.create_locked(temporary)?.ok_or(JournalError::Locked)?;
+        let (file, _) = directory.create_locked(temporary)?.ok_or(JournalError::Locked)?;
         let mut log = Log { file, id: id.to_owned(), is_shared: false, end: 0, is_made };
         log.write_head()?;
         Ok(log)

@@ -11,7 +11,6 @@
 //! On a file system that cannot exchange names, the comparison is made just before the rename.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io;
 
 use super::left_over::swap_name;
@@ -26,8 +25,8 @@ pub(super) struct Publication<'a> {
     pub name: &'a str,
     /// The directory of both names.
     pub directory: &'a Directory,
-    /// The complete file.
-    pub file: &'a File,
+    /// The complete file, in any of its states.
+    pub file: FileState,
     /// The destination's name.
     pub final_name: &'a OsStr,
     /// The file to replace, as it was seen.
@@ -41,7 +40,7 @@ pub(super) struct Publication<'a> {
 impl Publication<'_> {
     /// Gives the file, whose name is `held`, the destination's name. `held` is then `None`.
     pub fn publish(&self, held: &mut Option<OsString>) -> Result<(), StoreError> {
-        match held.as_ref().filter(|name| is_named(self.directory, name, self.file)) {
+        match held.as_ref().filter(|name| self.is_named(name)) {
             Some(_) => {}
             None => return Err(StoreError::TemporaryGone(self.name.to_owned())),
         }
@@ -55,7 +54,7 @@ impl Publication<'_> {
     /// Fails if another file has the destination's name: the temporary was replaced just before its rename. None at all is no failure, since a
     /// program that waits for the output may have taken it.
     fn check_published(&self) -> Result<(), StoreError> {
-        match self.there().is_none() || is_named(self.directory, self.final_name, self.file) {
+        match self.there().is_none_or(|there| there.is_same_file(&self.file)) {
             true => Ok(()),
             false => Err(self.changed()),
         }
@@ -115,10 +114,14 @@ impl Publication<'_> {
             return self.directory.unlink(&swap).map_err(Doing::RemoveReplaced.failed(&quoted(&swap)));
         }
         match self.directory.exchange(&swap, self.final_name) {
-            Ok(()) if is_named(self.directory, &swap, self.file) => *held = Some(swap),
+            Ok(()) if self.is_named(&swap) => *held = Some(swap),
             _ => return Err(StoreError::Displaced { output: self.name.to_owned(), swap: quoted(&swap) }),
         }
         Err(self.changed())
+    }
+
+    fn is_named(&self, name: &OsStr) -> bool {
+        self.directory.state_of(name).is_ok_and(|there| there.is_same_file(&self.file))
     }
 
     fn changed(&self) -> StoreError {
@@ -134,10 +137,4 @@ impl Publication<'_> {
 /// The name of a file that is not published yet.
 fn name_of(held: &Option<OsString>) -> &OsStr {
     held.as_deref().unwrap_or_default()
-}
-
-/// Whether `name` leads to `file`.
-pub(super) fn is_named(directory: &Directory, name: &OsStr, file: &File) -> bool {
-    let ours = file.metadata().map(|ours| FileState::of(&ours));
-    ours.is_ok_and(|ours| directory.state_of(name).is_ok_and(|there| there.is_same_file(&ours)))
 }

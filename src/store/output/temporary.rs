@@ -22,7 +22,7 @@ use std::time::Duration;
 use super::left_over::{temporary_prefix, tidy, with_random};
 use super::options::{Origin, OutputOptions};
 use super::place::parent_of;
-use super::publication::{Publication, is_named};
+use super::publication::Publication;
 use crate::store::access::Access;
 use crate::store::attributes::{Limit, Unkept};
 use crate::store::error::{Doing, StoreError};
@@ -47,6 +47,8 @@ pub struct Temporary {
     pub(super) name: String,
     directory: Arc<Directory>,
     pub(super) file: Arc<File>,
+    /// The state in which the file was created.
+    created: FileState,
     final_name: OsString,
     pub(super) output_options: OutputOptions,
     /// The file at the destination when the temporary was created.
@@ -93,11 +95,12 @@ impl Temporary {
         let replaced = there.map(|there| replaced(&directory, final_name, there)).transpose();
         let replaced = replaced.map_err(Doing::Replace.failed(&name))?;
         let created = create_temporary(&directory, &temporary_prefix(final_name));
-        let (temporary_name, file) = created.map_err(Doing::Create.failed(&name))?;
+        let (temporary_name, file, created) = created.map_err(Doing::Create.failed(&name))?;
         let mut temporary = Temporary {
             name,
             directory,
             file: Arc::new(file),
+            created,
             final_name: final_name.to_owned(),
             output_options,
             replaced,
@@ -162,7 +165,7 @@ impl Temporary {
         let publication = Publication {
             name: &self.name,
             directory: &self.directory,
-            file: &self.file,
+            file: self.created,
             final_name: &self.final_name,
             expected,
             is_required: must_replace.is_some(),
@@ -238,7 +241,7 @@ impl Temporary {
 
     /// Removes the temporary, unless another file has its name.
     fn remove(&self, name: &OsStr) {
-        if is_named(&self.directory, name, &self.file) {
+        if self.directory.state_of(name).map_or(true, |there| there.is_same_file(&self.created)) {
             // On failure nothing can be done; the leftover is harmless under its temporary name.
             let _ = self.directory.unlink(name);
         }
@@ -260,7 +263,7 @@ fn find_renames(
     is_replacing: bool,
 ) -> io::Result<Option<NoReplace>> {
     if is_replacing && directory.can_exchange().is_none() {
-        let (mut other, _locked) = create_temporary(directory, prefix)?;
+        let (mut other, _locked, _) = create_temporary(directory, prefix)?;
         let found = directory.find_exchange(name, &other);
         if matches!(found, Ok(true)) {
             std::mem::swap(name, &mut other);
@@ -278,11 +281,11 @@ fn replaced(directory: &Directory, name: &OsStr, there: &Metadata) -> io::Result
 }
 
 /// Creates a temporary with an unpredictable name. Retries if another run removes it as a leftover before it is locked.
-fn create_temporary(directory: &Directory, prefix: &str) -> io::Result<(OsString, File)> {
+fn create_temporary(directory: &Directory, prefix: &str) -> io::Result<(OsString, File, FileState)> {
     for _ in 0..TEMPORARY_TRIES_MAX {
         let name = with_random(prefix)?;
-        if let Some(file) = directory.create_locked(&name)? {
-            return Ok((name, file));
+        if let Some((file, created)) = directory.create_locked(&name)? {
+            return Ok((name, file, created));
         }
     }
     Err(io::Error::other("temporary files are removed as soon as they are made"))

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::store::file_id::{FileId, FileState, nanoseconds};
@@ -203,13 +203,13 @@ impl Directory {
 
     /// Creates `name` with mode 0600, exclusively, not through a link, and locks it while
     /// open. `None` if another process removed it as a leftover before it was locked.
-    pub fn create_locked(&self, name: &OsStr) -> io::Result<Option<File>> {
+    pub fn create_locked(&self, name: &OsStr) -> io::Result<Option<(File, FileState)>> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let file = File::from(retry_on_intr(|| rustix::fs::openat(&self.fd, name.as_bytes(), flags, mode))?);
-        match lock(&file).and_then(|locked| Ok(locked && rustix::fs::fstat(&file)?.st_nlink > 0)) {
-            Ok(true) => Ok(Some(file)),
-            Ok(false) => Ok(None),
+        match lock(&file).and_then(|locked| Ok((locked, rustix::fs::fstat(&file)?))) {
+            Ok((true, stat)) if stat.st_nlink > 0 => Ok(Some((file, state_in(&stat)))),
+            Ok(_) => Ok(None),
             Err(error) => {
                 let _ = self.unlink(name);
                 Err(error)
@@ -255,14 +255,7 @@ impl Directory {
     /// The state of the file `name`, not through a link.
     pub fn state_of(&self, name: &OsStr) -> io::Result<FileState> {
         let stat = retry_on_intr(|| rustix::fs::statat(&self.fd, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW))?;
-        let time = |seconds, parts: u64| nanoseconds(seconds, parts.cast_signed());
-        let id = FileId {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            bytes: stat.st_size.cast_unsigned(),
-            mtime_ns: time(stat.st_mtime, stat.st_mtime_nsec),
-        };
-        Ok(FileState { id, ctime_ns: time(stat.st_ctime, stat.st_ctime_nsec) })
+        Ok(state_in(&stat))
     }
 
     /// A path to `name` that stays in this directory.
@@ -275,6 +268,13 @@ impl Directory {
         let stat = rustix::fs::fstat(&self.fd)?;
         Ok((stat.st_dev, stat.st_ino))
     }
+}
+
+fn state_in(stat: &Stat) -> FileState {
+    let time = |seconds, parts: u64| nanoseconds(seconds, parts.cast_signed());
+    let (bytes, mtime_ns) = (stat.st_size.cast_unsigned(), time(stat.st_mtime, stat.st_mtime_nsec));
+    let id = FileId { device: stat.st_dev, inode: stat.st_ino, bytes, mtime_ns };
+    FileState { id, ctime_ns: time(stat.st_ctime, stat.st_ctime_nsec) }
 }
 
 #[cfg(test)]
