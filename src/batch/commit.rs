@@ -64,6 +64,7 @@ impl Step {
     fn set_attributes(&mut self) {
         let mut unkept = Vec::new();
         self.take(|temporary, written| {
+            temporary.give_name()?;
             unkept = temporary.set_attributes(&written.origin)?;
             Ok::<_, StoreError>(())
         });

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
-use crate::support::child::{Running, wait_until};
-use crate::support::tree::{finished, plant_small, remove, temporaries};
+use crate::support::child::{Running, bytes_read, wait_until};
+use crate::support::tree::{finished, plant_small, remove};
 use crate::support::{TestDir, noise};
 
 #[test]
@@ -42,7 +42,7 @@ fn a_link_that_takes_the_place_of_a_directory_meanwhile_leads_nowhere() {
         let line = format!("process spool out -q -j 1 --limit-rate 1M {flags}");
         let mut child = Running(dir.command(line.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap());
         // The scan of the tree is complete, and the first file takes three seconds.
-        wait_until("its first file is worked on", || !temporaries(&dir.path("out")).is_empty());
+        wait_until("its first file is worked on", || bytes_read(&child) > 500_000);
         fs::rename(dir.path("spool/sub"), dir.path("elsewhere")).unwrap();
         symlink(dir.path("victim"), dir.path("spool/sub")).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(3), "{line}");

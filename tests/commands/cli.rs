@@ -4,11 +4,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::support::child::{signal, wait, wait_until_waiting};
-use crate::support::{TestDir, finish, noise, text};
+use crate::support::child::{signal, wait, wait_until, wait_until_waiting};
+use crate::support::{TestDir, can_trace, finish, noise, text};
 use rustix::process::Signal;
 
 fn dir_with_input() -> (TestDir, Vec<u8>) {
@@ -395,14 +396,37 @@ fn stdout_carries_data_only_and_a_full_disk_is_an_error() {
 #[test]
 fn temporaries_are_private_while_they_last() {
     let (dir, content) = dir_with_input();
-    let mut command = dir.command(["process", "-", "out", "--chunk-size", "64K", "-q"]);
-    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let line = ["process", "-", "out", "--chunk-size", "64K", "-q"];
+    let is_private = |path: &Path| {
+        let metadata = fs::metadata(path).unwrap();
+        assert!(metadata.is_file() && metadata.mode() & 0o7777 == 0o600, "{path:?}");
+    };
+    // It has no name until it is complete.
+    let mut child = dir.command(line).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(&content).unwrap();
     wait_until_waiting(&child);
-    let names = dir.names();
-    let temporary = names.iter().find(|name| name.starts_with(".pipeline-")).unwrap();
-    let metadata = fs::symlink_metadata(dir.path(temporary)).unwrap();
-    assert!(metadata.is_file() && metadata.mode() & 0o7777 == 0o600);
+    assert_eq!(dir.names(), ["in"]);
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap().map(|entry| entry.unwrap().path());
+    let leads_here = |path: &PathBuf| fs::read_link(path).is_ok_and(|to| to.starts_with(dir.root()));
+    let nameless: Vec<PathBuf> = descriptors.filter(leads_here).filter(|path| path.is_file()).collect();
+    assert_eq!(nameless.len(), 1);
+    is_private(&nameless[0]);
+    drop(child.stdin.take());
+    wait(child, 0);
+    assert_eq!(dir.names(), ["in", "out"]);
+    // Where the file system cannot name it later, it has a name from the start.
+    if !can_trace() {
+        return;
+    }
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=linkat:error=EPERM", env!("CARGO_BIN_EXE_pipeline")]);
+    let mut child = strace.args(line).arg("-f").current_dir(dir.root()).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(&content).unwrap();
+    let named = || dir.names().into_iter().find(|name| name.starts_with(".pipeline-"));
+    wait_until("there is a temporary", || {
+        named().is_some_and(|name| dir.path(&name).metadata().is_ok_and(|is| is.len() > 0))
+    });
+    is_private(&dir.path(named().unwrap()));
     drop(child.stdin.take());
     wait(child, 0);
     assert_eq!(dir.names(), ["in", "out"]);

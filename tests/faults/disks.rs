@@ -178,7 +178,8 @@ fn step(call: &str, source: &str) -> Option<&'static str> {
     let is_sync = call.contains("fsync(") || call.contains("fdatasync(");
     assert!(call.ends_with(" = 0") || call.contains("exited"), "a step failed or was cut in two: {call}");
     match call {
-        _ if is_sync && call.contains("/at/.pipeline-") => Some("sync file"),
+        // The file was opened without a name.
+        _ if is_sync && call.contains("/at/#") => Some("sync file"),
         _ if is_sync && call.contains("/at>") => Some("sync directory"),
         _ if call.contains("rename") && call.contains("\"out\"") => Some("rename"),
         _ if call.contains("unlink") && call.contains(&format!("\"{source}\"")) => Some("delete source"),

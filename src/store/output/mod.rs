@@ -1,6 +1,7 @@
 //! Outputs and their publication: at every instant the destination is absent, old or
 //! complete. Devices and FIFOs are written in place; symlinks are resolved first.
 
+mod abilities;
 mod left_over;
 mod options;
 mod place;

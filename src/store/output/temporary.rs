@@ -1,10 +1,11 @@
 //! A temporary file that is renamed to its destination when complete and on disk, and removed if dropped earlier. Each step is a method, so that a
 //! batch can sync many files before the first rename.
 //!
-//! It lies in the destination's directory: mode 0600, created exclusively, locked while open.
+//! It lies in the destination's directory: mode 0600, created exclusively, locked while open. Where the file system allows, it has no name until
+//! it is complete, so that a killed run leaves nothing.
 //!
 //! ```text
-//! remove leftovers of killed runs -> create temporary -> write -> mode, times -> fsync(file) -> rename -> fsync(directory)
+//! remove leftovers of killed runs -> create temporary -> write -> name it -> mode, times -> fsync(file) -> rename -> fsync(directory)
 //! ```
 //!
 //! The rename replaces no file but the one that was there when the temporary was created ([`publication`](super::publication)). A failed fsync is
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use super::abilities::{self, create_named};
 use super::left_over::{temporary_prefix, tidy, with_random};
 use super::options::{Origin, OutputOptions};
 use super::place::parent_of;
@@ -28,19 +30,18 @@ use crate::store::attributes::{Limit, Unkept};
 use crate::store::error::{Doing, StoreError};
 use crate::store::file_id::FileState;
 use crate::store::name::quoted;
-use crate::store::sys::{self, Directory, NoReplace};
+use crate::store::sys::{self, Directory};
 
-/// The stages of a temporary: it is written; the committing thread renames it; it has its name, or is removed.
-const UNNAMED: u8 = 0;
-const NAMING: u8 = 1;
-const ENDED: u8 = 2;
+/// The stages of a temporary: it has no name yet; it has its temporary one; the committing thread names or renames it; it has its own name, or is
+/// removed.
+const NAMELESS: u8 = 0;
+const NAMED: u8 = 1;
+const NAMING: u8 = 2;
+const ENDED: u8 = 3;
 
 /// How often, and how long each time, a thread that abandons a temporary waits for the one that renames it.
 const ABANDON_PAUSES_MAX: usize = 50;
 const ABANDON_PAUSE: Duration = Duration::from_millis(10);
-
-/// Attempts to create a temporary that another process keeps removing.
-const TEMPORARY_TRIES_MAX: usize = 16;
 
 /// A temporary file; dropping it before the rename removes it.
 pub struct Temporary {
@@ -94,37 +95,32 @@ impl Temporary {
     ) -> Result<Temporary, StoreError> {
         let replaced = there.map(|there| replaced(&directory, final_name, there)).transpose();
         let replaced = replaced.map_err(Doing::Replace.failed(&name))?;
-        let created = create_temporary(&directory, &temporary_prefix(final_name));
-        let (temporary_name, file, created) = created.map_err(Doing::Create.failed(&name))?;
-        let mut temporary = Temporary {
+        let prefix = temporary_prefix(final_name);
+        let created =
+            abilities::find(&directory, &prefix, replaced.is_some()).and_then(|()| create(&directory, &prefix));
+        let Created { file, state, name: temporary_name, is_named } = created.map_err(Doing::Create.failed(&name))?;
+        let temporary = Temporary {
             name,
             directory,
             file: Arc::new(file),
-            created,
+            created: state,
             final_name: final_name.to_owned(),
             output_options,
             replaced,
             temporary_name,
-            stage: AtomicU8::new(UNNAMED),
+            stage: AtomicU8::new(if is_named { NAMED } else { NAMELESS }),
             left_swaps: Vec::new(),
         };
-        temporary.check_renames()?;
-        Ok(temporary)
-    }
-
-    /// Finds out, before the work, how the file system can publish the file. Tries it with the temporary itself, which may get another name.
-    fn check_renames(&mut self) -> Result<(), StoreError> {
-        let is_replacing = self.replaced.is_some();
-        let (name, prefix) = (&mut self.temporary_name, temporary_prefix(&self.final_name));
-        let found = find_renames(&self.directory, name, &prefix, is_replacing);
-        match found.map_err(Doing::Create.failed(&self.name))? {
-            None if !is_replacing && !self.output_options.force => Err(StoreError::CannotPublish(self.name.clone())),
-            _ => Ok(()),
+        let can_publish = temporary.replaced.is_some() || temporary.directory.no_replace().is_some();
+        match can_publish || output_options.force {
+            true => Ok(temporary),
+            false => Err(StoreError::CannotPublish(temporary.name.clone())),
         }
     }
 
     /// Like [`super::Output::commit`].
     pub(super) fn commit(&self, origin: &Origin, is_cancelled: impl Fn() -> bool) -> Result<Vec<Unkept>, StoreError> {
+        self.give_name()?;
         let unkept = self.set_attributes(origin)?;
         self.sync()?;
         if is_cancelled() {
@@ -135,7 +131,17 @@ impl Temporary {
         Ok(unkept)
     }
 
-    /// Step 1: sets permission bits, times and what else is to be kept. Returns what could not be kept.
+    /// Step 1: gives a file that has no name its temporary one.
+    pub fn give_name(&self) -> Result<(), StoreError> {
+        if !self.enter(NAMELESS, NAMING) {
+            return Ok(());
+        }
+        let linked = self.directory.link_unnamed(&self.file, &self.temporary_name);
+        self.stage.store(if linked.is_ok() { NAMED } else { ENDED }, Ordering::SeqCst);
+        linked.map_err(Doing::Name.failed(&self.name))
+    }
+
+    /// Step 2: sets permission bits, times and what else is to be kept. Returns what could not be kept.
     pub fn set_attributes(&self, origin: &Origin) -> Result<Vec<Unkept>, StoreError> {
         // In place, the output has the access of the file that it replaces.
         let replaced = self.replaced.as_ref().filter(|_| origin.must_replace.is_none());
@@ -147,7 +153,7 @@ impl Temporary {
         set.map_err(Doing::SetModeAndTimes.failed(&self.name))
     }
 
-    /// Step 2: flushes the file to disk, unless syncing is off.
+    /// Step 3: flushes the file to disk, unless syncing is off.
     pub fn sync(&self) -> Result<(), StoreError> {
         match self.output_options.sync {
             true => self.file.sync_all().map_err(Doing::Sync.failed(&self.name)),
@@ -155,10 +161,10 @@ impl Temporary {
         }
     }
 
-    /// Step 3: renames the temporary to its destination. What is replaced is `must_replace`, if given, or else the file that was there when the
+    /// Step 4: renames the temporary to its destination. What is replaced is `must_replace`, if given, or else the file that was there when the
     /// temporary was created; any other file stays.
     pub fn rename(&self, must_replace: Option<FileState>) -> Result<(), StoreError> {
-        if !self.enter(NAMING) {
+        if !self.enter(NAMED, NAMING) {
             return Err(StoreError::Stopped);
         }
         let expected = must_replace.or(self.replaced.as_ref().map(|replaced| replaced.state));
@@ -180,12 +186,12 @@ impl Temporary {
         published
     }
 
-    /// Enters `stage`, unless the temporary has left the first one.
-    fn enter(&self, stage: u8) -> bool {
-        self.stage.compare_exchange(UNNAMED, stage, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    /// Enters the stage `to` from the stage `from`. Returns whether it was in that.
+    fn enter(&self, from: u8, to: u8) -> bool {
+        self.stage.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Step 4: flushes the directory to disk, unless syncing is off.
+    /// Step 5: flushes the directory to disk, unless syncing is off.
     pub fn sync_directory(&self) -> Result<(), StoreError> {
         match self.output_options.sync {
             true => self.directory.sync().map_err(Doing::SyncDirectory.failed(&self.name)),
@@ -227,12 +233,12 @@ impl Temporary {
 
     /// Like [`super::Output::abandon`].
     pub(super) fn abandon(&self) {
-        if self.enter(ENDED) {
-            return self.remove(&self.temporary_name);
-        }
-        // A rename takes an instant, unless the kernel does not come back from it: then nothing can be done.
+        // Naming takes an instant, unless the kernel does not come back from it: then nothing can be done.
         for _ in 0..ABANDON_PAUSES_MAX {
-            if self.stage.load(Ordering::SeqCst) == ENDED {
+            if self.enter(NAMED, ENDED) {
+                return self.remove(&self.temporary_name);
+            }
+            if self.enter(NAMELESS, ENDED) || self.stage.load(Ordering::SeqCst) == ENDED {
                 return;
             }
             std::thread::sleep(ABANDON_PAUSE);
@@ -254,39 +260,29 @@ impl Drop for Temporary {
     }
 }
 
-/// Finds out which renames the file system of `directory` can do, those that replace a file only if `is_replacing`. Does it with the temporary
-/// `name` and, once for a directory, with another one.
-fn find_renames(
-    directory: &Directory,
-    name: &mut OsString,
-    prefix: &str,
-    is_replacing: bool,
-) -> io::Result<Option<NoReplace>> {
-    if is_replacing && directory.can_exchange().is_none() {
-        let (mut other, _locked, _) = create_temporary(directory, prefix)?;
-        let found = directory.find_exchange(name, &other);
-        if matches!(found, Ok(true)) {
-            std::mem::swap(name, &mut other);
+/// A new temporary.
+struct Created {
+    file: File,
+    state: FileState,
+    /// Its name, or the one that it gets when it is complete.
+    name: OsString,
+    is_named: bool,
+}
+
+/// Creates a temporary, without a name if the file system can give it one later.
+fn create(directory: &Directory, prefix: &str) -> io::Result<Created> {
+    let nameless = if directory.can_link() { directory.create_unnamed()? } else { None };
+    match nameless {
+        Some((file, state)) => Ok(Created { file, state, name: with_random(prefix)?, is_named: false }),
+        None => {
+            let (name, file, state) = create_named(directory, prefix)?;
+            Ok(Created { file, state, name, is_named: true })
         }
-        directory.unlink(&other)?;
-        found?;
     }
-    directory.find_no_replace(name, with_random(prefix)?)
 }
 
 /// The file `there`, named `name`. Fails if it may not be replaced.
 fn replaced(directory: &Directory, name: &OsStr, there: &Metadata) -> io::Result<Replaced> {
     directory.check_replaceable(name)?;
     Ok(Replaced { state: FileState::of(there), access: Access::at(&directory.path_of(name), there)? })
-}
-
-/// Creates a temporary with an unpredictable name. Retries if another run removes it as a leftover before it is locked.
-fn create_temporary(directory: &Directory, prefix: &str) -> io::Result<(OsString, File, FileState)> {
-    for _ in 0..TEMPORARY_TRIES_MAX {
-        let name = with_random(prefix)?;
-        if let Some((file, created)) = directory.create_locked(&name)? {
-            return Ok((name, file, created));
-        }
-    }
-    Err(io::Error::other("temporary files are removed as soon as they are made"))
 }

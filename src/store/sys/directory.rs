@@ -32,6 +32,7 @@ pub enum NoReplace {
 pub(super) struct Renames {
     pub(super) no_replace: OnceLock<Option<NoReplace>>,
     pub(super) can_exchange: OnceLock<bool>,
+    pub(super) can_link: OnceLock<bool>,
 }
 
 /// An open directory, which stays the same if its name changes.
@@ -199,6 +200,21 @@ impl Directory {
     /// Sets the directory's permission bits and times, like [`copy_mode_and_times`].
     pub fn copy_mode_and_times(&self, mode: u32, source: Option<&Metadata>) -> io::Result<()> {
         copy_mode_and_times(&self.fd, mode, source)
+    }
+
+    /// Creates a file without a name, with mode 0600, and locks it while open. `None` where the file system has no such files.
+    pub fn create_unnamed(&self) -> io::Result<Option<(File, FileState)>> {
+        let (flags, mode) = (OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+        let file = match retry_on_intr(|| rustix::fs::openat(&self.fd, c".", flags, mode)) {
+            Ok(file) => File::from(file),
+            // ISDIR: a kernel that does not know the flag takes the rest for an attempt to write a directory.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        // Nobody else can have locked it.
+        lock(&file)?;
+        let created = state_in(&rustix::fs::fstat(&file)?);
+        Ok(Some((file, created)))
     }
 
     /// Creates `name` with mode 0600, exclusively, not through a link, and locks it while

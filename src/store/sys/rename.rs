@@ -1,10 +1,12 @@
 //! Renames inside a directory, and which of them its file system can do.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::directory::{Directory, NoReplace};
@@ -50,6 +52,38 @@ impl Directory {
             }
         }
         Ok(*self.renames.no_replace.get_or_init(|| found))
+    }
+
+    /// Gives `file`, which has no name, the unused name `name`.
+    pub fn link_unnamed(&self, file: &File, name: &OsStr) -> io::Result<()> {
+        // Linking a descriptor itself (AT_EMPTY_PATH) takes a privilege.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let follow = AtFlags::SYMLINK_FOLLOW;
+        Ok(retry_on_intr(|| rustix::fs::linkat(CWD, &path, &self.fd, name.as_bytes(), follow))?)
+    }
+
+    /// Whether the file system can name a file that has no name. The first call finds out, and then returns a file that it gave the unused name `name`;
+    /// later calls return `None`.
+    pub fn find_link(&self, name: &OsStr) -> io::Result<Option<File>> {
+        if self.renames.can_link.get().is_some() {
+            return Ok(None);
+        }
+        let made = match self.create_unnamed()? {
+            Some((file, _)) if self.link_unnamed(&file, name).is_ok() => Some(file),
+            _ => None,
+        };
+        let _ = self.renames.can_link.set(made.is_some());
+        Ok(made)
+    }
+
+    /// What [`find_link`](Directory::find_link) found.
+    pub fn can_link(&self) -> bool {
+        self.renames.can_link.get() == Some(&true)
+    }
+
+    /// Whether [`find_no_replace`](Directory::find_no_replace) was called.
+    pub fn are_renames_known(&self) -> bool {
+        self.renames.no_replace.get().is_some()
     }
 
     /// Like [`find_no_replace`](Directory::find_no_replace), which was called before.
