@@ -189,7 +189,7 @@ enum Target {
     /// Written in place; `is_new` if this run created it.
     Opened { file: File, is_new: bool },
     /// Replaced at once: readers see it absent, old, or complete.
-    Replaced(Output),
+    Replaced(Box<Output>),
     /// Standard error.
     Stderr,
 }
@@ -215,7 +215,7 @@ impl ReportFile {
         let output_options = OutputOptions { force: true, sync: false, umask };
         let output =
             Output::prepare(path, &[], output_options).map_err(|source| ReportError::Prepare { flag, source })?;
-        Ok(ReportFile { flag, path: path.to_owned(), target: Target::Replaced(output) })
+        Ok(ReportFile { flag, path: path.to_owned(), target: Target::Replaced(Box::new(output)) })
     }
 
     /// The old content, up to the length of a report; empty if it cannot be read.
