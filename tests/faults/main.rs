@@ -4,6 +4,7 @@
 
 mod disks;
 mod kills;
+mod limits;
 mod memory;
 mod power;
 mod safety;
