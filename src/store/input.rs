@@ -1,8 +1,9 @@
 //! An open input: a file, standard input or a pipe. Opening never blocks.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -83,5 +84,45 @@ impl Input {
         }
         let file = self.file.try_clone().map_err(Doing::Read.failed(&self.name))?;
         Ok(Box::new(PatientReader::new(file, wake.clone())))
+    }
+}
+
+/// A reader of a seekable input with a position of its own, where the descriptor's belongs to another reader.
+#[derive(Clone)]
+pub struct PlacedReader {
+    file: Arc<File>,
+    position: u64,
+    end: u64,
+}
+
+impl PlacedReader {
+    /// A reader at the start of `input`. It finds the end by the descriptor, as a block device has no other length, and puts that back; so
+    /// no other reader may be at work yet.
+    pub fn new(input: &Input) -> Result<PlacedReader, StoreError> {
+        let mut file = &*input.file;
+        let position = file.stream_position().map_err(Doing::Read.failed(&input.name))?;
+        let end = file.seek(SeekFrom::End(0)).map_err(Doing::Read.failed(&input.name))?;
+        file.seek(SeekFrom::Start(position)).map_err(Doing::Read.failed(&input.name))?;
+        Ok(PlacedReader { file: Arc::clone(&input.file), position: 0, end })
+    }
+}
+
+impl Read for PlacedReader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let len = self.file.read_at(bytes, self.position)?;
+        self.position += len as u64;
+        Ok(len)
+    }
+}
+
+impl Seek for PlacedReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(offset) => self.end.checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        self.position = position.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(self.position)
     }
 }
