@@ -31,7 +31,7 @@ const LINES: [&str; 17] = [
     "keygen",
 ];
 
-/// A run that aborts for want of memory leaves its temporary, since nothing of ours runs after a failed allocation. Nothing else may.
+/// A run whose small allocation fails aborts and leaves its temporary, since no code of the program runs after that. Nothing else may.
 const ABORT_LEAVES_A_TEMPORARY: bool = true;
 
 /// Limits of one run; `None` is the limit of the test itself.
@@ -186,6 +186,25 @@ fn a_thread_that_cannot_start_ends_the_run_in_every_command() {
     }
 }
 
+/// What is large asks for memory first, and leaves room for what is small: that aborts when it fails. Before, a run in ten aborted here.
+#[test]
+fn too_little_address_space_is_an_error_and_hardly_ever_an_abort() {
+    let Some(cage) = Cage::new(3) else { return };
+    let (mut runs, mut failed, mut aborted) = (0, 0, 0);
+    for line in
+        ["process in out -f -w 4 -r {R} --chunk-size 64K", "restore a out -f -i key", "restore z out -f --salvage"]
+    {
+        for address_bytes in (20_000_000..60_000_000).step_by(share(1_600_000, 200_000)) {
+            let ended = cage.run(Limits { address_bytes: Some(address_bytes), ..Limits::default() }, line);
+            runs += 1;
+            failed += usize::from(ended == Ended::Code(1));
+            aborted += usize::from(ended == Ended::NoMemory);
+        }
+    }
+    println!("address space: of {runs} runs {failed} failed with an error, {aborted} aborted");
+    assert!(failed > runs / 10 && aborted * 50 <= runs, "{aborted} of {runs} aborted, {failed} failed");
+}
+
 /// A source of choices, the same for the same seed.
 struct Draw(u64);
 
@@ -201,10 +220,11 @@ impl Draw {
         of[self.below(of.len())]
     }
 
-    /// Each of `flags` with a chance of one in `rarity`.
-    fn flags(&mut self, flags: &[&str], rarity: usize) -> String {
-        let drawn: Vec<&str> = flags.iter().copied().filter(|_| self.below(rarity) == 0).collect();
-        drawn.join(" ")
+    /// For each of `flags`, which are alternatives, one or none.
+    fn flags(&mut self, flags: &[&[&str]]) -> String {
+        let mut drawn =
+            |of: &&[&str]| if self.below(3) == 0 { self.one_of(of).to_owned() + " " } else { String::new() };
+        flags.iter().map(&mut drawn).collect()
     }
 
     fn limit(&mut self, rarity: usize, from: u64, to: u64) -> Option<u64> {
@@ -222,27 +242,31 @@ impl Draw {
     }
 
     fn line(&mut self) -> String {
-        let common = ["-w 1", "-w 3", "-w 7", "--memory 40M", "--memory 8M", "-q", "-v", "--progress always"];
-        let reports =
-            ["--stats text", "--stats json", "--stats-file report", "--prometheus report", "--hdr-log report"];
-        let report = self.one_of(&reports);
-        let common = format!("{} {}", self.flags(&common, 5), self.flags(&[report], 3));
-        let engine = self.flags(&["--engine mutex", "--channel-depth 1", "--channel-depth 9", "--limit-rate 90M"], 4);
-        let process =
-            self.flags(&["-L 1", "-L 9", "--chunk-size 64K", "--chunk-size 512K", "--verify", "--no-sync"], 3);
-        let seal = self.one_of(&["", "", "-r {R}", "-r {R} -a", "-r {R} --no-compress"]);
-        let batch = self.flags(&["-j 1", "-j 5", "--on-error stop", "--retries 1", "--retry-wait 1ms"], 3);
+        let quiet = self.one_of(&["", "-q", "-v", "--progress always"]);
+        let width: &[&str] = &["-w 1", "-w 3", "-w 7", "--memory 40M", "--memory 8M"];
+        let reports: &[&str] =
+            &["--stats text", "--stats json", "--stats-file report", "--prometheus report", "--hdr-log report"];
+        let common = self.flags(&[width, reports]) + quiet;
+        let engine =
+            self.flags(&[&["--engine mutex", "--channel-depth 1", "--channel-depth 9"], &["--limit-rate 90M"]]);
+        let compress = self.flags(&[&["-L 1", "-L 9"], &["--chunk-size 64K", "--chunk-size 512K"]]);
+        let process = self.flags(&[&["--verify"], &["--no-sync"]]);
+        let seal = self.one_of(&["", "", "-r {R}", "-r {R} -a"]);
+        let layers = match self.below(5) {
+            0 => "--no-compress -r {R}".to_owned(),
+            _ => format!("{compress} {seal}"),
+        };
+        let batch = self.flags(&[&["-j 1", "-j 5"], &["--retries 1 --retry-wait 1ms"], &["--max-failures 1"]]);
         let input = self.one_of(&["in", "empty", "z", "key"]);
         let made = self.one_of(&["z", "a", "broken", "in"]);
-        let tree = self.one_of(&["", "", batch.as_str()]);
         match self.below(10) {
-            0..=2 => format!("process {input} out -f {process} {seal} {engine} {common}"),
-            3 => format!("process tree outs -f {process} {} {tree} {common}", seal.replace("-a", "")),
+            0..=2 => format!("process {input} out -f {process} {layers} {engine} {common}"),
+            3 => format!("process tree outs -f {process} {layers} {batch} {common}"),
             4 => format!("restore {made} out -f -i key {engine} {common}"),
-            5 => format!("restore {made} out -f -i key --salvage {common}"),
+            5 => format!("restore {made} out -f -i key --salvage {quiet}"),
             6 => format!("verify {made} -i key {common}"),
             7 => format!("cat {made} -i key --range {} {common}", self.one_of(&["0..5", "70K..+300K", "1M..", "9M.."])),
-            8 => format!("rekey {made} out -f -i key -r {{R}} {common}"),
+            8 => format!("rekey {made} out -f -i key -r {{R}} {quiet}"),
             _ => format!("inspect {made} -i key"),
         }
     }
@@ -252,17 +276,18 @@ impl Draw {
 fn random_flags_under_random_limits_neither_panic_nor_hang_nor_leave_a_temporary() {
     let Some(cage) = Cage::new(2) else { return };
     let mut draw = Draw(0x5EED_CAFE_F00D_D00D);
-    let (mut succeeded, mut failed, mut aborted) = (0, 0, 0);
+    let (mut succeeded, mut misused, mut failed, mut aborted) = (0, 0, 0, 0);
     for _ in 0..share(120, 2000) {
         let (limits, line) = (draw.limits(), draw.line());
         match cage.run(limits, &line) {
             Ended::Code(0) => succeeded += 1,
+            Ended::Code(2) => misused += 1,
             Ended::Code(_) => failed += 1,
             Ended::NoMemory => aborted += 1,
         }
     }
     println!(
-        "random limits: {succeeded} runs succeeded, {failed} failed with an error, {aborted} aborted for want of memory"
+        "random limits: {succeeded} runs succeeded, {failed} failed, {misused} had flags that do not fit, {aborted} aborted"
     );
     assert!(succeeded > 10 && failed > 10, "the limits are too tight or too loose");
 }

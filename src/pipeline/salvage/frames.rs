@@ -27,7 +27,7 @@ use crate::pipeline::table::{SeekTable, read_table};
 /// Bytes read at once.
 const PIECE_LEN: usize = 128 * 1024;
 
-/// Longest content held until its checksum is verified; a longer frame is decoded twice and not held.
+/// Longest content held until its checksum is verified; a frame that is longer, or finds no memory, is decoded twice and not held.
 const HELD_LEN_MAX: usize = 16 * 1024 * 1024;
 
 /// Most offsets remembered of broken chains, so that no stretch is walked repeatedly: 16 MiB of them.
@@ -269,7 +269,7 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
         let mut held = std::mem::take(&mut self.held);
         held.clear();
         let decoded = self.decode(range.clone(), rescue, &mut |content, _| {
-            let is_room = held.len() + content.len() <= HELD_LEN_MAX;
+            let is_room = held.len() + content.len() <= HELD_LEN_MAX && held.try_reserve(content.len()).is_ok();
             held.extend_from_slice(if is_room { content } else { &[] });
             Ok(())
         })?;
