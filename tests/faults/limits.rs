@@ -117,9 +117,10 @@ impl Cage {
         let (said, _, _) = end_of(&mut child);
         let status = child.wait().unwrap();
         let what = format!("{limits:?}, {line}: {status}, {said:?}");
+        let is_allocation = said.lines().any(|line| line.starts_with("memory allocation of "));
         let ended = match status.code() {
             Some(code) => Ended::Code(code),
-            None if status.signal() == Some(6) && said.starts_with("memory allocation of ") => Ended::NoMemory,
+            None if status.signal() == Some(6) && is_allocation => Ended::NoMemory,
             None => panic!("died of a signal: {what}"),
         };
         // The message of an abort may say of itself that it panicked.
