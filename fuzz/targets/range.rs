@@ -6,14 +6,14 @@
 #![no_main]
 
 use std::io::{Cursor, Read, Seek, SeekFrom};
-use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use pipeline::format::age::stream::SEALED_LEN;
 use pipeline::format::zstd::seek_table::{Entry, TableStatus};
 use pipeline::pipeline::plan::{Content, ContentRange, Restore};
-use pipeline::pipeline::range::{RangeError, check_headers_before, locate, read_table};
+use pipeline::pipeline::range::{check_headers_before, locate};
 use pipeline::pipeline::sealed::SealedReader;
+use pipeline::pipeline::table::{RangeError, Reopen, read_table};
 use pipeline_fuzz::choices::Choices;
 use pipeline_fuzz::engine::{Restored, WINDOW_LOG_MAX, decompress, restore};
 use pipeline_fuzz::seekable::{Seekable, table};
@@ -96,8 +96,9 @@ fn lie(entries: &mut Vec<Entry>, choices: &mut Choices<'_>) {
 fn read_bare(file: &[u8], range: &ContentRange, has_moved_frames: bool) -> Option<Restored> {
     let mut cursor = Cursor::new(file.to_vec());
     let planned = read_table(&mut cursor).and_then(|table| {
-        let table = Arc::new(table);
-        let Ok(plan) = locate(&table, range, WINDOW_LOG_MAX) else { return Ok(None) };
+        let again = cursor.clone();
+        let reopen = Reopen::new(move || Ok(again.clone()));
+        let Ok(plan) = locate(&mut cursor, &table, range, WINDOW_LOG_MAX, reopen) else { return Ok(None) };
         check_headers_before(&mut cursor, &table, plan.file_range.start, || false)?;
         Ok(Some(plan))
     });
@@ -115,9 +116,10 @@ fn read_bare(file: &[u8], range: &ContentRange, has_moved_frames: bool) -> Optio
 
 /// Reads a sealed file as `cat` does: its table is authentic.
 fn read_sealed(payload: Vec<u8>, range: &ContentRange) -> Option<Restored> {
-    let mut sealed = SealedReader::new(Cursor::new(payload), 0, &sealed::key()).ok()?;
-    let table = Arc::new(read_table(&mut sealed).ok()?);
-    let plan = locate(&table, range, WINDOW_LOG_MAX).ok()?;
+    let open = move || SealedReader::new(Cursor::new(payload.clone()), 0, &sealed::key());
+    let mut sealed = open().ok()?;
+    let table = read_table(&mut sealed).ok()?;
+    let plan = locate(&mut sealed, &table, range, WINDOW_LOG_MAX, Reopen::new(open)).ok()?;
     sealed.seek(SeekFrom::Start(plan.file_range.start)).expect("any place can be sought");
     let input = sealed.take(plan.file_range.end - plan.file_range.start);
     Some(restore(Restore { open: None, content: Content::Frames(plan.work) }, Box::new(input)))

@@ -7,14 +7,14 @@
 #![no_main]
 
 use std::io::Cursor;
-use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use pipeline::format::zstd::scan::SKIPPABLE_HEADER_LEN;
-use pipeline::format::zstd::seek_table::{Entry, FOOTER_LEN, SeekTable, TableCheck, TableReader, TableStatus};
+use pipeline::format::zstd::seek_table::{Entry, FOOTER_LEN, TableCheck, TableReader, TableStatus};
 use pipeline::pipeline::error::Cause;
 use pipeline::pipeline::plan::ContentRange;
-use pipeline::pipeline::range::{locate, read_table};
+use pipeline::pipeline::range::locate;
+use pipeline::pipeline::table::{Reopen, SeekTable, read_table};
 use pipeline_fuzz::choices::Choices;
 use pipeline_fuzz::engine::WINDOW_LOG_MAX;
 use pipeline_fuzz::pieces::pieces;
@@ -29,14 +29,12 @@ fuzz_target!(|input: &[u8]| {
     let (start, end) = (choices.u64(), choices.u64());
     let file = if kind.is_multiple_of(2) { choices.rest().to_vec() } else { file_of_entries(choices) };
     let Ok(table) = read_table(&mut Cursor::new(&file)) else { return };
-    let entries: Vec<Entry> = (0..).map_while(|index| table.entry(index)).collect();
-    let table_offset = check_frames(&table, &entries);
+    let (entries, table_offset) = check_frames(&file, &table);
     let bytes = &file[usize::try_from(table_offset).expect("within the file")..];
     check_encoding(&table, &entries, bytes);
     check_streaming(&entries, bytes, seed);
-    let table = Arc::new(table);
     for range in [ContentRange::All, ContentRange::From(start), ContentRange::Within(start.min(end)..end)] {
-        check_range(&table, &range, table_offset);
+        check_range(&file, &table, &range, table_offset);
     }
 });
 
@@ -51,19 +49,21 @@ fn file_of_entries(mut choices: Choices<'_>) -> Vec<u8> {
     [vec![0; frames_len], seekable::table(&entries)].concat()
 }
 
-/// Returns the offset of the table.
-fn check_frames(table: &SeekTable, entries: &[Entry]) -> u64 {
+/// Returns the entries, and the offset of the table.
+fn check_frames(file: &[u8], table: &SeekTable) -> (Vec<Entry>, u64) {
+    let (mut frames, mut file, mut entries) = (table.frames(), Cursor::new(file), Vec::new());
     let (mut offset, mut content_offset) = (0, 0);
-    for (index, frame) in table.frames().enumerate() {
-        assert_eq!((frame.index, frame.offset, frame.content_offset), (index as u64, offset, content_offset));
-        assert_eq!(frame.entry, entries[index]);
+    while let Some(frame) = frames.next(&mut file).expect("it was walked before") {
+        assert_eq!((frame.index, frame.offset, frame.content_offset), (entries.len() as u64, offset, content_offset));
+        let mut same = table.frames().from(frame);
+        assert_eq!(same.next(&mut file).expect("it was walked before"), Some(frame));
         assert_eq!(frame.content_range().start, content_offset);
         offset += u64::from(frame.entry.compressed_len);
         content_offset = frame.content_range().end;
+        entries.push(frame.entry);
     }
-    assert_eq!(table.frames().count(), entries.len());
     assert_eq!(table.content_bytes(), content_offset);
-    offset
+    (entries, offset)
 }
 
 fn check_encoding(table: &SeekTable, entries: &[Entry], bytes: &[u8]) {
@@ -105,13 +105,14 @@ fn check_streaming(entries: &[Entry], bytes: &[u8], seed: u8) {
     assert_ne!(status(&[others, &[longer]].concat()), TableStatus::Valid, "a frame is another");
 }
 
-fn check_range(table: &Arc<SeekTable>, range: &ContentRange, table_offset: u64) {
+fn check_range(file: &[u8], table: &SeekTable, range: &ContentRange, table_offset: u64) {
     let (start, end) = match range {
         ContentRange::All => (0, 0),
         ContentRange::From(start) => (*start, *start),
         ContentRange::Within(range) => (range.start, range.end),
     };
-    match locate(table, range, WINDOW_LOG_MAX) {
+    let reopen = Reopen::new(|| Ok(Cursor::new(Vec::new())));
+    match locate(&mut Cursor::new(file), table, range, WINDOW_LOG_MAX, reopen) {
         Err(Cause::RangePastEnd { range_end, content_bytes }) => {
             assert_eq!((range_end, content_bytes), (end, table.content_bytes()));
             assert!(end > table.content_bytes(), "the content holds the range");

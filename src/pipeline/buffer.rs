@@ -24,6 +24,16 @@ const GRAIN: usize = 64 * 1024;
 /// A huge page of x86-64, and of aarch64 with 4 KiB pages.
 const HUGE_PAGE_LEN: usize = 2 * 1024 * 1024;
 
+/// Memory that a large need leaves for the many small ones, which abort the program when they fail: histograms, queues, messages.
+const SPARE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Fails if `bytes` more, with what small needs take beside them, cannot be mapped. Where memory is limited, a large need asks here first:
+/// it then is the one that fails, with an error.
+pub(super) fn check_room(bytes: usize) -> Result<(), Cause> {
+    let mapped = MmapMut::map_anon(bytes.saturating_add(SPARE_BYTES));
+    mapped.map(drop).map_err(|_| Cause::NoMemory { bytes: bytes as u64 })
+}
+
 /// A store of idle buffers, shared by all stages of a run.
 #[derive(Clone, Debug)]
 pub struct BufferPool(Arc<Shared>);
@@ -60,6 +70,7 @@ impl Bytes {
         let huge_len = len / HUGE_PAGE_LEN * HUGE_PAGE_LEN;
         // The kernel aligns a mapping of whole huge pages to one.
         let mapped_len = if huge_len == 0 { len } else { len.next_multiple_of(HUGE_PAGE_LEN) };
+        check_room(mapped_len)?;
         let bytes = MmapMut::map_anon(mapped_len).map_err(|_| Cause::NoMemory { bytes: len as u64 })?;
         if huge_len > 0 {
             // Only advice; a kernel without huge pages rejects it.

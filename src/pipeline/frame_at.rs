@@ -42,11 +42,28 @@ pub enum WalkError {
     Io(#[from] io::Error),
 }
 
+/// Most reads that it takes to walk a frame of `bytes`: each gets at least a frame's header, but for the last.
+pub fn steps_max(bytes: u64) -> u64 {
+    bytes / FRAME_HEADER_LEN_MAX as u64 + 1
+}
+
 /// Walks the frame that begins at `offset` of `file` and has `frame_index`.
 pub fn walk(file: &mut (impl Read + Seek), offset: u64, frame_index: u64) -> Result<Record, WalkError> {
+    let record = walk_within(file, offset, frame_index, &mut { u64::MAX })?;
+    Ok(record.expect("internal error: a walk took 2^64 steps"))
+}
+
+/// Like [`walk`], in at most `steps_left` reads, which are counted down. `None` if they were too few.
+pub fn walk_within(
+    file: &mut (impl Read + Seek),
+    offset: u64,
+    frame_index: u64,
+    steps_left: &mut u64,
+) -> Result<Option<Record>, WalkError> {
     let mut scanner = FrameScanner::starting_at(offset, frame_index, u64::MAX);
     let (mut piece, mut is_table, mut content_start) = ([0; FRAME_HEADER_LEN_MAX], false, offset);
-    loop {
+    while *steps_left > 0 {
+        *steps_left -= 1;
         file.seek(SeekFrom::Start(scanner.offset()))?;
         let len = read(file, &mut piece)?;
         if len == 0 {
@@ -59,12 +76,12 @@ pub fn walk(file: &mut (impl Read + Seek), offset: u64, frame_index: u64) -> Res
             rest = &rest[taken_len..];
             match edge {
                 Some(Edge::FrameStart) => {}
-                Some(Edge::FrameEnd(frame)) => return Ok(Record::Frame(frame)),
+                Some(Edge::FrameEnd(frame)) => return Ok(Some(Record::Frame(frame))),
                 Some(Edge::SkippableStart { magic, .. }) => {
                     (is_table, content_start) = (magic == TABLE_MAGIC, scanner.offset());
                 }
                 Some(Edge::SkippableEnd) => {
-                    return Ok(Record::Skippable { content: content_start..scanner.offset(), is_table });
+                    return Ok(Some(Record::Skippable { content: content_start..scanner.offset(), is_table }));
                 }
                 None => break,
             }
@@ -72,6 +89,7 @@ pub fn walk(file: &mut (impl Read + Seek), offset: u64, frame_index: u64) -> Res
         // The last byte of a body is always read, so a body past the end of the file is noticed.
         scanner.skip_body(scanner.body_bytes_left().saturating_sub(1));
     }
+    Ok(None)
 }
 
 /// Reads, and retries when a signal interrupts.

@@ -1,19 +1,18 @@
 //! The legacy mutex mode: the design that the channel engine replaces, kept faithful for comparison.
 //!
-//! It reads the whole input first. Every chunk becomes a task; a semaphore of N permits bounds how many work at a time; a mutex guards
-//! the ordered writer, and early results wait in a map under it. A task returns its permit before it takes the lock, so waiting for the
-//! lock does not keep another task from working.
+//! It reads the whole input first. Every chunk becomes a task; N threads take the tasks from a queue under a mutex, so a thread that takes
+//! one is the permit to work on it. A second mutex guards the ordered writer, and early results wait in a map under it.
+//!
+//! The threads are scoped: whatever fails, also the start of one of them, the queue is emptied and all are joined.
 //!
 //! It shares the steps and the writers with the channel engine, so its output is identical. Nothing else depends on this file: without
 //! it and the arm that calls it, the rest still works.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::thread;
 use std::time::Instant;
-
-use tokio::runtime::Builder;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use crate::format::age::stream::SegmentCipher;
 use crate::format::zstd::codec::{Compressor, Decompressor};
@@ -29,7 +28,7 @@ use super::recipes::READ_LEN;
 use super::seal::{RunCheck, RunCutter, RunReader, open_run, seal_run};
 use super::shutdown::Cancel;
 use super::steps::{compress_chunk, decompress_batch};
-use super::threads::{Concurrency, StageResult, Threads};
+use super::threads::{Concurrency, StageResult, Threads, panic_text};
 use super::write::{ContentWriter, FrameWriter, RangeWriter, Summary};
 
 /// Starts the thread that does `work`. Fails if the input needs more than `available_bytes` of memory.
@@ -253,95 +252,123 @@ struct TaskFigures {
 }
 
 impl Tasks {
-    fn run<I, O, W>(
+    fn run<I: Send, O: Send, W: Send>(
         &self,
         stage: Stage,
         items: Vec<I>,
-        step: impl Fn(I) -> Result<O, Cause> + Send + Sync + 'static,
+        step: impl Fn(I) -> Result<O, Cause> + Sync,
         writer: W,
         write: fn(&mut W, O) -> Result<(), Stop>,
-    ) -> Result<(Figures, W), Stop>
-    where
-        I: Send + 'static,
-        O: Send + 'static,
-        W: Send + 'static,
-    {
+    ) -> Result<(Figures, W), Stop> {
         let workers = self.width.workers.get();
-        let runtime = Builder::new_multi_thread().worker_threads(workers).build().map_err(Cause::Spawn)?;
-        let permits = Arc::new(Semaphore::new(workers));
-        let ordered = Arc::new(Mutex::new(Ordered { writer, next_seq: 0, early: BTreeMap::new() }));
-        let step = Arc::new(step);
-        let mut tasks = JoinSet::new();
-        for (seq, item) in (0..).zip(items) {
-            let (permits, ordered, step) = (Arc::clone(&permits), Arc::clone(&ordered), Arc::clone(&step));
-            let (cancel, offered_at) = (self.cancel.clone(), Instant::now());
-            tasks.spawn_on(
-                async move {
-                    let permit = permits.acquire_owned().await.map_err(|_| Stop::Closed)?;
-                    let permit_wait_ns = elapsed_ns(offered_at);
-                    if cancel.is_set() {
-                        return Err(Stop::Cancelled);
-                    }
-                    let working_since = Instant::now();
-                    let result = step(item)?;
-                    let service_ns = elapsed_ns(working_since);
-                    drop(permit);
-                    let lock_wait_ns = put_in_order(&ordered, seq, result, write)?;
-                    Ok(TaskFigures { permit_wait_ns, lock_wait_ns, service_ns })
-                },
-                runtime.handle(),
-            );
-        }
-        let figures = runtime.block_on(gather(stage, workers, tasks))?;
-        drop(runtime);
-        let ordered = Arc::into_inner(ordered).and_then(|mutex| mutex.into_inner().ok()).ok_or(Stop::Closed)?;
-        assert!(ordered.early.is_empty(), "internal error: results were left behind");
-        Ok((figures, ordered.writer))
-    }
-}
-
-/// Writes `result` if it is next, and all that waited for it. Returns the nanoseconds spent waiting for the lock.
-fn put_in_order<O, W>(
-    ordered: &Mutex<Ordered<O, W>>,
-    seq: u64,
-    result: O,
-    write: fn(&mut W, O) -> Result<(), Stop>,
-) -> Result<u64, Stop> {
-    let asked_at = Instant::now();
-    // A poisoned lock means that another task panicked; that task reports it.
-    let mut ordered = ordered.lock().map_err(|_| Stop::Closed)?;
-    let lock_wait_ns = elapsed_ns(asked_at);
-    ordered.early.insert(seq, result);
-    loop {
-        let next_seq = ordered.next_seq;
-        let Some(next) = ordered.early.remove(&next_seq) else {
-            return Ok(lock_wait_ns);
+        let shared = Shared {
+            queue: Mutex::new((0..).zip(items).collect()),
+            offered_at: Instant::now(),
+            cancel: &self.cancel,
+            step,
+            ordered: Mutex::new(Ordered { writer, next_seq: 0, early: BTreeMap::new() }),
+            write,
         };
-        write(&mut ordered.writer, next)?;
-        ordered.next_seq += 1;
+        let tasks = thread::scope(|scope| {
+            let start = |_| thread::Builder::new().name(stage.name().into()).spawn_scoped(scope, || shared.work());
+            let threads: Vec<_> = (0..workers).map(start).collect();
+            if threads.iter().any(Result::is_err) {
+                shared.give_up();
+            }
+            let join = |thread: Result<thread::ScopedJoinHandle<'_, _>, _>| {
+                thread.map_err(Cause::Spawn)?.join().expect("the work of a thread catches its panics")
+            };
+            first_failure(threads.into_iter().map(join).collect())
+        })?;
+        let ordered = shared.ordered.into_inner().map_err(|_| Stop::Closed)?;
+        assert!(ordered.early.is_empty(), "internal error: results were left behind");
+        Ok((add_up(stage, workers, &tasks), ordered.writer))
     }
 }
 
-/// Adds up what the tasks measured; the first failure drops the rest.
-async fn gather(stage: Stage, workers: usize, mut tasks: JoinSet<Result<TaskFigures, Stop>>) -> Result<Figures, Stop> {
+/// What the threads of one phase share.
+struct Shared<'a, I, O, W, S> {
+    /// Items that no thread has taken yet, with their sequence numbers.
+    queue: Mutex<VecDeque<(u64, I)>>,
+    offered_at: Instant,
+    cancel: &'a Cancel,
+    step: S,
+    ordered: Mutex<Ordered<O, W>>,
+    write: fn(&mut W, O) -> Result<(), Stop>,
+}
+
+impl<I, O, W, S: Fn(I) -> Result<O, Cause>> Shared<'_, I, O, W, S> {
+    /// The body of a thread: works on one item after another until there are none. After a failure or a panic no thread takes another item.
+    fn work(&self) -> Result<Vec<TaskFigures>, Stop> {
+        let work = || std::iter::from_fn(|| self.next()).map(|(seq, item)| self.task(seq, item)).collect();
+        let worked = catch_unwind(AssertUnwindSafe(work));
+        let worked = worked.unwrap_or_else(|panic| Err(Cause::Panicked(panic_text(panic.as_ref())).into()));
+        worked.inspect_err(|_| self.give_up())
+    }
+
+    /// The next item. `None` also if the lock is poisoned: the thread that panicked reports that.
+    fn next(&self) -> Option<(u64, I)> {
+        self.queue.lock().ok()?.pop_front()
+    }
+
+    fn give_up(&self) {
+        if let Ok(mut queue) = self.queue.lock() {
+            queue.clear();
+        }
+    }
+
+    fn task(&self, seq: u64, item: I) -> Result<TaskFigures, Stop> {
+        let permit_wait_ns = elapsed_ns(self.offered_at);
+        if self.cancel.is_set() {
+            return Err(Stop::Cancelled);
+        }
+        let working_since = Instant::now();
+        let result = (self.step)(item)?;
+        let service_ns = elapsed_ns(working_since);
+        let lock_wait_ns = self.put_in_order(seq, result)?;
+        Ok(TaskFigures { permit_wait_ns, lock_wait_ns, service_ns })
+    }
+
+    /// Writes `result` if it is next, and all that waited for it. Returns the nanoseconds spent waiting for the lock.
+    fn put_in_order(&self, seq: u64, result: O) -> Result<u64, Stop> {
+        let asked_at = Instant::now();
+        // A poisoned lock means that another task panicked; that task reports it.
+        let mut ordered = self.ordered.lock().map_err(|_| Stop::Closed)?;
+        let lock_wait_ns = elapsed_ns(asked_at);
+        ordered.early.insert(seq, result);
+        loop {
+            let next_seq = ordered.next_seq;
+            let Some(next) = ordered.early.remove(&next_seq) else {
+                return Ok(lock_wait_ns);
+            };
+            (self.write)(&mut ordered.writer, next)?;
+            ordered.next_seq += 1;
+        }
+    }
+}
+
+/// What all threads measured, or the first of their failures. A thread that stopped because of another's failure reports none.
+fn first_failure(ended: Vec<Result<Vec<TaskFigures>, Stop>>) -> Result<Vec<TaskFigures>, Stop> {
+    let mut tasks = Vec::new();
+    let mut stopped = None;
+    for thread in ended {
+        match thread {
+            Ok(measured) => tasks.extend(measured),
+            Err(Stop::Failed(cause)) => return Err(cause.into()),
+            Err(stop) => stopped = Some(stop),
+        }
+    }
+    stopped.map_or(Ok(tasks), Err)
+}
+
+/// Adds up what the tasks measured.
+fn add_up(stage: Stage, workers: usize, tasks: &[TaskFigures]) -> Figures {
     let mut figures = StageFigures { items_by_thread: vec![0; workers], ..StageFigures::new(stage, true) };
     let mut waits = ["permit", "lock"].map(|name| WaitFigures { name, wait_ns: histogram() });
-    let mut is_poisoned = false;
-    while let Some(joined) = tasks.join_next().await {
-        let task = match joined.map_err(|error| Cause::Panicked(error.to_string()))? {
-            // The lock is poisoned; the task that panicked is joined too, and reports more.
-            Err(Stop::Closed) => {
-                is_poisoned = true;
-                continue;
-            }
-            task => task?,
-        };
+    for task in tasks {
         figures.record(task.service_ns);
         waits[0].wait_ns.saturating_record(task.permit_wait_ns);
         waits[1].wait_ns.saturating_record(task.lock_wait_ns);
     }
-    if is_poisoned {
-        return Err(Stop::Closed);
-    }
-    Ok(Figures { stages: vec![figures], waits: waits.into(), ..Figures::default() })
+    Figures { stages: vec![figures], waits: waits.into(), ..Figures::default() }
 }

@@ -30,6 +30,8 @@ pub mod age_header;
 
 pub mod frame_at;
 
+pub mod table;
+
 pub mod range;
 
 pub mod names;

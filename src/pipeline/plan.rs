@@ -2,13 +2,12 @@
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::Arc;
 
 use crate::format::age::cut::RUN_LEN;
 use crate::format::age::stream::PayloadKey;
 use crate::format::zstd::codec::Level;
-use crate::format::zstd::seek_table::SeekTable;
 
+use super::table::{Frames, Reopen};
 use super::threads::Concurrency;
 
 /// Everything that a run needs to know.
@@ -230,9 +229,9 @@ pub enum Expect {
     Tables,
     /// A table read before, from an entry on. A frame that differs is not written, unless it is streamed.
     Entries {
-        /// The table.
-        table: Arc<SeekTable>,
-        /// Index of the entry of this input's first frame.
-        first_index: u64,
+        /// The frames that it lists, from this input's first on.
+        frames: Frames,
+        /// The stream that holds the table.
+        stream: Reopen,
     },
 }

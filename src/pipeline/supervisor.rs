@@ -7,6 +7,7 @@
 //! This is the async part of the engine: signals, the deadline and progress ticks. Everything else blocks on its own threads.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -62,7 +63,8 @@ impl Supervisor {
     pub fn new(heeded: impl IntoIterator<Item = Signal>) -> io::Result<Supervisor> {
         use tokio::signal::unix::{SignalKind, signal};
 
-        let Supervisor { runtime, .. } = Supervisor::without_signals()?;
+        check_descriptors()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let (said, signals) = async_channel::unbounded();
         let guard = runtime.enter();
         for heeded in heeded {
@@ -90,9 +92,9 @@ impl Supervisor {
         Supervisor::with_signals_from(async_channel::unbounded().1)
     }
 
-    /// A supervisor of a run within another; `signals` come from the outer run.
+    /// A supervisor of a run within another; `signals` come from the outer run. It opens no descriptors.
     pub fn with_signals_from(signals: async_channel::Receiver<Signal>) -> io::Result<Supervisor> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread().enable_time().build()?;
         Ok(Supervisor { runtime, signals, questions: async_channel::bounded(1).1 })
     }
 
@@ -136,6 +138,13 @@ impl Supervisor {
         self.run(threads, watch)?;
         Ok(result.take().expect("internal error: a task ended well without a value"))
     }
+}
+
+/// Fails if no more descriptors can be opened than the signal driver of tokio takes, six: it panics when there are too few.
+fn check_descriptors() -> io::Result<()> {
+    let pairs = [UnixStream::pair()?, UnixStream::pair()?, UnixStream::pair()?];
+    drop(pairs);
+    Ok(())
 }
 
 /// State of a run in progress.

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::batching_sink::run_gathering_sink;
+use super::buffer::check_room;
 use super::error::{Cause, Failure, Stop};
 use super::gauges::{BusyGauge, Gauges};
 use super::metrics::Figures;
@@ -19,6 +20,9 @@ use super::queue::{QueueReceiver, QueueSender, queue};
 use super::shutdown::Cancel;
 use super::stage::{Ending, Inlet, Outlet, Step, run_serial, run_sink, run_source, run_worker};
 use super::window::{Gate, Window};
+
+/// Bytes of a thread's stack: Rust's default, named since the room for it is checked.
+const STACK_LEN: usize = 2 * 1024 * 1024;
 
 /// The width of the parallel stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,14 +266,16 @@ impl Threads {
             // The supervisor listens until all have ended; if it is gone, so is the run.
             let _ = say_ended.try_send(Ended { ending, figures, is_finisher });
         };
-        match std::thread::Builder::new().name(stage.name().into()).spawn(thread) {
+        let builder = std::thread::Builder::new().name(stage.name().into()).stack_size(STACK_LEN);
+        match check_room(STACK_LEN).and_then(|()| builder.spawn(thread).map_err(Cause::Spawn)) {
             Ok(handle) => self.threads.push(handle),
-            Err(error) => self.spawn_failure = Some(Failure { stage, seq: None, cause: Cause::Spawn(error) }),
+            Err(cause) => self.spawn_failure = Some(Failure { stage, seq: None, cause }),
         }
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+/// The message of a panic.
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned());
     text.trim_start_matches("internal error: ").to_owned()

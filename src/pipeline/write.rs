@@ -1,9 +1,8 @@
 //! The writing stages: they write frames with their seek table, or a range of content.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use crate::format::zstd::seek_table::{Entry, FRAME_COUNT_MAX, SeekTable, TableBuilder, TableCheck, TableStatus};
+use crate::format::zstd::seek_table::{Entry, FRAME_COUNT_MAX, TableBuilder, TableCheck, TableStatus};
 use crate::format::zstd::{Damage, ZstdError};
 
 use super::endpoints::Output;
@@ -12,6 +11,7 @@ use super::frame_splitter::{FrameRecord, Piece, Record};
 use super::plan::{ContentRange, Decompress, Expect};
 use super::stage::{END, MORE};
 use super::steps::CompressedChunk;
+use super::table::{Frames, ReadSeek, Reopen};
 
 /// What a run did, as the writing stage saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ pub struct ContentWriter {
 
 enum Check {
     Tables(Box<TableCheck>),
-    Entries { table: Arc<SeekTable>, next_index: u64 },
+    Entries(Box<EntryCheck>),
 }
 
 impl ContentWriter {
@@ -143,8 +143,8 @@ impl ContentWriter {
     pub fn new(output: Output, work: &Decompress) -> ContentWriter {
         let check = match &work.expect {
             Expect::Tables => Check::Tables(Box::default()),
-            Expect::Entries { table, first_index } => {
-                Check::Entries { table: Arc::clone(table), next_index: *first_index }
+            Expect::Entries { frames, stream } => {
+                Check::Entries(Box::new(EntryCheck { frames: frames.clone(), reopen: stream.clone(), stream: None }))
             }
         };
         let output = RangeWriter::new(output, work.range.clone(), work.start.content_offset);
@@ -172,7 +172,7 @@ impl ContentWriter {
     pub fn summary(&self) -> Summary {
         let table = match &self.check {
             Check::Tables(tables) => Some(tables.finish()),
-            Check::Entries { .. } => None,
+            Check::Entries(_) => None,
         };
         Summary { frame_count: self.frame_count, table, ..self.output.summary() }
     }
@@ -193,15 +193,33 @@ impl Check {
                 tables.table(*table);
                 Ok(())
             }
-            (Check::Entries { table, next_index }, record) => {
-                let entry = table.entry(*next_index);
-                *next_index += 1;
+            (Check::Entries(entries), record) => {
+                let entry = entries.next()?;
                 match record {
-                    Record::Frame(record) => hold_against(entry, table.has_checksums(), record),
+                    Record::Frame(record) => hold_against(entry, entries.frames.has_checksums(), record),
                     Record::Skippable { .. } | Record::Table(_) => Ok(()),
                 }
             }
         }
+    }
+}
+
+/// Reads the entries of the frames that arrive.
+struct EntryCheck {
+    frames: Frames,
+    reopen: Reopen,
+    /// Opened for the first entry.
+    stream: Option<Box<dyn ReadSeek>>,
+}
+
+impl EntryCheck {
+    /// The entry of the next frame; `None` if the table lists no more.
+    fn next(&mut self) -> Result<Option<Entry>, Cause> {
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            unopened @ None => unopened.insert(self.reopen.open().map_err(Cause::of_read)?),
+        };
+        Ok(self.frames.next(&mut **stream)?.map(|frame| frame.entry))
     }
 }
 

@@ -1,7 +1,7 @@
 //! An open input: a file, standard input or a pipe. Opening waits for nothing but a lease of another process.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -92,8 +92,8 @@ impl Input {
     }
 
     /// Another reader of what [`reader`](Input::reader) reads, for a regular file.
-    pub fn again(&self) -> impl Read + Send + use<> {
-        AgainReader { file: Arc::clone(&self.file), position: self.start, end: self.metadata.len() }
+    pub fn again(&self) -> PlacedReader {
+        PlacedReader { file: Arc::clone(&self.file), position: self.start, end: self.metadata.len() }
     }
 
     /// What an output made of this input takes over; with `keep_all` not only mode and times.
@@ -128,19 +128,44 @@ impl Input {
     }
 }
 
-/// Reads a part of a file, and leaves its offset alone.
-struct AgainReader {
+/// A reader of a seekable input with a position of its own, where the descriptor's belongs to another reader.
+#[derive(Clone)]
+pub struct PlacedReader {
     file: Arc<File>,
     position: u64,
     end: u64,
 }
 
-impl Read for AgainReader {
+impl PlacedReader {
+    /// A reader at the start of `input`. It finds the end by the descriptor, as a block device has no other length, and puts that back; so
+    /// no other reader may be at work yet.
+    pub fn new(input: &Input) -> Result<PlacedReader, StoreError> {
+        let mut file = &*input.file;
+        let position = file.stream_position().map_err(Doing::Read.failed(&input.name))?;
+        let end = file.seek(SeekFrom::End(0)).map_err(Doing::Read.failed(&input.name))?;
+        file.seek(SeekFrom::Start(position)).map_err(Doing::Read.failed(&input.name))?;
+        Ok(PlacedReader { file: Arc::clone(&input.file), position: 0, end })
+    }
+}
+
+impl Read for PlacedReader {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.end.saturating_sub(self.position)).unwrap_or(usize::MAX);
         let wanted = bytes.len().min(left);
         let len = self.file.read_at(&mut bytes[..wanted], self.position)?;
         self.position += len as u64;
         Ok(len)
+    }
+}
+
+impl Seek for PlacedReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(offset) => self.end.checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        self.position = position.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(self.position)
     }
 }

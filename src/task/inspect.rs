@@ -18,8 +18,9 @@ use crate::format::zstd::seek_table::TableError;
 use crate::pipeline::age_header::{age_failure, read_failure, read_header};
 use crate::pipeline::error::Failure;
 use crate::pipeline::names::Stage;
-use crate::pipeline::range::{RangeError, check_headers_before, read_table};
+use crate::pipeline::range::check_headers_before;
 use crate::pipeline::sealed::{OpeningReader, SealedReader};
+use crate::pipeline::table::{RangeError, read_table};
 use crate::store::error::Doing;
 use crate::store::input::Input;
 

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
-use std::sync::Arc;
 
 use super::Produced;
 use super::error::{Notice, TaskError};
@@ -15,11 +14,12 @@ use crate::format::detect::Layer;
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::names::Stage;
 use crate::pipeline::plan::{Content, ContentRange, Decompress, Engine, Expect, Plan, Restore, Start, Work};
-use crate::pipeline::range::{RangeError, RangePlan, check_headers_before, locate, read_table};
+use crate::pipeline::range::{RangePlan, check_headers_before, locate};
 use crate::pipeline::sealed::SealedReader;
+use crate::pipeline::table::{RangeError, Reopen, read_table};
 use crate::pipeline::threads::Concurrency;
 use crate::store::error::Doing;
-use crate::store::input::Input;
+use crate::store::input::{Input, PlacedReader};
 use crate::store::output::Output;
 use crate::store::sys::WakeUp;
 
@@ -50,7 +50,10 @@ pub fn read_range(
     let (reader, work): (Box<dyn Read + Send>, Restore) = match &opened.open {
         Some(key) if is_whole_file && !opened.is_armored => {
             let sealed = seek_sealed(executor, input, opened.payload_offset, key)?;
-            plan_sealed(executor, spec, input, sealed, opened.inner)?
+            match opened.inner {
+                Layer::Zstd => plan_sealed(executor, spec, input, sealed, reopen_sealed(input, &opened, key)?)?,
+                _ => plan_sealed_plain(&spec.range, input, sealed)?,
+            }
         }
         None if is_whole_file => match plan_by_table(executor, spec, input)? {
             Some(RangePlan { file_range, work }) => {
@@ -86,12 +89,13 @@ fn plan_by_table(
     spec: &RangeSpec,
     input: &Input,
 ) -> Result<Option<RangePlan>, TaskError> {
-    let mut file = input.file.try_clone().map_err(Doing::Read.failed(&input.name))?;
+    let mut file = PlacedReader::new(input)?;
     let (range, window_log_max) = (spec.range.clone(), spec.window_log_max);
+    let again = file.clone();
+    let stream = Reopen::new(move || Ok(again.clone()));
     let planned = executor.wait("locate", move |cancel| {
         read_table(&mut file).and_then(|table| {
-            let table = Arc::new(table);
-            let plan = match locate(&table, &range, window_log_max) {
+            let plan = match locate(&mut file, &table, &range, window_log_max, stream) {
                 Ok(plan) => plan,
                 Err(cause) => return Ok(Err(cause)),
             };
@@ -124,25 +128,30 @@ fn seek_sealed(
     opened.map_err(|error| failure(Cause::of_read(error)))
 }
 
+/// Opens the payload of `input` again.
+fn reopen_sealed(input: &Input, opened: &Opened, key: &PayloadKey) -> Result<Reopen, TaskError> {
+    let (file, payload_offset, key) = (PlacedReader::new(input)?, opened.payload_offset, key.clone());
+    Ok(Reopen::new(move || SealedReader::new(file.clone(), payload_offset, &key)))
+}
+
 /// The part of the payload with the range, by its seek table, which is authentic; without a table, the whole payload.
 fn plan_sealed(
     executor: &mut impl Executor,
     spec: &RangeSpec,
     input: &Input,
     mut sealed: SealedReader<File>,
-    inner: Layer,
+    stream: Reopen,
 ) -> Result<(Box<dyn Read + Send>, Restore), TaskError> {
-    if inner != Layer::Zstd {
-        return plan_sealed_plain(&spec.range, input, sealed);
-    }
     let (range, window_log_max) = (spec.range.clone(), spec.window_log_max);
-    let (mut sealed, table) = executor.wait("locate", move |_| {
-        let table = read_table(&mut sealed);
-        (sealed, table)
+    let wanted = range.clone();
+    let (mut sealed, planned) = executor.wait("locate", move |_| {
+        let planned = read_table(&mut sealed);
+        let planned = planned.map(|table| locate(&mut sealed, &table, &wanted, window_log_max, stream));
+        (sealed, planned)
     })?;
-    let (file_range, work) = match table {
-        Ok(table) => {
-            let RangePlan { file_range, work } = locate(&Arc::new(table), &range, window_log_max).map_err(failure)?;
+    let (file_range, work) = match planned {
+        Ok(planned) => {
+            let RangePlan { file_range, work } = planned.map_err(failure)?;
             (file_range, work)
         }
         Err(RangeError::NoTable(_)) => {
@@ -157,7 +166,7 @@ fn plan_sealed(
     Ok((Box::new(reader), Restore { open: None, content: Content::Frames(work) }))
 }
 
-/// Like [`plan_sealed`] for a payload without frames.
+/// Like [`plan_sealed`], for a payload without frames.
 fn plan_sealed_plain(
     range: &ContentRange,
     input: &Input,

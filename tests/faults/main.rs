@@ -5,6 +5,7 @@
 mod disks;
 mod kills;
 mod leases;
+mod limits;
 mod memory;
 mod power;
 mod replacing;

@@ -1,6 +1,7 @@
 //! Tests that settings bound memory, not the input or a number in it: every run has a control group of 64 MiB.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -197,6 +198,37 @@ fn hostile_numbers_are_refused_in_64_mib() {
     dir.write("hostile", &empty.repeat(1_000_000));
     group.ok(&dir, "verify hostile --foreign -q");
     group.ok(&dir, "inspect hostile");
+}
+
+/// A file that claims `count` frames of 8 bytes each. All are holes, and so is the table if there are no `entries`.
+fn claim(dir: &TestDir, count: u32, entries: bool) {
+    let file = fs::File::create(dir.path("claim")).unwrap();
+    let (frames_bytes, entries_bytes) = (8 * u64::from(count), 12 * count);
+    // One frame without content.
+    file.write_all_at(&[0x28, 0xB5, 0x2F, 0xFD, 0x20, 0, 1, 0, 0], 0).unwrap();
+    let header = [0x184D_2A5E_u32.to_le_bytes(), (entries_bytes + 9).to_le_bytes()].concat();
+    file.write_all_at(&header, frames_bytes).unwrap();
+    if entries {
+        let entry = [8_u32, 0, 0].map(u32::to_le_bytes).concat();
+        file.write_all_at(&entry.repeat(count as usize), frames_bytes + 8).unwrap();
+    }
+    let footer = [&count.to_le_bytes()[..], &[0x80], &0x8F92_EAB1_u32.to_le_bytes()].concat();
+    file.write_all_at(&footer, frames_bytes + 8 + u64::from(entries_bytes)).unwrap();
+}
+
+/// A table of holes took 1.58 GB, and one that adds up 12 bytes for each frame it claims.
+#[test]
+fn a_seek_table_takes_no_memory_for_the_frames_it_claims() {
+    let Some(group) = Group::new("table") else { return };
+    let dir = TestDir::new();
+    for (count, entries) in [((1 << 27) - 1, false), (6 << 20, true)] {
+        claim(&dir, count, entries);
+        let ran = group.run(&dir, "cat claim --range 0..1 --stats json");
+        assert!(ran.status.code() == Some(4) || ran.is_failure(1, "range_past_end"), "{count} frames: {ran}");
+        assert_eq!(group.run(&dir, "inspect claim").status.code(), Some(4), "{count} frames");
+        let code = group.run(&dir, "restore claim out --salvage -q -f --no-sync").status.code();
+        assert!(matches!(code, Some(0 | 4)), "{count} frames: {code:?}");
+    }
 }
 
 #[test]

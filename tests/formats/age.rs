@@ -84,8 +84,9 @@ fn what_is_authentic_in_front_of_damage_comes_out_and_nothing_else() {
 fn ten_thousand_ranges_of_a_sealed_file_equal_the_slices_of_the_original() {
     use pipeline::format::age::stream::{PayloadKey, Place, SegmentCipher, TAG_LEN};
     use pipeline::pipeline::plan::ContentRange;
-    use pipeline::pipeline::range::{locate, read_table};
+    use pipeline::pipeline::range::locate;
     use pipeline::pipeline::sealed::SealedReader;
+    use pipeline::pipeline::table::{Reopen, read_table};
     use pipeline::pipeline::{frame_splitter, steps};
     use std::io::{Cursor, Read, Seek, SeekFrom};
 
@@ -104,13 +105,15 @@ fn ten_thousand_ranges_of_a_sealed_file_equal_the_slices_of_the_original() {
         sealed.extend(segment);
     }
     let mut reader = SealedReader::new(Cursor::new(sealed), 0, &key).unwrap();
-    let table = std::sync::Arc::new(read_table(&mut reader).unwrap());
+    let table = read_table(&mut reader).unwrap();
+    let reopen = Reopen::new(|| Ok(Cursor::new(Vec::new())));
     let pool = pipeline::pipeline::buffer::BufferPool::new(64 << 20, 16);
     let mut decompressor = pipeline::format::zstd::codec::Decompressor::new().unwrap();
     for pair in noise(16 * 10_000, 3).chunks(16) {
         let start = u64::from_le_bytes(*pair.first_chunk().unwrap()) % (content.len() as u64 - 200);
         let range = start..start + u64::from(pair[8]) % 200;
-        let plan = locate(&table, &ContentRange::Within(range.clone()), 27).unwrap();
+        let wanted = ContentRange::Within(range.clone());
+        let plan = locate(&mut reader, &table, &wanted, 27, reopen.clone()).unwrap();
         reader.seek(SeekFrom::Start(plan.file_range.start)).unwrap();
         let mut frames = vec![0; (plan.file_range.end - plan.file_range.start) as usize];
         reader.read_exact(&mut frames).unwrap();

@@ -7,16 +7,16 @@ use pipeline::format::zstd::seek_table::{Entry, TableError};
 use pipeline::pipeline::error::Cause;
 use pipeline::pipeline::kind::Kind;
 use pipeline::pipeline::plan::{Content, ContentRange, Restore, Work};
-use pipeline::pipeline::range::{RangeError, check_headers_before, locate, read_table};
+use pipeline::pipeline::range::{check_headers_before, locate};
 use pipeline::pipeline::supervisor::Supervisor;
+use pipeline::pipeline::table::{RangeError, Reopen, read_table};
 use std::io::{Cursor, Read, Seek, SeekFrom};
-use std::sync::Arc;
 
 /// Reads a range of a file in memory as `cat` does.
 fn cat(supervisor: &mut Supervisor, file: &[u8], range: ContentRange) -> Result<Vec<u8>, Kind> {
     let mut cursor = Cursor::new(file.to_vec());
-    let table = Arc::new(read_table(&mut cursor).map_err(kind)?);
-    let plan = locate(&table, &range, 27).map_err(|cause| cause.kind())?;
+    let table = read_table(&mut cursor).map_err(kind)?;
+    let plan = locate(&mut cursor, &table, &range, 27, reopen(file)).map_err(|cause| cause.kind())?;
     check_headers_before(&mut cursor, &table, plan.file_range.start, || false).map_err(kind)?;
     cursor.seek(SeekFrom::Start(plan.file_range.start)).unwrap();
     let input = Box::new(cursor.take(plan.file_range.end - plan.file_range.start));
@@ -26,6 +26,11 @@ fn cat(supervisor: &mut Supervisor, file: &[u8], range: ContentRange) -> Result<
         input,
     );
     ran.map(|_| out).map_err(|failure| failure.cause.kind())
+}
+
+fn reopen(file: &[u8]) -> Reopen {
+    let file = file.to_vec();
+    Reopen::new(move || Ok(Cursor::new(file.clone())))
 }
 
 fn kind(error: RangeError) -> Kind {
@@ -72,8 +77,10 @@ fn edges_of_frames_are_no_edges_of_ranges() {
         (ContentRange::Within(5..u64::MAX), u64::MAX),
         (ContentRange::From(u64::MAX), u64::MAX),
     ] {
-        let table = Arc::new(read_table(&mut Cursor::new(&file)).unwrap());
-        let Err(Cause::RangePastEnd { range_end, content_bytes }) = locate(&table, &range, 27) else {
+        let mut cursor = Cursor::new(&file);
+        let table = read_table(&mut cursor).unwrap();
+        let located = locate(&mut cursor, &table, &range, 27, reopen(&file));
+        let Err(Cause::RangePastEnd { range_end, content_bytes }) = located else {
             panic!("{range:?} is not refused");
         };
         assert_eq!((range_end, content_bytes), (end, 1000), "{range:?}");

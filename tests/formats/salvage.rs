@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use pipeline::format::zstd::seek_table::Entry;
+
+use crate::support::child::{Running, end_of};
 use crate::support::{TestDir, noise, text};
 
 const SEGMENT: usize = 64 * 1024;
@@ -303,4 +306,56 @@ fn frames_that_are_gone_or_moved_are_told_by_the_table() {
     }
     let (_, code, told) = salvage(&dir, &with(&[0, 2, 1, 3, 4]));
     assert_eq!((code, told.unlisted), (Some(4), vec![CHUNK..2 * CHUNK, 2 * CHUNK..3 * CHUNK]));
+}
+
+/// Salvages `bytes`, which would take minutes if a part of them were walked again and again. Returns what is saved and the exit code.
+fn salvage_in_time(dir: &TestDir, bytes: &[u8]) -> (Vec<u8>, Option<i32>) {
+    dir.write("bad", bytes);
+    let mut command = dir.command("restore bad saved --salvage -q -f --no-sync".split(' '));
+    let mut child = Running(command.stderr(std::process::Stdio::null()).spawn().unwrap());
+    let (_, code, _) = end_of(&mut child);
+    (dir.read("saved"), code)
+}
+
+/// Starts of frames, 9 bytes each, whose first block ends where all of them do; so what follows is the rest of each of them.
+fn starts_of_frames(count: usize) -> Vec<u8> {
+    let start = |index: usize| {
+        let block_bytes = u32::try_from(9 * (count - 1 - index)).unwrap();
+        [&[0x28, 0xB5, 0x2F, 0xFD, 0, 0x50][..], &(block_bytes << 3).to_le_bytes()[..3]].concat()
+    };
+    (0..count).flat_map(start).collect()
+}
+
+/// Blocks of one byte, and an end that is none.
+fn blocks(count: usize) -> Vec<u8> {
+    [&[8, 0, 0, b'x'].repeat(count)[..], &[0xFF; 20]].concat()
+}
+
+/// Chains that all break at one place. The search for one that does not break took time with the square of their number.
+#[test]
+fn hostile_chains_cost_some_frames_behind_them_and_linear_time() {
+    let dir = TestDir::new();
+    let content = noise(20 * CHUNK, 1);
+    let frames: Vec<Vec<u8>> = content.chunks(CHUNK).map(crate::in_memory::frame).collect();
+    let skippables = [0x50, 0x2A, 0x4D, 0x18, 0, 0, 0, 0].repeat(1_300_000);
+    for hostile in [skippables, [starts_of_frames(7000), blocks(500_000)].concat()] {
+        let hostile = [b"no frame", &hostile[..], b"no frame either"].concat();
+        let (saved, code) = salvage_in_time(&dir, &[&frames[0][..], &hostile, &frames[1..].concat()].concat());
+        assert_eq!(code, Some(4));
+        let (front, behind) = saved.split_at(CHUNK);
+        assert!(front == &content[..CHUNK] && content.ends_with(behind), "wrong bytes are saved");
+        assert!(behind.len() >= 16 * CHUNK, "{} bytes are saved behind the hostile ones", behind.len());
+    }
+}
+
+/// A walk from a listed frame goes no further than the table says the frame does.
+#[test]
+fn hostile_frames_that_a_table_lists_cost_linear_time() {
+    let dir = TestDir::new();
+    let (starts, blocks) = (starts_of_frames(7000), blocks(500_000));
+    let entry = |compressed_len| Entry { compressed_len, content_len: 0, checksum: 0 };
+    let rest = u32::try_from(blocks.len()).unwrap();
+    let entries: Vec<Entry> = std::iter::repeat_n(entry(9), 7000).chain([entry(rest)]).collect();
+    let (saved, _) = salvage_in_time(&dir, &[starts, blocks, crate::in_memory::table(&entries)].concat());
+    assert_eq!(saved, b"");
 }

@@ -5,8 +5,8 @@
 //! entry: Compressed_Size u32 | Decompressed_Size u32 | Checksum u32 (if the descriptor's top bit is set)
 //! ```
 //!
-//! A table is untrusted: [`SeekTable::parse`] checks that its sums match the file; [`TableCheck`] compares a table read as a stream
-//! with the frames before it, in constant memory.
+//! A table is untrusted: [`Footer::check_header`] checks that its size fits the file; [`TableCheck`] compares a table read as a stream with
+//! the frames before it, in constant memory.
 
 use std::hash::Hasher;
 use std::ops::Range;
@@ -31,7 +31,7 @@ const ENTRY_WITH_CHECKSUM_LEN: usize = 12;
 pub const FRAME_COUNT_MAX: u32 = 0x0800_0000;
 
 /// Length of the shortest frame: a skippable one without user data.
-const FRAME_BYTES_MIN: u64 = SKIPPABLE_HEADER_LEN as u64;
+pub const FRAME_BYTES_MIN: u64 = SKIPPABLE_HEADER_LEN as u64;
 
 /// One entry: a frame as the table describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,8 @@ impl Entry {
         bytes
     }
 
-    fn parse(bytes: &[u8]) -> Entry {
+    /// Parses the bytes of one entry: 12, or 8 without a checksum.
+    pub fn parse(bytes: &[u8]) -> Entry {
         let checksum = if bytes.len() == ENTRY_WITH_CHECKSUM_LEN { u32_at(bytes, 8) } else { 0 };
         Entry { compressed_len: u32_at(bytes, 0), content_len: u32_at(bytes, 4), checksum }
     }
@@ -112,6 +113,9 @@ pub enum TableError {
         /// Bytes before the table.
         file_bytes: u64,
     },
+    /// The table gives this frame a length that no frame has.
+    #[error("the seek table says that frame {0} is shorter than any frame")]
+    ShortFrame(u64),
     /// Only the table gives the content size of this frame before the range.
     #[error("frame {0} does not declare its content's size, so the seek table cannot be held against it")]
     Unproven(u64),
@@ -131,6 +135,7 @@ impl TableError {
             TableError::ReservedBits
             | TableError::WrongSize(_)
             | TableError::WrongSum { .. }
+            | TableError::ShortFrame(_)
             | TableError::OtherFrames => true,
         }
     }
@@ -171,17 +176,21 @@ impl Footer {
         (SKIPPABLE_HEADER_LEN + FOOTER_LEN) as u64 + entry_bytes
     }
 
-    fn entry_len(&self) -> usize {
+    /// Checks that a table with this footer fits a file of `file_bytes`. `header` is what the file holds where the table must begin.
+    pub fn check_header(&self, header: [u8; SKIPPABLE_HEADER_LEN], file_bytes: u64) -> Result<(), TableError> {
+        let content_bytes = self.table_bytes() - SKIPPABLE_HEADER_LEN as u64;
+        let frames_bytes = file_bytes.checked_sub(self.table_bytes());
+        let fits = self.frame_count <= FRAME_COUNT_MAX
+            && frames_bytes.is_some_and(|bytes| bytes >= FRAME_BYTES_MIN * u64::from(self.frame_count))
+            && u32_at(&header, 0) == TABLE_MAGIC
+            && u64::from(u32_at(&header, 4)) == content_bytes;
+        if fits { Ok(()) } else { Err(TableError::WrongSize(self.frame_count)) }
+    }
+
+    /// Length of one entry, in bytes.
+    pub fn entry_len(&self) -> usize {
         if self.has_checksums { ENTRY_WITH_CHECKSUM_LEN } else { ENTRY_LEN }
     }
-}
-
-/// A table read from the end of a file, whose sums match the file. Kept encoded: 8 or 12 bytes per frame.
-#[derive(Debug, PartialEq, Eq)]
-pub struct SeekTable {
-    footer: Footer,
-    entries: Vec<u8>,
-    content_bytes: u64,
 }
 
 /// The position of one frame in the file and in the content.
@@ -201,69 +210,6 @@ impl Located {
     /// The range of the whole content that this frame holds.
     pub fn content_range(&self) -> Range<u64> {
         self.content_offset..self.content_offset + u64::from(self.entry.content_len)
-    }
-}
-
-impl SeekTable {
-    /// Checks, before anything is allocated, that a table with `footer` fits a file of `file_bytes`. `header` is what the file holds where
-    /// the table must begin.
-    pub fn check_header(footer: Footer, header: [u8; SKIPPABLE_HEADER_LEN], file_bytes: u64) -> Result<(), TableError> {
-        let content_bytes = footer.table_bytes() - SKIPPABLE_HEADER_LEN as u64;
-        let frames_bytes = file_bytes.checked_sub(footer.table_bytes());
-        let fits = footer.frame_count <= FRAME_COUNT_MAX
-            && frames_bytes.is_some_and(|bytes| bytes >= FRAME_BYTES_MIN * u64::from(footer.frame_count))
-            && u32_at(&header, 0) == TABLE_MAGIC
-            && u64::from(u32_at(&header, 4)) == content_bytes;
-        if fits { Ok(()) } else { Err(TableError::WrongSize(footer.frame_count)) }
-    }
-
-    /// Parses `entries`, the bytes between a table's header and footer, of a file of `file_bytes`.
-    pub fn parse(footer: Footer, entries: Vec<u8>, file_bytes: u64) -> Result<SeekTable, TableError> {
-        let wrong_size = TableError::WrongSize(footer.frame_count);
-        let file_bytes = file_bytes.checked_sub(footer.table_bytes()).ok_or(wrong_size.clone())?;
-        if entries.len() as u64 != footer.table_bytes() - (SKIPPABLE_HEADER_LEN + FOOTER_LEN) as u64 {
-            return Err(wrong_size);
-        }
-        let mut table = SeekTable { footer, entries, content_bytes: 0 };
-        // 2^32 entries of less than 2^32 bytes each: the sums fit a u64.
-        let table_bytes = table.entries().map(|entry| u64::from(entry.compressed_len)).sum();
-        table.content_bytes = table.entries().map(|entry| u64::from(entry.content_len)).sum();
-        if table_bytes != file_bytes {
-            return Err(TableError::WrongSum { table_bytes, file_bytes });
-        }
-        Ok(table)
-    }
-
-    /// Length of the whole content, in bytes.
-    pub fn content_bytes(&self) -> u64 {
-        self.content_bytes
-    }
-
-    /// Whether entries hold checksums.
-    pub fn has_checksums(&self) -> bool {
-        self.footer.has_checksums
-    }
-
-    /// The entry at `index`; `None` past the last.
-    pub fn entry(&self, index: u64) -> Option<Entry> {
-        let start = usize::try_from(index).ok()?.checked_mul(self.footer.entry_len())?;
-        self.entries.get(start..start + self.footer.entry_len()).map(Entry::parse)
-    }
-
-    /// All frames, in order.
-    pub fn frames(&self) -> impl Iterator<Item = Located> + '_ {
-        let mut offset = 0;
-        let mut content_offset = 0;
-        (0..).zip(self.entries()).map(move |(index, entry)| {
-            let located = Located { index, offset, content_offset, entry };
-            offset += u64::from(entry.compressed_len);
-            content_offset += u64::from(entry.content_len);
-            located
-        })
-    }
-
-    fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        self.entries.chunks_exact(self.footer.entry_len()).map(Entry::parse)
     }
 }
 

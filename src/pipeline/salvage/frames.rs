@@ -3,6 +3,10 @@
 //! With a seek table that adds up, each frame is found by its entry. Without one, the chain of frame headers leads the way; where it
 //! breaks, it resumes only where the whole rest parses as a chain up to the end of the stream: content can hold the magic numbers of
 //! frames, but hardly a chain of them that ends exactly there.
+//!
+//! Hostile content can begin a chain at every eighth byte, and make all of them long. So the search for a chain has a budget of steps that
+//! is proportional to the bytes it passes: it always suffices for the one right chain, and what hostile content uses up comes back as the
+//! search goes on, so that it finds the chain some frames later.
 
 use std::collections::HashSet;
 use std::io::{Read, Seek, SeekFrom};
@@ -11,22 +15,27 @@ use std::ops::Range;
 use twox_hash::XxHash64;
 
 use super::Rescue;
+use super::nearby::NearbyReader;
 use crate::format::zstd::ZstdError;
 use crate::format::zstd::codec::{StreamDecompressor, content_checksum_of};
 use crate::format::zstd::scan::{Frame, SKIPPABLE_MAGIC_FIRST, SKIPPABLE_MAGIC_MASK, ZSTD_MAGIC};
-use crate::format::zstd::seek_table::{SeekTable, TableCheck, TableReader, TableStatus, TableSummary};
+use crate::format::zstd::seek_table::{TableCheck, TableReader, TableStatus, TableSummary};
 use crate::pipeline::error::Cause;
-use crate::pipeline::frame_at::{Record, read, walk};
-use crate::pipeline::range::read_table;
+use crate::pipeline::frame_at::{Record, read, steps_max, walk_within};
+use crate::pipeline::table::{SeekTable, read_table};
 
 /// Bytes read at once.
 const PIECE_LEN: usize = 128 * 1024;
 
-/// Longest content held until its checksum is verified; a longer frame is decoded twice and not held.
+/// Longest content held until its checksum is verified; a frame that is longer, or finds no memory, is decoded twice and not held.
 const HELD_LEN_MAX: usize = 16 * 1024 * 1024;
 
 /// Most offsets remembered of broken chains, so that no stretch is walked repeatedly: 16 MiB of them.
 const DEAD_COUNT_MAX: usize = 1 << 20;
+
+/// A search takes at most one step for each of this many bytes of the stream, and as many again as it passes. The densest right chain, of
+/// empty frames of 8 bytes, takes one for each 8 bytes.
+const BYTES_PER_STEP: u64 = 8;
 
 /// Most content that the blocks of a frame of `compressed_bytes` can hold: each has a header of 3 bytes, at least one more byte, and at
 /// most 128 KiB of content. Larger claims of a table or a header are ignored.
@@ -46,26 +55,28 @@ type Put<'a> = dyn FnMut(&[u8], &mut Rescue<'_>) -> Result<(), Cause> + 'a;
 
 /// Saves the frames of one stream.
 pub struct FrameSaver<'a, S> {
-    stream: &'a mut S,
+    stream: NearbyReader<'a, S>,
     stream_bytes: u64,
     window_log_max: u32,
     decompressor: StreamDecompressor,
     held: Vec<u8>,
     dead: HashSet<u64>,
+    /// Steps that the search at hand may still take.
+    steps_left: u64,
 }
 
 impl<'a, S: Read + Seek> FrameSaver<'a, S> {
     /// A saver of the whole of `stream`.
     pub fn new(stream: &'a mut S, window_log_max: u32) -> Result<FrameSaver<'a, S>, Cause> {
         let stream_bytes = stream.seek(SeekFrom::End(0)).map_err(Cause::Read)?;
-        let decompressor = StreamDecompressor::new(window_log_max)?;
+        let (stream, decompressor) = (NearbyReader::new(stream), StreamDecompressor::new(window_log_max)?);
         let (held, dead) = (Vec::new(), HashSet::new());
-        Ok(FrameSaver { stream, stream_bytes, window_log_max, decompressor, held, dead })
+        Ok(FrameSaver { stream, stream_bytes, window_log_max, decompressor, held, dead, steps_left: 0 })
     }
 
     /// Whether the stream ends with a seek table that adds up to its length.
     pub fn has_table(&mut self) -> bool {
-        read_table(self.stream).is_ok()
+        read_table(&mut self.stream).is_ok()
     }
 
     /// Whether this is a compressed stream, however it begins: it has a table, or a chain of frames up to its end.
@@ -75,17 +86,20 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
 
     /// Saves what can be saved. Returns the verdict on the seek tables: only a valid one proves that nothing is missing at the end.
     pub fn save(&mut self, rescue: &mut Rescue<'_>) -> Result<TableStatus, Cause> {
-        match read_table(self.stream) {
+        match read_table(&mut self.stream) {
             Ok(table) => self.save_by_table(&table, rescue).map(|()| TableStatus::Valid),
             Err(_) => self.save_by_chain(rescue),
         }
     }
 
     fn save_by_table(&mut self, table: &SeekTable, rescue: &mut Rescue<'_>) -> Result<(), Cause> {
-        for frame in table.frames() {
+        let mut frames = table.frames();
+        while let Some(frame) = frames.next(&mut self.stream).map_err(Cause::from)? {
             rescue.check()?;
             let (entry, range) = (frame.entry, frame.offset..frame.offset + u64::from(frame.entry.compressed_len));
-            let found = self.record_at(range.start).filter(|record| record.end() == range.end);
+            // No further than the frame may reach, since the next one is walked again.
+            let mut steps = steps_max(range.end - range.start);
+            let found = self.record_at(range.start, &mut steps).filter(|record| record.end() == range.end);
             let saved = match &found {
                 Some(Record::Skippable { .. }) => continue,
                 Some(Record::Frame(frame)) => self.save_frame(frame, rescue)?.map(|decoded| (frame, decoded)),
@@ -114,7 +128,7 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
         let (mut at, mut is_sure, mut tables) = (0, false, TableCheck::default());
         while at < self.stream_bytes {
             rescue.check()?;
-            let record = self.record_at(at);
+            let record = self.record_at(at, &mut { u64::MAX });
             let lost_bytes = match &record {
                 Some(Record::Frame(frame)) => match self.save_frame(frame, rescue)? {
                     Some(decoded) => {
@@ -129,7 +143,7 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
                 Some(Record::Skippable { .. }) => Some(0),
                 None => None,
             };
-            let end = record.as_ref().map(Record::end).filter(|end| is_sure || self.parses_to_the_end(*end));
+            let end = record.as_ref().map(Record::end).filter(|end| is_sure || self.is_chain(*end));
             let next = end.or_else(|| self.next_chain(at));
             is_sure = next.is_some();
             match (&record, lost_bytes, end) {
@@ -163,19 +177,34 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
         reader.finish()
     }
 
-    /// The record at `offset`; `None` if it cannot be walked to its end.
-    fn record_at(&mut self, offset: u64) -> Option<Record> {
-        walk(self.stream, offset, 0).ok()
+    /// The record at `offset`; `None` if it cannot be walked to its end in `steps_left`.
+    fn record_at(&mut self, offset: u64, steps_left: &mut u64) -> Option<Record> {
+        walk_within(&mut self.stream, offset, 0, steps_left).ok().flatten()
     }
 
-    /// Whether a chain of frames from `offset` ends where the stream ends.
+    /// Begins a search: grants the steps of the longest chain.
+    fn grant_steps(&mut self) {
+        self.steps_left = 2 * (self.stream_bytes / BYTES_PER_STEP + 1);
+    }
+
+    /// Whether a chain of frames begins at `offset`.
+    fn is_chain(&mut self, offset: u64) -> bool {
+        self.grant_steps();
+        self.parses_to_the_end(offset)
+    }
+
+    /// Whether a chain of frames from `offset` ends where the stream ends. `false` also without enough steps to see that.
     fn parses_to_the_end(&mut self, offset: u64) -> bool {
         let (mut at, mut visited) = (offset, Vec::new());
         while at < self.stream_bytes {
-            let end = if self.dead.contains(&at) { None } else { self.record_at(at).map(|record| record.end()) };
+            let mut steps_left = self.steps_left;
+            let is_dead = self.dead.contains(&at);
+            let end = if is_dead { None } else { self.record_at(at, &mut steps_left).map(|record| record.end()) };
+            self.steps_left = steps_left;
             visited.push(at);
             match end {
                 Some(end) => at = end,
+                None if steps_left == 0 => return false,
                 None => {
                     let room = DEAD_COUNT_MAX.saturating_sub(self.dead.len());
                     self.dead.extend(visited.into_iter().take(room));
@@ -191,13 +220,21 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
     fn next_chain(&mut self, behind: u64) -> Option<u64> {
         let mut offset = behind + 1;
         let mut piece = vec![0; PIECE_LEN];
+        self.grant_steps();
+        let mut passed = offset;
         while offset < self.stream_bytes {
             let len = self.fill(offset, &mut piece);
             for at in 0..len.saturating_sub(3) {
                 let magic = u32::from_le_bytes(*piece[at..].first_chunk().expect("four bytes are left"));
                 let is_magic = magic == ZSTD_MAGIC || magic & SKIPPABLE_MAGIC_MASK == SKIPPABLE_MAGIC_FIRST;
-                if is_magic && self.parses_to_the_end(offset + at as u64) {
-                    return Some(offset + at as u64);
+                if !is_magic {
+                    continue;
+                }
+                let at = offset + at as u64;
+                self.steps_left += (at - passed) / BYTES_PER_STEP;
+                passed = at;
+                if self.parses_to_the_end(at) {
+                    return Some(at);
                 }
             }
             // The last three bytes may begin a magic number.
@@ -213,7 +250,7 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
             return 0;
         }
         while filled_len < piece.len() {
-            match read(self.stream, &mut piece[filled_len..]) {
+            match read(&mut self.stream, &mut piece[filled_len..]) {
                 Ok(0) | Err(_) => break,
                 Ok(len) => filled_len += len,
             }
@@ -232,7 +269,7 @@ impl<'a, S: Read + Seek> FrameSaver<'a, S> {
         let mut held = std::mem::take(&mut self.held);
         held.clear();
         let decoded = self.decode(range.clone(), rescue, &mut |content, _| {
-            let is_room = held.len() + content.len() <= HELD_LEN_MAX;
+            let is_room = held.len() + content.len() <= HELD_LEN_MAX && held.try_reserve(content.len()).is_ok();
             held.extend_from_slice(if is_room { content } else { &[] });
             Ok(())
         })?;

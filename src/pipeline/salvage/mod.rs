@@ -8,6 +8,8 @@ pub mod frames;
 
 pub mod segments;
 
+mod nearby;
+
 use std::io::{self, Write};
 use std::ops::Range;
 
