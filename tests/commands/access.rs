@@ -242,4 +242,7 @@ fn what_could_not_be_kept_is_named_with_exit_3() {
     }
     assert!(source.exists(), "--rm deletes nothing after a warning");
     dir.fails("process at tree --preserve", 2);
+    for line in ["process at/source - --preserve", "process - out --preserve", "restore at/out - --preserve"] {
+        dir.fails_as(line, 2, "usage");
+    }
 }

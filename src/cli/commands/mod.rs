@@ -58,6 +58,14 @@ fn check_rm(files: &FileArgs, names: &Names, input: &Input, output: &Output) -> 
     Ok(())
 }
 
+/// Refuses `--preserve` unless IN and OUT are regular files: nothing else has what it keeps.
+fn check_preserve(is_given: bool, input: &Input, output: &Output) -> Result<(), Problem> {
+    match is_given && !(input.metadata.is_file() && output.is_regular_file()) {
+        true => Err(Problem::usage("--preserve needs IN and OUT to be regular files")),
+        false => Ok(()),
+    }
+}
+
 /// The files that `flag` names, which no report may overwrite.
 fn taken_files<'a>(flag: &'static str, paths: &'a [PathBuf]) -> impl Iterator<Item = ReservedPath<'a>> {
     paths.iter().map(move |path| ReservedPath::In(flag, path))

@@ -99,6 +99,7 @@ fn carry_out(args: &ProcessArgs, request: &Request, session: &mut Session) -> an
         None => Producer::start(&args.command).map(|(input, producer)| (input, Some(producer)))?,
     };
     super::check_rm(&args.files, names, &input, &output)?;
+    super::check_preserve(args.files.preserve, &input, &output)?;
     let wake = session.wake.clone();
     let mut reader = input.reader(&wake)?;
     if let Some(producer) = producer {

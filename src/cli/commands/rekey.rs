@@ -86,6 +86,7 @@ fn carry_out(
     let refused: &[&Input] = if args.in_place { &[] } else { &[&input] };
     let output = super::prepare(out, refused, output_options)?;
     refuse_terminal(&output, args.force || args.encrypt.armor)?;
+    super::check_preserve(args.preserve, &input, &output)?;
     let wake = session.wake.clone();
     let keys = session.keys(identities);
     let options = ReadOptions { rate_limit: resolve::rate_limit(&args.pace, &wake)?, wake, digest: true };

@@ -87,6 +87,7 @@ fn carry_out(args: &RestoreArgs, request: &Request, session: &mut Session) -> an
     let output_options = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = super::prepare(&names.output, &[&input], output_options)?;
     super::check_rm(&args.files, names, &input, &output)?;
+    super::check_preserve(args.files.preserve, &input, &output)?;
     let mut produced = restore(session, spec, &input, opened, &output, &wake).map_err(task::at(
         Verb::Restore,
         &input,

@@ -65,6 +65,7 @@ pub fn run(
     let output_options = OutputOptions { force: args.files.force, sync: !args.files.no_sync, umask: session.umask };
     let output = super::prepare(&names.output, &[&input], output_options)?;
     refuse_terminal(&output, args.files.force)?;
+    super::check_preserve(args.files.preserve, &input, &output)?;
     let spec = SalvageSpec {
         decompress: !args.no_decompress,
         window_log_max,
