@@ -7,7 +7,6 @@
 //! This is the async part of the engine: signals, the deadline and progress ticks. Everything else blocks on its own threads.
 
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -142,8 +141,8 @@ impl Supervisor {
 
 /// Fails if no more descriptors can be opened than the signal driver of tokio takes, six: it panics when there are too few.
 fn check_descriptors() -> io::Result<()> {
-    let pairs = [UnixStream::pair()?, UnixStream::pair()?, UnixStream::pair()?];
-    drop(pairs);
+    let pipes = [io::pipe()?, io::pipe()?, io::pipe()?];
+    drop(pipes);
     Ok(())
 }
 
