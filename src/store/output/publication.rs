@@ -44,10 +44,15 @@ impl Publication<'_> {
             Some(_) => {}
             None => return Err(StoreError::TemporaryGone(self.name.to_owned())),
         }
-        match self.expected {
-            None => self.publish_new(held),
-            Some(expected) if self.directory.can_exchange() == Some(true) => self.exchange(held, expected),
-            Some(expected) => self.replace(held, expected),
+        let Some(expected) = self.expected else { return self.publish_new(held) };
+        match self.there() {
+            Some(there) if there == expected => {}
+            None if !self.is_required => return self.publish_new(held),
+            _ => return Err(self.changed()),
+        }
+        match self.directory.can_exchange() {
+            Some(true) => self.exchange(held, expected),
+            _ => self.replace(held),
         }
     }
 
@@ -78,12 +83,7 @@ impl Publication<'_> {
     }
 
     /// Replaces the destination where names cannot be exchanged.
-    fn replace(&self, held: &mut Option<OsString>, expected: FileState) -> Result<(), StoreError> {
-        match self.there() {
-            Some(there) if there == expected => {}
-            None if !self.is_required => return self.publish_new(held),
-            _ => return Err(self.changed()),
-        }
+    fn replace(&self, held: &mut Option<OsString>) -> Result<(), StoreError> {
         self.directory.rename(name_of(held), self.final_name).map_err(Doing::Name.failed(self.name))?;
         *held = None;
         self.check_published()
@@ -91,11 +91,6 @@ impl Publication<'_> {
 
     /// Exchanges the file with the destination, and compares what was there with `expected`.
     fn exchange(&self, held: &mut Option<OsString>, expected: FileState) -> Result<(), StoreError> {
-        match self.there() {
-            Some(there) if there == expected => {}
-            None if !self.is_required => return self.publish_new(held),
-            _ => return Err(self.changed()),
-        }
         let swap = swap_name(name_of(held));
         let failed = || Doing::Name.failed(self.name);
         self.directory.rename(name_of(held), &swap).map_err(failed())?;
