@@ -7,7 +7,6 @@
 //! This is the async part of the engine: signals, the deadline and progress ticks. Everything else blocks on its own threads.
 
 use std::io;
-use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -18,7 +17,7 @@ use super::gauges::Gauges;
 use super::metrics::Figures;
 use super::names::Stage;
 use super::shutdown::Cancel;
-use super::threads::{Ended, Threads, panic_text};
+use super::threads::{Ended, Threads};
 
 /// Time that threads have to end after a failure or a stop. A user who presses ^C expects the prompt back within two seconds.
 const JOIN_DEADLINE: Duration = Duration::from_secs(1);
@@ -61,12 +60,9 @@ impl Supervisor {
     /// Takes over the signals in `heeded`, and SIGUSR1, for the rest of the process. Ignores SIGXFSZ, so that a file size limit is a
     /// write error. Call it before threads are started.
     pub fn new(heeded: impl IntoIterator<Item = Signal>) -> io::Result<Supervisor> {
-        without_panic(|| Supervisor::with_signals(heeded))
-    }
-
-    fn with_signals(heeded: impl IntoIterator<Item = Signal>) -> io::Result<Supervisor> {
         use tokio::signal::unix::{SignalKind, signal};
 
+        check_descriptors()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (said, signals) = async_channel::unbounded();
         let guard = runtime.enter();
@@ -143,13 +139,11 @@ impl Supervisor {
     }
 }
 
-/// The result of `start`, with a panic turned into an error that says what it said: tokio panics if it cannot open the sockets of its signal driver.
-fn without_panic<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| ()));
-    let started = panic::catch_unwind(AssertUnwindSafe(start));
-    panic::set_hook(hook);
-    started.unwrap_or_else(|panic| Err(io::Error::other(panic_text(&*panic))))
+/// Fails if no more descriptors can be opened than the signal driver of tokio takes, six: it panics when there are too few.
+fn check_descriptors() -> io::Result<()> {
+    let pipes = [io::pipe()?, io::pipe()?, io::pipe()?];
+    drop(pipes);
+    Ok(())
 }
 
 /// State of a run in progress.

@@ -2,7 +2,7 @@
 //! decodes only the frames of the range; otherwise decodes from the start.
 
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 use super::Produced;
 use super::error::{Notice, TaskError};
@@ -11,6 +11,7 @@ use super::open::{Opened, restore_work};
 use super::unchanged::state_if_untouched;
 use crate::format::age::stream::PayloadKey;
 use crate::format::detect::Layer;
+use crate::format::zstd::seek_table::{TableError, TableStatus};
 use crate::pipeline::error::{Cause, Failure};
 use crate::pipeline::names::Stage;
 use crate::pipeline::plan::{Content, ContentRange, Decompress, Engine, Expect, Plan, Restore, Start, Work};
@@ -56,12 +57,15 @@ pub fn read_range(
             }
         }
         None if is_whole_file => match plan_by_table(executor, spec, input)? {
-            Some(RangePlan { file_range, work }) => {
+            Ok(RangePlan { file_range, work }) => {
                 seek(input, file_range.start)?;
                 let reader = input.reader(wake)?.take(file_range.end - file_range.start);
                 (Box::new(reader), Restore { open: None, content: Content::Frames(work) })
             }
-            None => {
+            Err(error) => {
+                if error.is_contradiction() {
+                    refuse_contradiction(executor, spec, input, &opened, wake)?;
+                }
                 seek(input, opened.head.len() as u64)?;
                 let work = from_the_start(&opened);
                 (Box::new(Cursor::new(opened.head).chain(input.reader(wake)?)), work)
@@ -83,12 +87,32 @@ fn seek(input: &Input, offset: u64) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// Plans the range by the seek table; `None` if no table is usable.
+/// Decodes all of `input`, whose last table does not fit it. That may be the table of the last of several files in a row; or it shows that frames
+/// are missing or changed, and then no offset is what it was.
+fn refuse_contradiction(
+    executor: &mut impl Executor,
+    spec: &RangeSpec,
+    input: &Input,
+    opened: &Opened,
+    wake: &WakeUp,
+) -> Result<(), TaskError> {
+    seek(input, 0)?;
+    let work = restore_work(opened, ContentRange::All, spec.window_log_max, true);
+    let plan = Plan { width: spec.width, engine: Engine::Channels, work: Work::Restore(work) };
+    let (reader, output) = (input.reader(wake)?, Box::new(io::sink()));
+    let ends = RunEnds { input: reader, input_bytes: input.bytes(), output, is_counted: false };
+    match executor.run(&plan, ends)?.summary.table {
+        Some(TableStatus::Unusable(error)) if error.is_contradiction() => Err(TaskError::TableContradicts(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Plans the range by the seek table; the inner error says why the table is not usable.
 fn plan_by_table(
     executor: &mut impl Executor,
     spec: &RangeSpec,
     input: &Input,
-) -> Result<Option<RangePlan>, TaskError> {
+) -> Result<Result<RangePlan, TableError>, TaskError> {
     let mut file = PlacedReader::new(input)?;
     let (range, window_log_max) = (spec.range.clone(), spec.window_log_max);
     let again = file.clone();
@@ -104,12 +128,12 @@ fn plan_by_table(
         })
     })?;
     match planned {
-        Ok(plan) => plan.map(Some).map_err(failure),
+        Ok(plan) => plan.map(Ok).map_err(failure),
         Err(RangeError::NoTable(error)) => {
             if spec.range != ContentRange::All {
-                (spec.tell)(&Notice::NoTableForRange { input: input.name.clone(), error });
+                (spec.tell)(&Notice::NoTableForRange { input: input.name.clone(), error: error.clone() });
             }
-            Ok(None)
+            Ok(Err(error))
         }
         Err(RangeError::Damaged(error)) => Err(failure(error.into())),
         Err(RangeError::Io(error)) => Err(Doing::Read.failed(&input.name)(error).into()),

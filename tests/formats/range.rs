@@ -289,3 +289,27 @@ fn an_entry_that_hides_a_frame_is_noticed_by_ranges_behind_it() {
     dir.fails_as("cat lie --range 1500..1510 -q", 4, "table_contradicts");
     dir.fails_as("cat lie --range 500..510 -q", 4, "table_contradicts");
 }
+
+#[test]
+fn a_range_of_a_file_that_lacks_a_frame_is_refused_and_one_of_several_files_in_a_row_is_right() {
+    let dir = TestDir::new();
+    let content = noise(4 * 65_536, 3);
+    dir.write("in", &content);
+    dir.ok("process in z -q --chunk-size 64K");
+    let whole = dir.read("z");
+    let table_len = 8 + 4 * 12 + 9;
+    let frame_len = (whole.len() - table_len) / 4;
+    dir.write("cut", &[&whole[..frame_len], &whole[2 * frame_len..]].concat());
+    dir.write("doubled", &[&whole[..frame_len], &whole[..]].concat());
+    for line in ["cat cut", "cat cut --range 70000..+16", "cat cut --range 0..+16"] {
+        let ran = dir.run(&line.replacen(' ', " --stats json ", 1));
+        assert!(ran.is_failure(4, "table_contradicts") && ran.stdout.is_empty(), "{line}: {ran}");
+    }
+    // Frames in front of those that a table lists may be a file without a table.
+    for (name, parts) in [("doubled", [&content[..65_536], &content]), ("row", [&content[..], &content])] {
+        dir.write("row", &[&whole[..], &whole].concat());
+        let all = parts.concat();
+        let ran = dir.ok(&format!("cat {name} --range 60000..150000 -q"));
+        assert!(ran.stdout == all[60_000..150_000], "{name}");
+    }
+}

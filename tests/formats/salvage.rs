@@ -359,3 +359,18 @@ fn hostile_frames_that_a_table_lists_cost_linear_time() {
     let (saved, _) = salvage_in_time(&dir, &[starts, blocks, crate::in_memory::table(&entries)].concat());
     assert_eq!(saved, b"");
 }
+
+/// Thousands of frames of a few bytes lie across every edge at which a reader could cut them.
+#[test]
+fn nothing_of_a_whole_file_of_tiny_frames_is_lost() {
+    let (dir, recipient) = TestDir::with_key();
+    for prefix_len in [0, 1, 13, 60] {
+        let content = [noise(prefix_len, 1), vec![0; 40 << 20]].concat();
+        dir.write("in", &content);
+        for flags in [String::new(), format!("-r {recipient}")] {
+            dir.ok(&format!("process in out -q -f --no-sync --chunk-size 64K {flags}"));
+            let ran = dir.run("restore --salvage out saved -q -f -i key --no-sync");
+            assert!(ran.status.success() && dir.read("saved") == content, "{prefix_len} {flags}: {ran}");
+        }
+    }
+}

@@ -38,21 +38,29 @@ impl<'a, S: Read + Seek> NearbyReader<'a, S> {
 }
 
 impl<S: Read + Seek> Read for NearbyReader<'_, S> {
+    /// Reads less than asked only at the end of the stream: a header that lies across two pieces is not cut.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if self.kept().is_empty() {
-            if bytes.len() >= PIECE_LEN {
-                self.stream.seek(SeekFrom::Start(self.position))?;
-                let len = self.stream.read(bytes)?;
-                self.position += len as u64;
-                return Ok(len);
-            }
-            self.read_piece()?;
+        if self.kept().is_empty() && bytes.len() >= PIECE_LEN {
+            self.stream.seek(SeekFrom::Start(self.position))?;
+            let len = self.stream.read(bytes)?;
+            self.position += len as u64;
+            return Ok(len);
         }
-        let kept = self.kept();
-        let len = kept.len().min(bytes.len());
-        bytes[..len].copy_from_slice(&kept[..len]);
-        self.position += len as u64;
-        Ok(len)
+        let mut filled_len = 0;
+        while filled_len < bytes.len() {
+            if self.kept().is_empty() {
+                self.read_piece()?;
+            }
+            let (kept, rest) = (self.kept(), &mut bytes[filled_len..]);
+            let len = kept.len().min(rest.len());
+            if len == 0 {
+                break;
+            }
+            rest[..len].copy_from_slice(&kept[..len]);
+            self.position += len as u64;
+            filled_len += len;
+        }
+        Ok(filled_len)
     }
 }
 
