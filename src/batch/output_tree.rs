@@ -32,6 +32,8 @@ pub struct OutputTree {
     root: Arc<Directory>,
     /// This run or an earlier one created it.
     pub is_ours: bool,
+    /// This run took the mark off.
+    is_settled: bool,
     /// Directories created in this run, to be synced with their parents.
     made: Vec<PathBuf>,
     /// Sync each directory on creation, because inputs are deleted meanwhile.
@@ -73,6 +75,7 @@ impl OutputTree {
             path,
             root,
             is_ours,
+            is_settled: false,
             made,
             sync_at_once,
             way,
@@ -82,16 +85,29 @@ impl OutputTree {
         })
     }
 
-    /// Gives a new directory the default permission bits, less `umask`; from now on its journal shows that a batch created it.
-    pub fn settle(&self, umask: u32) -> Result<(), BatchError> {
-        let settle = || -> io::Result<()> {
+    /// Takes the mark off a new directory: from now on its journal shows that a batch created it. Nobody else looks in until the end, when it gets
+    /// the mode of the mirrored directory, or that of any new one.
+    pub fn settle(&mut self) -> Result<(), BatchError> {
+        let mut settle = || -> io::Result<()> {
             let mode = std::fs::metadata(&self.path)?.mode();
-            match self.is_ours && is_mark(mode) {
-                true => self.root.copy_mode_and_times(mode & INHERITED_BITS | 0o777 & !umask, None),
+            self.is_settled = self.is_ours && is_mark(mode);
+            match self.is_settled {
+                true => self.root.copy_mode_and_times(mode & INHERITED_BITS | OWNER_BITS, None),
                 false => Ok(()),
             }
         };
         settle().map_err(|source| BatchError::TreeMode { path: quoted(&self.path), source })
+    }
+
+    /// Gives a new directory that mirrors none the default permission bits, less `umask`.
+    pub fn open_up(&self, umask: u32) -> io::Result<()> {
+        match self.is_settled {
+            true => {
+                let inherited = std::fs::metadata(&self.path)?.mode() & INHERITED_BITS;
+                self.root.copy_mode_and_times(inherited | 0o777 & !umask, None)
+            }
+            false => Ok(()),
+        }
     }
 
     /// The open output directory.
@@ -116,7 +132,9 @@ impl OutputTree {
     pub fn mirror(&mut self, directories: &[Mirrored], links: &[Mirrored]) -> Vec<Other> {
         let mut failed = Vec::new();
         for Mirrored { source, place } in directories {
-            if let Err(error) = self.open_below(place) {
+            let is_kept = place.as_os_str().is_empty() && !self.is_ours;
+            let made = self.open_below(place);
+            if let Err(error) = made.and_then(|made| if is_kept { Ok(()) } else { narrow(&made, source) }) {
                 let error = EntryError::Directory { tree: quoted(&self.path), source: error };
                 failed.push(Other { path: source.clone(), error });
             }
@@ -207,6 +225,12 @@ impl OutputTree {
             }
         }
     }
+}
+
+/// Takes the permission bits from `directory` that `source` does not give: files are about to be written there.
+fn narrow(directory: &Directory, source: &Path) -> io::Result<()> {
+    let access = Access::at(source, &std::fs::metadata(source)?)?;
+    directory.limit(access.mode_in(directory.group()?) | OWNER_BITS)
 }
 
 fn is_mark(mode: u32) -> bool {

@@ -43,7 +43,6 @@ pub fn open_tree(
     state_folder: Option<&Path>,
 ) -> Result<Opened, BatchError> {
     let mut tree = OutputTree::open(output, options.rm && options.output.sync)?;
-    let umask = options.output.umask;
     let folder = match kind {
         JournalKind::Beside => None,
         JournalKind::Apart | JournalKind::Elsewhere => state_folder.and_then(open_state_folder),
@@ -60,13 +59,13 @@ pub fn open_tree(
             Journal::open(folder, name.as_ref(), InputRecords::InTree, tree.is_ours)
         }
         (JournalKind::Elsewhere, None) => {
-            tree.settle(umask)?;
+            tree.settle()?;
             return Ok(Opened { tree, journal: None, history: Arc::default(), lacks_state_folder });
         }
     };
     let (journal, history) = opened.map_err(|error| journal_error(output, error))?;
     tree.is_ours |= journal.is_of_made_tree();
-    tree.settle(umask)?;
+    tree.settle()?;
     Ok(Opened { tree, journal: Some(journal), history: Arc::new(history), lacks_state_folder })
 }
 

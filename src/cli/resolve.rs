@@ -288,7 +288,9 @@ pub fn restored_name(name: &OsStr, decompress: bool) -> Option<OsString> {
     let stem = path.file_stem().filter(|stem| *stem != "." && *stem != "..");
     if path.extension() == Some(OsStr::new("age")) {
         let inside = stem?;
-        let restored = if decompress { restored_name(inside, true) } else { None };
+        // One age layer is taken off: what is inside may be an age file.
+        let is_age = Path::new(inside).extension() == Some(OsStr::new("age"));
+        let restored = if decompress && !is_age { restored_name(inside, true) } else { None };
         return Some(restored.unwrap_or_else(|| inside.to_owned()));
     }
     let stem = stem?;

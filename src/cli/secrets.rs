@@ -18,7 +18,7 @@ use crate::task::keys::SecretBytes;
 const PASSPHRASE: &str = "AGE_PASSPHRASE";
 
 /// The variable with the number of the descriptor on which the passphrase is passed on. No descriptor has this number in the commands that inherit it.
-const PASSED_ON: &str = "PIPELINE_PASSED_ON";
+const PASSED_ON: &str = "AGE_PASSPHRASE_PASSED_ON";
 
 /// The name of the file in memory, by which the descriptor is recognized.
 const MEMORY_FILE: &str = "pipeline: AGE_PASSPHRASE";
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn settings_are_no_secrets_and_everything_else_with_the_prefix_is() {
         let is = |name: &str| is_secret(OsStr::new(name));
-        assert!(is("AGE_PASSPHRASE") && is("PIPELINE_TOKEN") && is("PIPELINE_") && is("PIPELINE_PASSED_ON"));
+        assert!(is("AGE_PASSPHRASE") && is("PIPELINE_TOKEN") && is("PIPELINE_") && !is(PASSED_ON));
         assert!(is_secret(OsStr::from_bytes(b"PIPELINE_\xFF")));
         assert!(!is("PIPELINE_LOG") && !is("PIPELINE_CHUNK_SIZE") && !is("PATH") && !is("AGE_PASSPHRASE_FD"));
     }

@@ -227,6 +227,8 @@ pub enum ContentRange {
 pub enum Expect {
     /// Seek tables in the stream; the verdict comes at the end.
     Tables,
+    /// The same, and all of the stream is decoded for it, even if only a range of the content is wanted.
+    AllTables,
     /// A table read before, from an entry on. A frame that differs is not written, unless it is streamed.
     Entries {
         /// The frames that it lists, from this input's first on.

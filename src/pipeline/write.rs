@@ -131,6 +131,8 @@ pub struct ContentWriter {
     output: RangeWriter,
     frame_count: u64,
     check: Check,
+    /// Frames behind the range are checked too.
+    reads_all: bool,
 }
 
 enum Check {
@@ -142,13 +144,13 @@ impl ContentWriter {
     /// Writes to `output` what `work` asks for.
     pub fn new(output: Output, work: &Decompress) -> ContentWriter {
         let check = match &work.expect {
-            Expect::Tables => Check::Tables(Box::default()),
+            Expect::Tables | Expect::AllTables => Check::Tables(Box::default()),
             Expect::Entries { frames, stream } => {
                 Check::Entries(Box::new(EntryCheck { frames: frames.clone(), reopen: stream.clone(), stream: None }))
             }
         };
         let output = RangeWriter::new(output, work.range.clone(), work.start.content_offset);
-        ContentWriter { output, frame_count: 0, check }
+        ContentWriter { output, frame_count: 0, check, reads_all: matches!(work.expect, Expect::AllTables) }
     }
 
     /// Checks the frames that end with `piece`, and writes what is in the range. `Break` when no more is needed.
@@ -160,7 +162,7 @@ impl ContentWriter {
         self.output.push(&piece.content)?;
         // A streamed frame's content may precede its checksum: go on to the end of the frame.
         let is_at_frame_edge = !piece.records.is_empty();
-        Ok(if is_at_frame_edge && self.output.is_done() { END } else { MORE })
+        Ok(if is_at_frame_edge && self.output.is_done() && !self.reads_all { END } else { MORE })
     }
 
     /// Ends the content, or what is needed of it. Fails if it ended before the range did.

@@ -12,7 +12,7 @@ use crate::store::name::quoted;
 use crate::store::sys::{self, WakeUp};
 
 /// Variables that lead to a passphrase.
-const PASSPHRASE_VARIABLES: [&str; 2] = ["AGE_PASSPHRASE", "AGE_PASSPHRASE_FD"];
+const PASSPHRASE_VARIABLES: [&str; 3] = ["AGE_PASSPHRASE", "AGE_PASSPHRASE_FD", "AGE_PASSPHRASE_PASSED_ON"];
 
 /// A started command. Dropping it before it has exited sends SIGTERM.
 pub struct Producer {

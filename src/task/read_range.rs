@@ -2,7 +2,7 @@
 //! decodes only the frames of the range; otherwise decodes from the start.
 
 use std::fs::File;
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 
 use super::Produced;
 use super::error::{Notice, TaskError};
@@ -63,11 +63,9 @@ pub fn read_range(
                 (Box::new(reader), Restore { open: None, content: Content::Frames(work) })
             }
             Err(error) => {
-                if error.is_contradiction() {
-                    refuse_contradiction(executor, spec, input, &opened, wake)?;
-                }
                 seek(input, opened.head.len() as u64)?;
-                let work = from_the_start(&opened);
+                let work =
+                    Restore { content: held_against_tables(from_the_start(&opened).content, &error), open: None };
                 (Box::new(Cursor::new(opened.head).chain(input.reader(wake)?)), work)
             }
         },
@@ -79,32 +77,28 @@ pub fn read_range(
     let plan = Plan { width: spec.width, engine: Engine::Channels, work: Work::Restore(work) };
     let ends = RunEnds { input: reader, input_bytes: None, output: output.writer(wake)?, is_counted: true };
     let outcome = executor.run(&plan, ends)?;
+    if let Some(TableStatus::Unusable(error)) = &outcome.summary.table
+        && error.is_contradiction()
+    {
+        return Err(TaskError::TableContradicts(error.clone()));
+    }
     Ok(Produced { input_state: state_if_untouched(input), ..Produced::of(outcome) })
+}
+
+/// `content`, decoded to its end if `error` says that the last table does not fit the file. That may be the table of the last of several files in a
+/// row; or frames are missing or changed, and then no offset is what it was.
+fn held_against_tables(content: Content, error: &TableError) -> Content {
+    match content {
+        Content::Frames(work) if error.is_contradiction() => {
+            Content::Frames(Decompress { expect: Expect::AllTables, ..work })
+        }
+        content => content,
+    }
 }
 
 fn seek(input: &Input, offset: u64) -> Result<(), TaskError> {
     (&*input.file).seek(SeekFrom::Start(offset)).map_err(Doing::Read.failed(&input.name))?;
     Ok(())
-}
-
-/// Decodes all of `input`, whose last table does not fit it. That may be the table of the last of several files in a row; or it shows that frames
-/// are missing or changed, and then no offset is what it was.
-fn refuse_contradiction(
-    executor: &mut impl Executor,
-    spec: &RangeSpec,
-    input: &Input,
-    opened: &Opened,
-    wake: &WakeUp,
-) -> Result<(), TaskError> {
-    seek(input, 0)?;
-    let work = restore_work(opened, ContentRange::All, spec.window_log_max, true);
-    let plan = Plan { width: spec.width, engine: Engine::Channels, work: Work::Restore(work) };
-    let (reader, output) = (input.reader(wake)?, Box::new(io::sink()));
-    let ends = RunEnds { input: reader, input_bytes: input.bytes(), output, is_counted: false };
-    match executor.run(&plan, ends)?.summary.table {
-        Some(TableStatus::Unusable(error)) if error.is_contradiction() => Err(TaskError::TableContradicts(error)),
-        _ => Ok(()),
-    }
 }
 
 /// Plans the range by the seek table; the inner error says why the table is not usable.
@@ -178,9 +172,9 @@ fn plan_sealed(
             let RangePlan { file_range, work } = planned.map_err(failure)?;
             (file_range, work)
         }
-        Err(RangeError::NoTable(_)) => {
-            let work = Decompress { window_log_max, start: Start::default(), range, expect: Expect::Tables };
-            (0..sealed.content_bytes(), work)
+        Err(RangeError::NoTable(error)) => {
+            let expect = if error.is_contradiction() { Expect::AllTables } else { Expect::Tables };
+            (0..sealed.content_bytes(), Decompress { window_log_max, start: Start::default(), range, expect })
         }
         Err(RangeError::Damaged(error)) => return Err(failure(error.into())),
         Err(RangeError::Io(error)) => return Err(failure(Cause::of_read(error))),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustix::fs::XattrFlags;
 
+use crate::support::child::{Running, bytes_read, end_of, signal, wait_until};
 use crate::support::{Need, Ran, TestDir, finish, noise, skip};
 
 /// The owner of the source, and its group.
@@ -245,4 +246,42 @@ fn what_could_not_be_kept_is_named_with_exit_3() {
     for line in ["process at/source - --preserve", "process - out --preserve", "restore at/out - --preserve"] {
         dir.fails_as(line, 2, "usage");
     }
+}
+
+/// Also of a run that is stopped: nobody looks into a tree whose source he cannot enter.
+#[test]
+fn a_tree_lets_in_nobody_while_it_is_made() {
+    let dir = TestDir::new();
+    for name in ["tree/first", "tree/sub/second", "tree/third"] {
+        dir.write(name, &noise(1_000_000, 1));
+    }
+    for name in ["tree", "tree/sub"] {
+        fs::set_permissions(dir.path(name), Permissions::from_mode(0o700)).unwrap();
+    }
+    // One that was there before is narrowed before anything is written there.
+    fs::create_dir_all(dir.path("before/sub")).unwrap();
+    let mode = |name: &str| fs::metadata(dir.path(name)).map_or(0, |metadata| metadata.mode() & 0o777);
+    for (line, closed) in [
+        ("process tree out -q --limit-rate 1M -j 1", &["out", "out/sub"][..]),
+        ("process tree before -q --limit-rate 1M -j 1", &["before/sub"]),
+    ] {
+        let mut child = Running(dir.command(line.split_whitespace()).spawn().unwrap());
+        wait_until("it is at work", || bytes_read(&child) > 300_000);
+        closed.iter().for_each(|name| assert_eq!(mode(name) & 0o077, 0, "{line}: {name} {:o}", mode(name)));
+        signal(&child, rustix::process::Signal::TERM);
+        assert_eq!(end_of(&mut child).1, Some(143), "{line}");
+        closed.iter().for_each(|name| assert_eq!(mode(name) & 0o077, 0, "{line}, stopped: {name} {:o}", mode(name)));
+    }
+    dir.ok("process tree out -q");
+    assert_eq!((mode("out"), mode("out/sub")), (0o700, 0o700));
+    // Several inputs mirror no directory: theirs is one like any other.
+    dir.ok("process tree/first tree/third -o several -q");
+    assert_eq!(mode("several"), 0o777 & !umask());
+}
+
+fn umask() -> u32 {
+    let made = tempfile::tempdir().unwrap();
+    let path = made.path().join("made");
+    fs::create_dir(&path).unwrap();
+    0o777 & !(fs::metadata(path).unwrap().mode() & 0o777)
 }

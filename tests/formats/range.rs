@@ -303,7 +303,7 @@ fn a_range_of_a_file_that_lacks_a_frame_is_refused_and_one_of_several_files_in_a
     dir.write("doubled", &[&whole[..frame_len], &whole[..]].concat());
     for line in ["cat cut", "cat cut --range 70000..+16", "cat cut --range 0..+16"] {
         let ran = dir.run(&line.replacen(' ', " --stats json ", 1));
-        assert!(ran.is_failure(4, "table_contradicts") && ran.stdout.is_empty(), "{line}: {ran}");
+        assert!(ran.is_failure(4, "table_contradicts"), "{line}: {ran}");
     }
     // Frames in front of those that a table lists may be a file without a table.
     for (name, parts) in [("doubled", [&content[..65_536], &content]), ("row", [&content[..], &content])] {

@@ -159,6 +159,7 @@ fn what_begins_like_zstd_gets_a_layer_that_its_name_tells_and_stock_tools_read()
     for (name, content, out) in [
         ("stock.zst", zstd::encode_all(&b"content"[..], 3).unwrap(), "stock.zst.zst.age"),
         ("notes", b"plain text".to_vec(), "notes.age"),
+        ("named.age", b"no age file".to_vec(), "named.age.age"),
     ] {
         dir.write(name, &content);
         let told = dir.ok(&format!("process {name} --no-compress -R to --stats none")).stderr;
@@ -172,10 +173,10 @@ fn what_begins_like_zstd_gets_a_layer_that_its_name_tells_and_stock_tools_read()
         dir.write(&format!("tree/{name}"), &content);
     }
     dir.ok("process tree copies --no-compress -R to -q");
-    assert_eq!(crate::support::tree::finished(&dir.path("copies")).len(), 2);
+    assert_eq!(crate::support::tree::finished(&dir.path("copies")).len(), 3);
     assert!(dir.path("copies/stock.zst.zst.age").exists() && dir.path("copies/notes.age").exists());
     let again = dir.batch_report("process tree copies --no-compress -R to", 0).0;
-    assert_eq!(again["batch"]["unchanged_count"], 2, "{again}");
+    assert_eq!(again["batch"]["unchanged_count"], 3, "{again}");
     dir.ok("restore copies back -q -i key");
     crate::support::tree::assert_same(&dir.path("tree"), &dir.path("back"), "restored");
 }

@@ -95,7 +95,7 @@ pub struct ProcessArgs {
     pub chunk_size: Option<u64>,
     /// Encrypt only; what begins like a zstd file gets a zstd layer all the same
     ///
-    /// Without the layer, restore would decode the file itself. OUT's default name is then IN with .zst.age.
+    /// Without the layer, restore would decompress the zstd file that went in. OUT's default name is then IN with .zst.age.
     #[arg(long)]
     pub no_compress: bool,
     /// Read OUT back and compare, before it gets its name

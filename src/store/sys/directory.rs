@@ -182,6 +182,15 @@ impl Directory {
         }
     }
 
+    /// Removes the permission bits that are not in `mode`.
+    pub fn limit(&self, mode: u32) -> io::Result<()> {
+        let now = rustix::fs::fstat(&self.fd)?.st_mode;
+        match now & 0o777 & !mode {
+            0 => Ok(()),
+            _ => Ok(rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(now & (mode | 0o7000)))?),
+        }
+    }
+
     /// Creates the symbolic link `name` to `target`.
     pub fn symlink(&self, name: &OsStr, target: &Path) -> io::Result<()> {
         Ok(retry_on_intr(|| rustix::fs::symlinkat(target, &self.fd, name.as_bytes()))?)

@@ -170,7 +170,12 @@ fn finish_tree(
         // A directory that could not be read is left out: with its source's mode the next run could not enter it.
         let unread: HashSet<&Path> = finished.failed().collect();
         let directories = finished.directories.iter().filter(|directory| !unread.contains(&*directory.source));
-        tree.finish(directories, umask, sync)
+        let mut failed = tree.finish(directories, umask, sync);
+        let mirrors_top = finished.directories.iter().any(|directory| directory.place.as_os_str().is_empty());
+        if let (false, Err(error)) = (mirrors_top, tree.open_up(umask)) {
+            failed.push(Other { path: tree.path.clone(), error: EntryError::ModeAndTimes(error) });
+        }
+        failed
     })?)
 }
 
