@@ -9,6 +9,7 @@ use super::wrap::armored;
 use super::{Produced, verify_output};
 use crate::format::detect::{Layer, detect};
 use crate::pipeline::age_header::read_failure;
+use crate::pipeline::kind::Kind;
 use crate::pipeline::plan::{Compress, Engine, Plan, Process, Seal, Work, layer_of_zstd};
 use crate::pipeline::threads::Concurrency;
 use crate::store::digest::{digest_reader, digest_writer};
@@ -84,7 +85,7 @@ pub fn process(
     })?;
     if let (true, Some(read)) = (spec.is_verified, produced.read) {
         let verified = verify_output::verify(executor, output, &plan, spec.is_armored, read);
-        produced.verified_bytes = Some(verified.map_err(|error| TaskError::ReadBack(Box::new(error)))?);
+        produced.verified_bytes = Some(verified.map_err(of_reading_back)?);
     }
     Ok(produced)
 }
@@ -119,4 +120,12 @@ pub fn peek_zstd(mut input: Box<dyn Read + Send>) -> io::Result<(Box<dyn Read + 
     input.by_ref().take(MAGIC_LEN as u64).read_to_end(&mut head)?;
     let is_zstd = detect(&head) == Layer::Zstd;
     Ok((Box::new(Cursor::new(head).chain(input)), is_zstd))
+}
+
+/// The failure of a verification: what was written is wrong, unless there was no memory or thread to tell.
+fn of_reading_back(error: TaskError) -> TaskError {
+    match error.kind() {
+        Kind::CannotStart | Kind::NoMemory | Kind::Stopped => error,
+        _ => TaskError::ReadBack(Box::new(error)),
+    }
 }

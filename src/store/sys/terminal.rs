@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::process::kill_current_process_group;
@@ -112,9 +113,14 @@ impl Drop for Hidden<'_> {
     }
 }
 
+/// How long a thread waits for a signal to its process to stop it.
+const STOP_TIME: Duration = Duration::from_millis(200);
+
 /// Stops the job, as the terminal does for the suspend key: every process of the group, unless no shell is there to let it go on. Returns when it does.
 fn stop_job() -> io::Result<()> {
     kill_current_process_group(rustix::process::Signal::TSTP)?;
-    // The group's signal may reach another thread, and this one would run on for a moment. This signal is for this thread, which stops at once.
-    Ok(nix::sys::signal::raise(nix::sys::signal::Signal::SIGTSTP)?)
+    // Another thread may get the signal, and this one would run on for a moment. A signal to this thread alone would stop the process a second time,
+    // if it came after the first was over.
+    std::thread::sleep(STOP_TIME);
+    Ok(())
 }
