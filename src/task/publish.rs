@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::error::TaskError;
 use super::executor::Executor;
 use crate::store::attributes::Unkept;
-use crate::store::output::{Origin, Output};
+use crate::store::output::{Origin, Output, aside_name};
 use crate::store::sys::Directory;
 
 /// Syncs and renames `output`, made of `origin`. Returns what of its source could not be kept.
@@ -28,9 +28,11 @@ impl Drop for AbandonOnDrop {
     }
 }
 
-/// Deletes the file `inside` the directory `top` if `is_same` accepts its metadata. Otherwise fails with the kind `Other`.
+/// Deletes the file `inside` the directory `top` if `is_same` accepts its metadata, and no other that takes its place meanwhile. Otherwise fails
+/// with the kind `Other`.
 pub fn delete_input(top: &Path, inside: &Path, is_same: impl Fn(&Metadata) -> bool) -> io::Result<()> {
-    match Directory::open_to_pass(top)?.unlink_below(inside, is_same)? {
+    let aside = aside_name(inside.file_name().unwrap_or_default())?;
+    match Directory::open_to_pass(top)?.unlink_below(inside, &aside, is_same)? {
         true => Ok(()),
         false => Err(io::Error::other("it is another file by now")),
     }

@@ -182,7 +182,8 @@ fn step(call: &str, source: &str) -> Option<&'static str> {
         _ if is_sync && call.contains("/at/#") => Some("sync file"),
         _ if is_sync && call.contains("/at>") => Some("sync directory"),
         _ if call.contains("rename") && call.contains("\"out\"") => Some("rename"),
-        _ if call.contains("unlink") && call.contains(&format!("\"{source}\"")) => Some("delete source"),
+        // It gets another name, and is removed under that.
+        _ if call.contains("rename") && call.contains(&format!("\"{source}\"")) => Some("delete source"),
         _ => None,
     }
 }

@@ -352,6 +352,21 @@ fn the_exit_code_tells_the_truth_about_the_output() {
         dir.ok("verify at/out --against in -q");
         assert!(dir.path(to).exists(), "{from} to {to}");
     }
+    // The same just before IN is deleted: it is under another name for a moment, and gets its own back.
+    for line in ["process kept at/out --rm -q", "process spool spooled --rm -q"] {
+        let (kept, out) = if line.contains("spool") { ("spool/file", "spooled/file.zst") } else { ("kept", "at/out") };
+        let _ = fs::remove_file(dir.path(out));
+        dir.write(kept, &dir.read("in"));
+        dir.write("newer", NEWER);
+        let mut child = Running(traced(&dir, &["renameat2:delay_enter=200000"], line).spawn().unwrap());
+        wait_until("OUT is there", || dir.path(out).exists());
+        // The directory is synced, IN compared, and its rename is delayed.
+        std::thread::sleep(Duration::from_millis(100));
+        fs::rename(dir.path("newer"), dir.path(kept)).unwrap();
+        let (said, code, _) = end_of(&mut child);
+        assert_eq!((code, dir.read(kept)), (Some(3), NEWER.to_vec()), "{line}: {said}");
+        dir.ok(&format!("verify {out} --against in -q"));
+    }
     // OUT has its name, but may not survive a power cut: the sync of its directory failed.
     keep("in");
     for line in ["process kept at/out -f --rm -q", "process kept at/new --rm -q"] {

@@ -30,7 +30,7 @@ pub struct FileArgs {
     pub output: Option<PathBuf>,
     /// Overwrite OUT; write binary to a terminal
     ///
-    /// Of many files, outputs that earlier runs wrote are replaced without it, others with it only.
+    /// In a batch, outputs of earlier runs are replaced even without it; other files only with it.
     #[arg(short, long)]
     pub force: bool,
     /// Delete IN once OUT is durable

@@ -31,6 +31,11 @@ pub fn temporary_name(final_name: &OsStr) -> io::Result<OsString> {
     with_random(&temporary_prefix(final_name))
 }
 
+/// An unpredictable name, beside `name`, of a file that is about to be removed or replaced.
+pub fn aside_name(name: &OsStr) -> io::Result<OsString> {
+    Ok(swap_name(&temporary_name(name)?))
+}
+
 pub(super) fn with_random(prefix: &str) -> io::Result<OsString> {
     Ok(format!("{prefix}{:016x}{SUFFIX}", sys::random_u64()?).into())
 }

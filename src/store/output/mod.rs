@@ -25,7 +25,7 @@ use place::resolve_links;
 use sparse::SparseWriter;
 use stream::{Stream, refuse_input};
 
-pub use left_over::{is_temporary_name, temporary_name, tidy};
+pub use left_over::{aside_name, is_temporary_name, temporary_name, tidy};
 pub use options::{Origin, OutputOptions};
 pub use place::Place;
 pub use sparse::Sparse;

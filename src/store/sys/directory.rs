@@ -43,7 +43,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    fn of(fd: OwnedFd) -> Directory {
+    pub(super) fn of(fd: OwnedFd) -> Directory {
         Directory { fd, renames: Renames::default() }
     }
 
@@ -101,24 +101,7 @@ impl Directory {
         stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
     }
 
-    /// Removes the file `path` below this directory if `is_wanted` accepts its metadata. Follows no link. Returns whether it did.
-    pub fn unlink_below(&self, path: &Path, is_wanted: impl Fn(&Metadata) -> bool) -> io::Result<bool> {
-        let name = path.file_name().ok_or(Errno::INVAL)?;
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => {
-                Some(Directory::of(self.open_deep(parent, OFlags::PATH | OFlags::DIRECTORY)?))
-            }
-            _ => None,
-        };
-        let parent = parent.as_ref().unwrap_or(self);
-        let there = File::from(parent.open_deep(Path::new(name), OFlags::PATH)?);
-        match is_wanted(&there.metadata()?) {
-            true => parent.unlink(name).map(|()| true),
-            false => Ok(false),
-        }
-    }
-
-    fn open_deep(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    pub(super) fn open_deep(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         match retry_on_intr(|| rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), resolve)) {
@@ -332,11 +315,12 @@ mod tests {
                 assert!(!opens(elsewhere), "{elsewhere}");
             }
         }
-        assert!(top.unlink_below(Path::new("a/link/file"), |_| true).is_err());
-        assert!(!top.unlink_below(Path::new("a/b/file"), |_| false).unwrap());
+        let aside = OsStr::new("aside");
+        assert!(top.unlink_below(Path::new("a/link/file"), aside, |_| true).is_err());
+        assert!(!top.unlink_below(Path::new("a/b/file"), aside, |_| false).unwrap());
         assert!(path("out/file").exists() && path("top/a/b/file").exists());
-        assert!(top.unlink_below(Path::new("a/b/file"), Metadata::is_file).unwrap());
-        assert!(top.unlink_below(Path::new("file"), |there| there.len() == 8).unwrap());
+        assert!(top.unlink_below(Path::new("a/b/file"), aside, Metadata::is_file).unwrap());
+        assert!(top.unlink_below(Path::new("file"), aside, |there| there.len() == 8).unwrap());
         assert!(!path("top/a/b/file").exists() && !path("top/file").exists());
     }
 }

@@ -1,15 +1,17 @@
-//! Renames inside a directory, and which of them its file system can do.
+//! Renames and removals inside a directory, and which of them its file system can do.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, RenameFlags};
+use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::directory::{Directory, NoReplace};
+use crate::store::file_id::FileId;
 
 impl Directory {
     /// Renames `from` to `to`; replaces an existing file.
@@ -115,6 +117,36 @@ impl Directory {
         match retry_on_intr(|| rustix::fs::unlinkat(&self.fd, name.as_bytes(), AtFlags::REMOVEDIR)) {
             Ok(()) | Err(Errno::NOTDIR | Errno::NOENT | Errno::BUSY | Errno::NOTEMPTY) => Ok(()),
             Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Removes the file `path` below this directory if `is_wanted` accepts its metadata. Follows no link. Returns whether it did.
+    ///
+    /// The file gets the unused name `aside` first, and is removed only if it is the one that was accepted: another that took its place in between
+    /// gets its name back. A file system without such a rename removes it at once.
+    pub fn unlink_below(&self, path: &Path, aside: &OsStr, is_wanted: impl Fn(&Metadata) -> bool) -> io::Result<bool> {
+        let name = path.file_name().ok_or(Errno::INVAL)?;
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => {
+                Some(Directory::of(self.open_deep(parent, OFlags::PATH | OFlags::DIRECTORY)?))
+            }
+            _ => None,
+        };
+        let parent = parent.as_ref().unwrap_or(self);
+        let there = File::from(parent.open_deep(Path::new(name), OFlags::PATH)?).metadata()?;
+        if !is_wanted(&there) {
+            return Ok(false);
+        }
+        match parent.rename_new(name, aside, NoReplace::Rename) {
+            Err(error) if is_unsupported(&error) => return parent.unlink(name).map(|()| true),
+            renamed => renamed?,
+        }
+        // The rename has advanced the change time.
+        let is_same = parent.state_of(aside).is_ok_and(|now| now.id == FileId::of(&there));
+        let removed = if is_same { parent.unlink(aside).map(|()| true) } else { Ok(false) };
+        match removed {
+            Ok(true) => Ok(true),
+            kept => parent.rename_new(aside, name, NoReplace::Rename).and(kept),
         }
     }
 
