@@ -10,7 +10,7 @@ use super::names::Stage;
 use super::sealed::OpeningReader;
 use crate::format::age::AgeError;
 use crate::format::age::armor::Dearmorer;
-use crate::format::age::header::{Header, NONCE_LEN, Parsed, payload_key};
+use crate::format::age::header::{HEADER_LEN_MAX, Header, NONCE_LEN, Parsed, payload_key};
 use crate::format::age::stream::{PayloadKey, Place, SEALED_LEN, SegmentCipher, TAG_LEN};
 use crate::format::detect::{Layer, detect};
 
@@ -58,8 +58,8 @@ pub fn read_header(input: Box<dyn Read + Send>, layer: Layer) -> Result<(Header,
     };
     let mut bytes = Vec::new();
     loop {
-        // As much again: a long header is parsed from its beginning each time.
-        let wanted_len = READ_LEN.max(bytes.len()) as u64;
+        // As much again, since a long header is parsed from its beginning each time; and no more than shows that it is too long.
+        let wanted_len = READ_LEN.max(bytes.len()).min((HEADER_LEN_MAX + 1).saturating_sub(bytes.len())) as u64;
         let read_len = input.by_ref().take(wanted_len).read_to_end(&mut bytes).map_err(read_failure)?;
         match Header::parse(&bytes).map_err(age_failure)? {
             Parsed::Whole(header) => {
