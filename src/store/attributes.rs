@@ -67,7 +67,7 @@ impl Attributes {
         let mode = if is_acl_kept { source_mode } else { self.access.mode_in(gid) };
         let mode = limit.set_mode(file, mode, Some(&self.metadata))?;
         unkept.extend((mode != source_mode).then_some(Unkept::Mode));
-        unkept.extend((!is_acl_kept).then_some(Unkept::Acl));
+        unkept.extend((!is_acl_kept && self.access.acl().is_some()).then_some(Unkept::Acl));
         unkept.extend((failed_count > 0).then_some(Unkept::Attribute));
         Ok(unkept)
     }

@@ -242,6 +242,11 @@ fn what_could_not_be_kept_is_named_with_exit_3() {
         assert!(warnings[0].contains(what), "{what}: {ran}");
     }
     assert!(source.exists(), "--rm deletes nothing after a warning");
+    // What the source does not have is not missed.
+    dir.write("at/plain", &noise(100, 1));
+    fs::set_permissions(dir.path("at/plain"), Permissions::from_mode(0o644)).unwrap();
+    let ran = run_as_owner(&dir, "process at/plain at/out2 -q --preserve");
+    assert!(ran.status.code() == Some(3) && ran.stderr.contains("owner") && !ran.stderr.contains("control"), "{ran}");
     dir.fails("process at tree --preserve", 2);
     for line in ["process at/source - --preserve", "process - out --preserve", "restore at/out - --preserve"] {
         dir.fails_as(line, 2, "usage");

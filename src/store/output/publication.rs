@@ -67,10 +67,10 @@ impl Publication<'_> {
 
     /// Takes a name that no file has.
     fn publish_new(&self, held: &mut Option<OsString>) -> Result<(), StoreError> {
-        let from = name_of(held).to_owned();
+        let from = name_of(held);
         let renamed = match self.directory.no_replace() {
-            Some(way) => self.directory.rename_new(&from, self.final_name, way),
-            None if self.there().is_none() => self.directory.rename(&from, self.final_name),
+            Some(way) => self.directory.rename_new(from, self.final_name, way),
+            None if self.there().is_none() => self.directory.rename(from, self.final_name),
             None => Err(io::ErrorKind::AlreadyExists.into()),
         };
         renamed.map_err(|error| match error.kind() {
@@ -79,12 +79,8 @@ impl Publication<'_> {
             _ => Doing::Name.failed(self.name)(error),
         })?;
         *held = None;
-        let published = self.check_published();
-        if let (Err(_), Some(way)) = (&published, self.directory.no_replace()) {
-            // What has the destination's name now had the temporary's before; if that fails, it is named by the error all the same.
-            let _ = self.directory.rename_new(self.final_name, &from, way);
-        }
-        published
+        // Another file there may be newer than this output, or have had the temporary's name: it stays in either case.
+        self.check_published()
     }
 
     /// Replaces the destination where names cannot be exchanged.

@@ -55,7 +55,7 @@ pub struct Temporary {
     /// The file at the destination when the temporary was created.
     replaced: Option<Replaced>,
     temporary_name: OsString,
-    /// One of the constants below; the committing thread and the one that waits for it share it.
+    /// One of the constants above; the committing thread and the one that waits for it share it.
     stage: AtomicU8,
     /// See [`super::Output::left_swaps`].
     pub(super) left_swaps: Vec<String>,
