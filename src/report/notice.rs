@@ -48,7 +48,7 @@ pub fn text(notice: &Notice) -> String {
             format!("{output} did not get what its input has: {}", names.join(", "))
         }
         Notice::LeftSwap { swap, output } => format!(
-            "{swap} was left by a run that was killed while it replaced {output}: it may be newer than what is there; \
+            "a killed run left {swap} while it replaced {output}, and it may be newer than {output}: \
              compare the two, then rename or remove it"
         ),
         Notice::OtherNames { input, name_count } => {

@@ -248,7 +248,7 @@ fn standard_output_has_holes_only_where_asked_for_and_never_in_place_of_what_is_
     let mut options = File::options();
     let writing = options.read(true).write(true).create(true).clone();
     let appending = File::options().append(true).create(true).clone();
-    // (flags, how it is opened, what is there, where it is written, whether there are holes)
+    // Flags, the shell's redirection, the content before, the offset, and whether holes come out.
     for (flags, options, there, start, has_holes) in [
         ("", &writing, 0, 0, false),
         ("--sparse never", &writing, 0, 0, false),

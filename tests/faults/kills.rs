@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::support::child::{
-    Running, bytes_read, child_of, duration_of, end_of, signal, spin, thread_states, wait_until, wait_until_waiting,
+    Running, bytes_read, child_of, duration_of, end_of, signal, spin, thread_states, wait_until, wait_until_held,
+    wait_until_waiting,
 };
 use crate::support::{Need, TestDir, noise, share, skip, text};
 use rustix::process::{Pid, Signal, kill_process};
@@ -320,11 +321,7 @@ fn start_syncing(dir: &TestDir, line: &str) -> Option<(Running, Pid)> {
     };
     wait_until("the temporary has got its mode", || dir.names().iter().any(is_synced_next));
     let pid = child_of(tracer.id()).unwrap();
-    let mut in_a_row = 0;
-    wait_until("a thread is held in fsync", || {
-        in_a_row = if thread_states(pid).contains(&'t') { in_a_row + 1 } else { 0 };
-        in_a_row == 500
-    });
+    wait_until_held(pid);
     Some((tracer, Pid::from_raw(pid.cast_signed()).unwrap()))
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::child::{Running, child_of, end_of, spin, wait_until};
+use crate::support::child::{Running, child_of, end_of, spin, wait_until, wait_until_held};
 use crate::support::mount::Mount;
 use crate::support::{Need, Ran, TestDir, can_trace, finish, noise, share, skip};
 
@@ -358,10 +358,10 @@ fn the_exit_code_tells_the_truth_about_the_output() {
         let _ = fs::remove_file(dir.path(out));
         dir.write(kept, &dir.read("in"));
         dir.write("newer", NEWER);
-        let mut child = Running(traced(&dir, &["renameat2:delay_enter=200000"], line).spawn().unwrap());
+        let mut child = Running(traced(&dir, &["renameat2:delay_enter=500000"], line).spawn().unwrap());
         wait_until("OUT is there", || dir.path(out).exists());
-        // The directory is synced, IN compared, and its rename is delayed.
-        std::thread::sleep(Duration::from_millis(100));
+        // IN was compared, and its rename is delayed.
+        wait_until_held(child_of(child.id()).unwrap());
         fs::rename(dir.path("newer"), dir.path(kept)).unwrap();
         let (said, code, _) = end_of(&mut child);
         assert_eq!((code, dir.read(kept)), (Some(3), NEWER.to_vec()), "{line}: {said}");

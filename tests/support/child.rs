@@ -77,6 +77,15 @@ pub fn child_of(pid: u32) -> Option<u32> {
     })
 }
 
+/// Waits until a thread of process `pid` is held by its tracer, in a call whose begin is delayed.
+pub fn wait_until_held(pid: u32) {
+    let mut in_a_row = 0;
+    wait_until("a thread is held", || {
+        in_a_row = if thread_states(pid).contains(&'t') { in_a_row + 1 } else { 0 };
+        in_a_row == 500
+    });
+}
+
 pub fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
