@@ -14,7 +14,7 @@ use super::worker::Worker;
 use crate::format::detect::{DETECT_LEN, Layer, detect};
 use crate::pipeline::age_header::read_header;
 use crate::pipeline::memory::{inline_process_bytes, inline_restore_bytes, process_bytes, restore_bytes};
-use crate::pipeline::plan::{Process, Work, layer_of_zstd};
+use crate::pipeline::plan::{Process, Work};
 use crate::pipeline::salvage::Loss;
 use crate::pipeline::threads::Concurrency;
 use crate::store::digest::Digest;
@@ -86,7 +86,7 @@ pub struct ProcessFiles {
 impl ProcessFiles {
     /// Describes the output of `item`.
     fn spec(&self, item: &Item) -> OutputSpec {
-        let compress = self.spec.compress.or_else(|| item.is_layered.then(layer_of_zstd));
+        let compress = self.spec.layered(item.is_layered).compress;
         OutputSpec::Processed {
             compress: compress
                 .map(|compress| CompressSpec { chunk_bytes: compress.chunk_len as u64, level: compress.level.get() }),
@@ -99,8 +99,7 @@ impl ProcessFiles {
 impl Operation for ProcessFiles {
     fn weight(&self, item: &Item, is_inline: bool) -> u64 {
         let is_sealed = self.recipients.is_some();
-        let compress = self.spec.compress.or_else(|| item.is_layered.then(layer_of_zstd));
-        let plan = ProcessSpec { compress, ..self.spec.clone() }.plan(None, Some(item.identity.bytes));
+        let plan = self.spec.layered(item.is_layered).plan(None, Some(item.identity.bytes));
         let compress = match plan.work {
             Work::Process(Process { compress, .. }) => compress,
             Work::Restore(_) => None,

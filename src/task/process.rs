@@ -48,6 +48,12 @@ pub struct Source<'a> {
 }
 
 impl ProcessSpec {
+    /// The same, with the layer of content that begins like a zstd file if `is_layered` and no other is asked for.
+    pub fn layered(&self, is_layered: bool) -> ProcessSpec {
+        let compress = self.compress.or_else(|| is_layered.then(layer_of_zstd));
+        ProcessSpec { compress, ..self.clone() }
+    }
+
     /// The plan for an input of `bytes`, sealed with `seal`.
     pub fn plan(&self, seal: Option<Seal>, bytes: Option<u64>) -> Plan {
         let work = Work::Process(Process { compress: self.compress, seal });
@@ -68,7 +74,7 @@ pub fn process(
         Some(_) => (source.reader, false),
         None => executor.wait("detect", move |_| peek_zstd(source.reader))?.map_err(read_failure)?,
     };
-    let spec = &ProcessSpec { compress: spec.compress.or_else(|| is_layered.then(layer_of_zstd)), ..spec.clone() };
+    let spec = spec.layered(is_layered);
     let plan = spec.plan(seal, source.bytes);
     let (reader, read) = digest_reader(source_reader, spec.digest || spec.is_verified);
     let reader = paced(reader, spec.rate_limit.as_ref());
